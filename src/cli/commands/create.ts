@@ -1,0 +1,75 @@
+import { type ErrorKind, NexusError } from '../../errors.js'
+import { create } from '../../operations/create.js'
+import type { CheckLevel, CreateRequest } from '../../operations/requests.js'
+import type { CreateResult } from '../../operations/results.js'
+import { keepUntilOf } from '../instants.js'
+import type { Handler } from '../invocation.js'
+import { counted } from '../output/format.js'
+import { renderCreate } from '../output/render-create.js'
+import { type OptionValues, switchOption, textOption } from '../parsed.js'
+import { chosenSources } from '../sources.js'
+
+/** `create [SOURCE...]` */
+export const runCreate: Handler = async invocation => {
+  const { options } = invocation
+  if (textOption(options, 'owner') !== undefined && !switchOption(options, 'init')) {
+    throw new NexusError('usage', 'owner_without_init', '--owner goes with --init', {
+      hint: 'an existing repository keeps the owner it has',
+    })
+  }
+  const settings = await invocation.settings()
+  const sources = chosenSources(settings, invocation.operands)
+  const request = requestOf(options, sources, settings.timezone)
+  const result = await create(await invocation.context(), await invocation.journal(), request)
+  return {
+    document: result,
+    text: paint => renderCreate(result, { dryRun: request.dryRun, paint }),
+    always: request.dryRun,
+    failures: createFailures(result, sources.length),
+  }
+}
+
+function requestOf(options: OptionValues, sources: CreateRequest['sources'], timezone: string): CreateRequest {
+  return {
+    sources,
+    type: (textOption(options, 'type') ?? 'auto') as CreateRequest['type'],
+    check: textOption(options, 'check') as CheckLevel | undefined,
+    verify: switchOption(options, 'verify'),
+    allowDamaged: switchOption(options, 'allow-damaged'),
+    init: switchOption(options, 'init'),
+    owner: textOption(options, 'owner'),
+    adopt: switchOption(options, 'adopt'),
+    label: textOption(options, 'label') ?? null,
+    keepUntil: keepUntilOf(textOption(options, 'keep-until'), timezone),
+    dryRun: switchOption(options, 'dry-run'),
+  }
+}
+
+/**
+ * Errors of a create, the deciding one last. Some sources done, some not: 3. None done: the status of the kind all
+ * failures share, else 1. A backup made from a damaged source ends with 4 in any case: damage is never silent.
+ */
+export function createFailures(result: CreateResult, asked: number): NexusError[] {
+  const failures = result.failures.map(failure => {
+    const message = asked > 1 ? `${failure.source}: ${failure.message}` : failure.message
+    return new NexusError(failure.kind, failure.code, message, failure.hint === null ? {} : { hint: failure.hint })
+  })
+  const damaged = result.backups.filter(backup => backup.damaged_source)
+  if (failures.length > 0 && asked > 1) {
+    const kinds = new Set(failures.map(failure => failure.kind))
+    const [only] = kinds
+    const kind: ErrorKind =
+      result.backups.length > 0 ? 'partial' : kinds.size === 1 && only !== undefined ? only : 'failed'
+    const message = `${counted(failures.length, 'source')} of ${asked} could not be backed up`
+    failures.push(new NexusError(kind, 'sources_failed', message))
+  }
+  if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))
+  return failures
+}
+
+function damagedSources(names: readonly string[]): NexusError {
+  const message = `backed up although damaged: ${names.join(', ')}`
+  return new NexusError('damage', 'source_damaged', message, {
+    hint: `the warnings say what is wrong; 'nexus-backup list' shows the backups from before the damage`,
+  })
+}

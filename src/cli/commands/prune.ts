@@ -1,0 +1,71 @@
+import { parseDuration } from '../../config/duration.js'
+import type { KeepPolicy, Settings } from '../../config/settings.js'
+import { NexusError } from '../../errors.js'
+import { prune } from '../../operations/prune.js'
+import type { PruneSource } from '../../operations/requests.js'
+import type { Handler } from '../invocation.js'
+import { renderPrune } from '../output/render-prune.js'
+import { countOption, type OptionValues, switchOption, textOption } from '../parsed.js'
+import { chosenSources, sourceNamed } from '../sources.js'
+import { damagedBackups } from './list.js'
+
+/** `prune [SOURCE...] [--keep-…]` */
+export const runPrune: Handler = async invocation => {
+  const policy = policyOf(invocation.options)
+  const settings = await invocation.settings()
+  const sources = prunedSources(settings, invocation.operands, policy)
+  for (const source of sources) refuseEmpty(source)
+  const result = await prune(await invocation.context(), await invocation.journal(), {
+    sources,
+    dryRun: switchOption(invocation.options, 'dry-run'),
+  })
+  return {
+    document: result,
+    text: paint => renderPrune(result, paint),
+    always: result.dry_run,
+    failures: damagedBackups(result.problems),
+  }
+}
+
+const counts = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
+
+/** The policy on the command line, or undefined when it names no rule. */
+export function policyOf(options: OptionValues): KeepPolicy | undefined {
+  const policy: KeepPolicy = {}
+  for (const rule of counts) {
+    const count = countOption(options, `keep-${rule}`)
+    if (count !== undefined) policy[rule] = count
+  }
+  const within = parseDuration(textOption(options, 'keep-within') ?? '')
+  if (within !== undefined) policy.within = within
+  return Object.keys(policy).length === 0 ? undefined : policy
+}
+
+/** Without a configuration a source need not be known: its backups are there all the same. */
+function prunedSources(settings: Settings, names: readonly string[], policy: KeepPolicy | undefined): PruneSource[] {
+  if (names.length === 0) return chosenSources(settings, []).map(source => pruned(source, policy))
+  const [repository, another] = settings.repositories
+  const bare = settings.file === null && another === undefined ? repository : undefined
+  return [...new Set(names)].map(name => {
+    const known = settings.sources.some(source => source.name === name)
+    if (bare !== undefined && !known) return { name, repository: bare, keep: policy ?? {} }
+    return pruned(sourceNamed(settings, name), policy)
+  })
+}
+
+/** Rules on the command line take the place of the configured policy as a whole. */
+function pruned({ name, repository, keep }: PruneSource, policy: KeepPolicy | undefined): PruneSource {
+  return { name, repository, keep: policy ?? keep }
+}
+
+function refuseEmpty({ name, keep }: PruneSource): void {
+  if (Object.keys(keep).length > 0) return
+  throw new NexusError(
+    'refused',
+    'empty_policy',
+    `no rule says what to keep of ${name}: pruning would remove everything`,
+    {
+      hint: `give rules such as --keep-daily 30 --keep-monthly 12, or 'keep:' in the configuration`,
+    },
+  )
+}

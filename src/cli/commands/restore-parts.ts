@@ -1,0 +1,73 @@
+import { NexusError } from '../../errors.js'
+import type { RestorePlan } from '../../operations/requests.js'
+import type { RestoreResult } from '../../operations/results.js'
+import { shellQuoted } from '../../operations/shell.js'
+import type { Invocation } from '../invocation.js'
+import type { Outcome } from '../outcome.js'
+import { renderPlan } from '../output/render-restore.js'
+import { placeFlags, textOption } from '../parsed.js'
+
+/** The plan as the result of a dry run; it has the fields of a restore, and the plan beside them. */
+export function planOutcome(command: string, plan: RestorePlan, zone: string, first = ''): Outcome {
+  const { id, target, captured_at, previous } = plan
+  return {
+    document: {
+      command,
+      id,
+      target,
+      captured_at,
+      previous,
+      undo: null,
+      checks: [],
+      duration_ms: 0,
+      dry_run: true,
+      plan,
+    },
+    text: () => `${first}${renderPlan(plan, zone)}`,
+    always: true,
+    failures: [],
+  }
+}
+
+/**
+ * Makes sure that the operator means this very source: by `--confirm SOURCE`, or by typing its name on a terminal.
+ * Throws `refused` otherwise; `--yes` is not enough to replace live data (design section 6).
+ */
+export async function confirmSource(invocation: Invocation, source: string, what: string): Promise<void> {
+  const given = textOption(invocation.options, 'confirm')
+  if (given === source) return
+  const again = `add --confirm ${shellQuoted(source)}`
+  if (given !== undefined) {
+    throw new NexusError(
+      'refused',
+      'confirmation_differs',
+      `--confirm names '${given}', but this ${what} '${source}'`,
+      {
+        hint: `if that is what you want, ${again}`,
+      },
+    )
+  }
+  if (!invocation.interactive) {
+    throw new NexusError('refused', 'confirmation_missing', `this ${what} '${source}' and is not confirmed`, {
+      hint: again,
+    })
+  }
+  const { askForText } = await import('../prompt.js')
+  const typed = await askForText(invocation.io, `This ${what} '${source}'. Type its name to go on:`)
+  if (typed.trim() === source) return
+  throw new NexusError(
+    'refused',
+    'confirmation_differs',
+    `not confirmed: '${typed}' is not '${source}'; nothing was done`,
+    {
+      hint: again,
+    },
+  )
+}
+
+/** The undo command needs the same configuration, repository and source as this one had. */
+export function undoableHere(result: RestoreResult, { options, io }: Invocation): RestoreResult {
+  if (result.undo === null || !result.undo.startsWith('nexus-backup ')) return result
+  const flags = placeFlags(options, io.cwd).map(shellQuoted)
+  return { ...result, undo: [result.undo, ...flags].join(' ') }
+}

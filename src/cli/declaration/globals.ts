@@ -1,0 +1,69 @@
+import type { EnvironmentDeclaration, FileDeclaration, OptionDeclaration } from './types.js'
+
+/** Options of every command, before or after it. */
+export const globalOptions: readonly OptionDeclaration[] = [
+  {
+    name: 'config',
+    value: 'FILE',
+    description: 'Read this configuration instead of looking in the usual places',
+    environment: 'NEXUS_BACKUP_CONFIG',
+    complete: 'file',
+  },
+  {
+    name: 'repo',
+    value: 'DIR',
+    description: 'Use this repository, whatever the configuration says',
+    environment: 'NEXUS_BACKUP_REPO',
+    complete: 'directory',
+  },
+  {
+    name: 'state',
+    value: 'DIR',
+    description: 'Directory of the catalog, the journal and the digest caches',
+    environment: 'NEXUS_BACKUP_STATE',
+    complete: 'directory',
+  },
+  {
+    name: 'sqlite',
+    value: 'FILE',
+    description: 'Work on this SQLite database, without a configuration; needs --repo',
+    complete: 'file',
+  },
+  {
+    name: 'name',
+    value: 'NAME',
+    description: 'Name of the source given by --sqlite; the stem of the file when left out',
+  },
+  { name: 'json', description: 'Print one JSON document on standard output', environment: 'NEXUS_BACKUP_JSON' },
+  { name: 'quiet', description: 'Print no progress and no result, only warnings and errors' },
+  { name: 'verbose', description: 'Print results and plans also without a terminal' },
+  { name: 'dry-run', description: 'Print what would be done and do nothing' },
+  { name: 'yes', description: 'Answer ordinary questions with yes; never replaces --confirm' },
+  { name: 'no-color', description: 'Print without colour' },
+  {
+    name: 'wait',
+    value: 'SECONDS',
+    description: 'Wait this long for a lock that another run holds',
+    kind: 'seconds',
+    default: '0',
+    environment: 'NEXUS_BACKUP_WAIT',
+  },
+  { name: 'help', description: 'Print help for the command' },
+]
+
+/** Environment variables that no option declares. */
+export const environment: readonly EnvironmentDeclaration[] = [
+  { name: 'NO_COLOR', means: 'When not empty, print without colour' },
+  { name: 'FORCE_COLOR', means: 'When not empty and not 0, print in colour also without a terminal' },
+  { name: 'TERM', means: 'When dumb, print without colour and without progress' },
+  { name: 'XDG_CONFIG_HOME', means: 'Where the configuration of a user lies; ~/.config when unset' },
+  { name: 'XDG_STATE_HOME', means: 'Where the state of a user lies; ~/.local/state when unset' },
+  { name: 'SUDO_USER', means: 'Recorded in the journal and in manifests beside the user' },
+]
+
+export const files: readonly FileDeclaration[] = [
+  { path: '/etc/nexus-backup/config.yaml', means: 'The configuration of the machine, looked for first' },
+  { path: '$XDG_CONFIG_HOME/nexus-backup/config.yaml', means: 'The configuration of the user, looked for next' },
+  { path: '/var/lib/nexus-backup', means: 'State of runs as root: catalog, journal, digest caches' },
+  { path: '$XDG_STATE_HOME/nexus-backup', means: 'State of runs as another user' },
+]

@@ -1,0 +1,28 @@
+import { exitsWith } from './exits.js'
+import type { CommandDeclaration } from './types.js'
+
+export const listCommand: CommandDeclaration = {
+  name: 'list',
+  summary: 'show the backups there are',
+  description: ['List the backups in the repositories, oldest first. Damaged ones are always named.'],
+  group: 'main',
+  arguments: [{ name: 'SOURCE', required: false, variadic: false, description: 'Only the backups of this source' }],
+  options: [
+    { name: 'all', description: 'Show the leftovers of unfinished runs too' },
+    { name: 'journal', description: 'Show who did what and when instead, and whether the journal is whole' },
+  ],
+  examples: [
+    { does: 'Everything there is', command: 'nexus-backup list' },
+    { does: 'On a bare machine, with only the repository', command: 'nexus-backup list --repo /mnt/backups/nexus' },
+    { does: 'The id of the newest backup', command: "nexus-backup list itsm --json | jq -r '.backups[-1].id'" },
+    { does: 'What was done to one source', command: 'nexus-backup list itsm --journal' },
+  ],
+  exits: exitsWith(
+    {
+      0: 'listed, also when there is nothing to list',
+      4: 'a backup is damaged, or the journal was changed',
+      5: 'no such source',
+    },
+    [3, 6],
+  ),
+}

@@ -1,0 +1,55 @@
+import { exitsWith } from './exits.js'
+import type { CommandDeclaration } from './types.js'
+
+export const restoreCommand: CommandDeclaration = {
+  name: 'restore',
+  summary: 'bring a backup back',
+  description: [
+    'Restore a backup beside the live data, or in place of it. The new file is staged and proven before anything is replaced, and what it replaces is kept.',
+    'On a terminal, plain `nexus-backup restore` asks which backup and where to.',
+  ],
+  usage: [
+    'nexus-backup restore BACKUP|SOURCE --to PATH [--force]',
+    'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
+    'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
+  ],
+  group: 'main',
+  arguments: [
+    {
+      name: 'BACKUP|SOURCE',
+      required: false,
+      variadic: false,
+      description: 'An id, the beginning of one, or a source for its latest',
+    },
+  ],
+  options: [
+    { name: 'to', value: 'PATH', description: 'Restore to this path', complete: 'file' },
+    { name: 'force', description: 'With --to: replace a file that is there, and keep it under another name' },
+    { name: 'in-place', description: 'Restore over the live file, which --sqlite or the configuration names' },
+    { name: 'confirm', value: 'SOURCE', description: 'Confirm --in-place or --rollback by the name of the source' },
+    { name: 'rollback', description: 'Undo the last restore in place: bring back what it replaced' },
+  ],
+  examples: [
+    { does: 'Ask what and where to', command: 'nexus-backup restore' },
+    { does: 'The latest backup, beside the live database', command: 'nexus-backup restore itsm --to /tmp/itsm.db' },
+    {
+      does: 'The latest backup, over the live database',
+      command: 'nexus-backup restore itsm --in-place --confirm itsm',
+    },
+    { does: 'Take that back', command: 'nexus-backup restore itsm --rollback --confirm itsm' },
+    {
+      does: 'On a bare machine, with only the repository',
+      command: 'nexus-backup restore itsm --repo /mnt/backups/nexus --to /opt/itsm/data/itsm_nexus.db',
+    },
+  ],
+  exits: exitsWith(
+    {
+      0: 'restored and proven',
+      1: 'failed; the live data is as it was',
+      4: 'the backup is damaged; the live data is as it was',
+      5: 'no such backup or source, or nothing to roll back to',
+      8: 'refused for safety: not confirmed, the target exists, or somebody uses the database',
+    },
+    [3],
+  ),
+}

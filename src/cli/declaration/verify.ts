@@ -1,0 +1,32 @@
+import { exitsWith } from './exits.js'
+import type { CommandDeclaration } from './types.js'
+
+export const verifyCommand: CommandDeclaration = {
+  name: 'verify',
+  summary: 'prove that backups can be restored',
+  description: [
+    'Read every stored byte and compare it with its checksum, decode every frame, compare every block with its digest, and see that each chain is complete.',
+    'With --drill, restore into scratch space as well, run the checks there, and record how long it took.',
+  ],
+  group: 'main',
+  arguments: [
+    {
+      name: 'BACKUP|SOURCE',
+      required: false,
+      variadic: true,
+      description: 'An id, the beginning of one, or a source for its latest; everything when none is named',
+    },
+  ],
+  options: [{ name: 'drill', description: 'Restore into scratch space, check there, and measure the time' }],
+  examples: [
+    { does: 'Everything', command: 'nexus-backup verify' },
+    { does: 'The weekly restore test of one source', command: 'nexus-backup verify itsm --drill' },
+    { does: 'One backup', command: 'nexus-backup verify 20251103T030000.123Z-full-7f3a' },
+  ],
+  exits: exitsWith({
+    0: 'everything is whole',
+    3: 'something could not be read; what could be is whole',
+    4: 'damage found; the findings name the parts and the backups that depend on them',
+    5: 'no such backup, or nothing to verify',
+  }),
+}

@@ -1,0 +1,25 @@
+import { NexusError } from '../errors.js'
+import type { Handler } from './invocation.js'
+
+type Loader = () => Promise<Handler>
+
+/** Each command's code is loaded only when that command runs. */
+const loaders: Readonly<Record<string, Loader>> = {
+  create: async () => (await import('./commands/create.js')).runCreate,
+  list: async () => (await import('./commands/list.js')).runList,
+  verify: async () => (await import('./commands/verify.js')).runVerify,
+  restore: async () => (await import('./commands/restore.js')).runRestore,
+  prune: async () => (await import('./commands/prune.js')).runPrune,
+  'pitr points': async () => (await import('./commands/pitr-points.js')).runPitrPoints,
+  'pitr restore': async () => (await import('./commands/pitr-restore.js')).runPitrRestore,
+  'config check': async () => (await import('./commands/config-check.js')).runConfigCheck,
+  'config show': async () => (await import('./commands/config-show.js')).runConfigShow,
+  completion: async () => (await import('./commands/completion.js')).runCompletion,
+}
+
+/** The handler of a declared command. */
+export async function loadHandler(name: string): Promise<Handler> {
+  const loader = loaders[name]
+  if (loader === undefined) throw new NexusError('usage', 'unknown_command', `unknown command '${name}'`)
+  return await loader()
+}

@@ -1,0 +1,22 @@
+import type { Readable } from 'node:stream'
+
+/** Where text goes. */
+export interface TextSink {
+  write(text: string): unknown
+}
+
+/** What the command line may know of the process it runs in; tests hand in their own. */
+export interface CommandIo {
+  stdout: TextSink & { isTTY?: boolean; columns?: number }
+  stderr: TextSink & { isTTY?: boolean; columns?: number }
+  stdin: Readable & { isTTY?: boolean }
+  env: Readonly<Record<string, string | undefined>>
+  cwd: string
+  now(): Date
+  host: string
+  user: { name: string; uid: number; home: string }
+  /** Aborted with an `interruption` by the signals that end the run. */
+  signal: AbortSignal
+  /** Calls back whenever somebody asks for a line of progress (SIGUSR1). Returns how to stop that. */
+  onProgressRequest(callback: () => void): () => void
+}

@@ -1,0 +1,57 @@
+import { armExitGuard } from './exit-guard.js'
+
+/** The process around the command line: exit guard, signals, output that breaks. */
+export function main(): void {
+  const disarm = armExitGuard()
+  const lost = watchOutput()
+  run(process.argv.slice(2)).then(
+    async status => {
+      await drained()
+      disarm()
+      process.exit(status === 0 && lost() ? 1 : status)
+    },
+    (error: unknown) => {
+      disarm()
+      process.stderr.write(`nexus-backup: error: ${error instanceof Error ? error.stack : String(error)}\n`)
+      process.exit(1)
+    },
+  )
+}
+
+async function run(argv: readonly string[]): Promise<number> {
+  // Monitoring asks for the version often: it must cost no more than starting Node.
+  if (argv.length === 1 && (argv[0] === '--version' || argv[0] === '-V')) {
+    const { programVersion } = await import('./version.js')
+    process.stdout.write(`${programVersion()}\n`)
+    return 0
+  }
+  const [{ processIo }, { runCommandLine }] = await Promise.all([import('./process-io.js'), import('./run.js')])
+  return await runCommandLine(argv, processIo())
+}
+
+/**
+ * A reader who has read enough (`| head`) is no failure and no reason to stop a backup. A result that could not be
+ * written otherwise, to a full disk for example, is one.
+ */
+function watchOutput(): () => boolean {
+  let lost = false
+  process.stderr.on('error', () => {})
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE' || lost) return
+    lost = true
+    process.stderr.write(`nexus-backup: error: the result could not be written: ${error.message}\n`)
+  })
+  return () => lost
+}
+
+/** Waits until what was written is handed to the kernel. */
+async function drained(): Promise<void> {
+  const empty = (stream: NodeJS.WriteStream) =>
+    new Promise<void>(resolve => {
+      if (stream.destroyed || stream.errored != null || stream.writableLength === 0) resolve()
+      else stream.write('', () => resolve())
+    })
+  await Promise.all([empty(process.stdout), empty(process.stderr)])
+  // An error of a stream is told after the write that it spoilt.
+  await new Promise(resolve => setImmediate(resolve))
+}

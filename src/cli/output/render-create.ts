@@ -1,0 +1,16 @@
+import type { CreateResult } from '../../operations/results.js'
+import type { Paint } from './colour.js'
+import { humanBytes, humanDuration, printable } from './format.js'
+
+/** A line for each backup made, or planned by a dry run. */
+export function renderCreate(result: CreateResult, { dryRun, paint }: { dryRun: boolean; paint: Paint }): string {
+  const lines = result.backups.map(backup => {
+    const { source, type, parent, id } = backup
+    const after = parent === null ? '' : ` after ${parent}`
+    if (dryRun) return `${source}: would make a ${type} backup${after} in ${printable(backup.repository)}`
+    const stored = humanBytes(backup.bytes_stored)
+    const facts = `${type}, ${stored} stored of ${humanBytes(backup.bytes_source)}, ${humanDuration(backup.duration_ms)}`
+    return `${source}: ${paint.good(id)} ${facts}`
+  })
+  return lines.map(line => `${line}\n`).join('')
+}

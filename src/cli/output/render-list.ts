@@ -1,0 +1,43 @@
+import type { ListResult } from '../../operations/results.js'
+import type { Paint } from './colour.js'
+import { humanBytes, humanTime, printable } from './format.js'
+import { table } from './table.js'
+
+/** The backups as a table, then what is not a whole backup. */
+export function renderList(result: ListResult, { zone, paint }: { zone: string; paint: Paint }): string {
+  const rows = result.backups.map(backup => [
+    backup.source,
+    backup.id,
+    humanTime(backup.captured_at, zone),
+    backup.type,
+    humanBytes(backup.bytes_source),
+    humanBytes(backup.bytes_stored),
+    notes(backup),
+  ])
+  const backups = rows.length === 0 ? 'no backups\n' : table(columns, rows)
+  const problems = result.problems.map(({ source, id, status, problem }) => {
+    const mark = status === 'damaged' ? paint.bad(status) : paint.faint(status)
+    return `${mark}: ${printable(source)}/${printable(id)}: ${printable(problem)}\n`
+  })
+  return [backups, ...problems].join('')
+}
+
+const columns = [
+  { title: 'SOURCE' },
+  { title: 'ID' },
+  { title: 'CAPTURED AT' },
+  { title: 'TYPE' },
+  { title: 'SIZE', align: 'right' },
+  { title: 'STORED', align: 'right' },
+  { title: 'NOTES' },
+] as const
+
+function notes(backup: ListResult['backups'][number]): string {
+  const kept = backup.keep_until === null ? [] : [`kept until ${backup.keep_until}`]
+  return [
+    ...(backup.proven ? ['proven'] : []),
+    ...(backup.damaged_source ? ['damaged source'] : []),
+    ...kept,
+    ...(backup.label === null ? [] : [JSON.stringify(backup.label)]),
+  ].join(', ')
+}

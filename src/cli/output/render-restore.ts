@@ -1,0 +1,37 @@
+import type { RestorePlan } from '../../operations/requests.js'
+import type { RestoreResult } from '../../operations/results.js'
+import type { Paint } from './colour.js'
+import { counted, humanBytes, humanDuration, humanTime, printable } from './format.js'
+
+/** What a restore is going to do. */
+export function renderPlan(plan: RestorePlan, zone: string): string {
+  const lines = [
+    `${plan.source}: restore ${plan.id}, captured at ${humanTime(plan.captured_at, zone)}, ${humanBytes(plan.bytes)}`,
+    `  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`,
+    `  to ${printable(plan.target)}${plan.in_place ? ' (the live data)' : ''}`,
+  ]
+  if (plan.replaces) {
+    const kept = plan.previous === null ? '' : `, kept as ${printable(plan.previous)}`
+    lines.push(`  replaces what is there${kept}`)
+  }
+  if (plan.service !== null) lines.push(`  stops and starts ${printable(plan.service)}`)
+  return lines.map(line => `${line}\n`).join('')
+}
+
+/** What was restored, where the data it replaced lies, and how to undo it. */
+export function renderRestore(result: RestoreResult, { zone, paint }: { zone: string; paint: Paint }): string {
+  const what = result.id ?? 'the previous data'
+  const captured = result.captured_at === null ? '' : `, captured at ${humanTime(result.captured_at, zone)}`
+  const lines = [
+    `restored ${paint.good(what)} to ${printable(result.target)}${captured}, in ${humanDuration(result.duration_ms)}`,
+  ]
+  for (const { name, status, detail } of result.checks) {
+    const shown = status === 'failed' ? paint.bad(status) : status
+    lines.push(
+      `  check ${printable(name)}: ${shown}${status === 'ok' || detail === '' ? '' : ` (${printable(detail)})`}`,
+    )
+  }
+  if (result.previous !== null) lines.push(`  what was there before: ${printable(result.previous)}`)
+  if (result.undo !== null) lines.push(`  to undo this: ${printable(result.undo)}`)
+  return lines.map(line => `${line}\n`).join('')
+}

@@ -1,0 +1,24 @@
+import type { VerifiedBackup, VerifyResult } from '../../operations/results.js'
+import type { Paint } from './colour.js'
+import { humanDuration, printable } from './format.js'
+
+const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
+  stored: 'stored bytes',
+  content: 'content',
+  drill: 'drill',
+}
+
+/** A line for each backup, and its findings below it. */
+export function renderVerify({ results }: VerifyResult, paint: Paint): string {
+  return results.map(result => renderOne(result, paint)).join('')
+}
+
+function renderOne(result: VerifiedBackup, paint: Paint): string {
+  const status = result.status === 'ok' ? paint.good('ok') : paint.bad(result.status)
+  const drill = result.drill === undefined ? '' : `, restored in ${humanDuration(result.drill.restore_ms)}`
+  const lines = [`${printable(result.source)}: ${printable(result.id)} ${status} (${levels[result.level]}${drill})`]
+  for (const { part, problem } of result.findings) lines.push(`  ${printable(part)}: ${printable(problem)}`)
+  if (result.affects.length > 0)
+    lines.push(`  cannot be restored either: ${result.affects.map(id => printable(id)).join(', ')}`)
+  return lines.map(line => `${line}\n`).join('')
+}

@@ -1,0 +1,51 @@
+import { homedir, hostname, userInfo } from 'node:os'
+import { type EndingSignal, interruption, signalStatus } from './exit-codes.js'
+import type { CommandIo } from './io.js'
+
+/** What the command line may know of this process. From now on signals stop the work, a second one the process. */
+export function processIo(): CommandIo {
+  const controller = new AbortController()
+  onSignals(signal => controller.abort(interruption(signal)))
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    get stdin() {
+      return process.stdin
+    },
+    env: process.env,
+    cwd: process.cwd(),
+    now: () => new Date(),
+    host: hostname(),
+    user: currentUser(),
+    signal: controller.signal,
+    onProgressRequest: callback => {
+      // Never removed: without a listener SIGUSR1 starts Node's debugger.
+      let listener: () => void = callback
+      process.on('SIGUSR1', () => listener())
+      return () => {
+        listener = () => {}
+      }
+    },
+  }
+}
+
+function onSignals(stop: (signal: EndingSignal) => void): void {
+  let stopping = false
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(signalStatus(signal))
+      stopping = true
+      stop(signal)
+    })
+  }
+}
+
+/** Containers run users that have no name and sometimes no home. */
+function currentUser(): CommandIo['user'] {
+  const uid = process.getuid?.() ?? 0
+  try {
+    return { name: userInfo().username, uid, home: homedir() }
+  } catch {
+    return { name: String(uid), uid, home: process.env.HOME ?? '/' }
+  }
+}

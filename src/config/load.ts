@@ -1,0 +1,118 @@
+import { resolve } from 'node:path'
+import { NexusError } from '../errors.js'
+import { repositoryFromFlag, sourceFromFlags } from './from-flags.js'
+import { configurationPlaces, defaultStateDirectory, locateConfiguration, type Surroundings } from './locate.js'
+import { checkFile, invalidConfiguration } from './read-file.js'
+import { defaultChainPolicy, type RepositorySettings, type Settings, type SourceSettings } from './settings.js'
+import type { ConfigurationDocument } from './validate.js'
+
+/** What the operator said, from flags and environment, and where the run stands. */
+export interface LoadRequest extends Surroundings {
+  config: string | undefined
+  repo: string | undefined
+  state: string | undefined
+  sqlite: string | undefined
+  name: string | undefined
+  /** Zone of the system, for a configuration that names none. */
+  systemTimezone: string
+  warn(message: string): void
+}
+
+/**
+ * The settings of a run. `--sqlite` stands for a configuration: then a file is read only when `--config` names it,
+ * for its timezone, state and repository. `--repo` takes the place of every configured repository.
+ * Throws `configuration` with every mistake at once, `usage` for flags that do not fit together.
+ */
+export function loadSettings(request: LoadRequest): Settings {
+  if (request.name !== undefined && request.sqlite === undefined) {
+    throw new NexusError('usage', 'name_without_sqlite', '--name goes with --sqlite FILE', {
+      hint: 'to choose a source of the configuration, write its name after the command',
+    })
+  }
+  const file =
+    request.sqlite !== undefined && request.config === undefined
+      ? undefined
+      : locateConfiguration(request.config, request)
+  const written = file === undefined ? undefined : readConfiguration(file, request)
+  if (written === undefined && request.repo === undefined) throw nothingKnown(request)
+  const repositories = chosenRepositories(written, request)
+  return {
+    timezone: written?.timezone ?? request.systemTimezone,
+    stateDirectory: stateDirectory(written, request),
+    repositories,
+    sources:
+      request.sqlite === undefined
+        ? configuredSources(written, repositories)
+        : [flagSource(request.sqlite, repositories, request)],
+    file: file ?? null,
+  }
+}
+
+function readConfiguration(file: string, request: LoadRequest): ConfigurationDocument {
+  const checked = checkFile(file, request.uid)
+  if (checked.problems.length > 0) throw invalidConfiguration(file, checked.problems)
+  for (const warning of checked.warnings) request.warn(warning)
+  return checked.settings
+}
+
+function nothingKnown(request: LoadRequest): NexusError {
+  if (request.sqlite !== undefined) {
+    return new NexusError('usage', 'repository_missing', '--sqlite needs a repository', { hint: 'add --repo DIR' })
+  }
+  const places = configurationPlaces(request).join(' nor ')
+  return new NexusError('configuration', 'configuration_missing', `no configuration: neither ${places} exists`, {
+    hint: 'write one (see nexus-backup-config(5)), name one with --config FILE, or give --sqlite FILE --repo DIR',
+  })
+}
+
+function chosenRepositories(written: ConfigurationDocument | undefined, request: LoadRequest): RepositorySettings[] {
+  const configured = written?.repositories ?? []
+  if (request.repo === undefined) return configured
+  const asked = repositoryFromFlag(request.repo, request.cwd)
+  return [configured.find(repository => repository.path === asked.path) ?? asked]
+}
+
+function stateDirectory(written: ConfigurationDocument | undefined, request: LoadRequest): string {
+  if (request.state !== undefined) return resolve(request.cwd, request.state)
+  return written?.state ?? defaultStateDirectory(request)
+}
+
+function flagSource(sqlite: string, repositories: RepositorySettings[], request: LoadRequest): SourceSettings {
+  const [repository, another] = repositories
+  if (repository === undefined || another !== undefined) {
+    throw new NexusError('usage', 'repository_missing', '--sqlite needs one repository', { hint: 'add --repo DIR' })
+  }
+  return sourceFromFlags({ sqlite, name: request.name }, repository, request.cwd)
+}
+
+function configuredSources(
+  written: ConfigurationDocument | undefined,
+  repositories: RepositorySettings[],
+): SourceSettings[] {
+  return (written?.sources ?? []).flatMap(({ name, value }) => {
+    const repository = repositories.find(candidate => candidate.name === value.repository) ?? repositories[0]
+    if (repository === undefined) return []
+    return [
+      {
+        kind: value.kind,
+        name,
+        path: value.path,
+        repository,
+        checks: value.checks ?? [],
+        service: value.service ?? null,
+        keep: definedOf(value.keep ?? {}),
+        chain: {
+          maxAge: value.chain?.max_age ?? defaultChainPolicy.maxAge,
+          maxLength: value.chain?.max_length ?? defaultChainPolicy.maxLength,
+          maxRatio: value.chain?.max_ratio ?? defaultChainPolicy.maxRatio,
+        },
+        digestAlgorithm: value.digest ?? 'xxh3-128',
+      },
+    ]
+  })
+}
+
+/** A policy without the keys that were not written. */
+function definedOf(keep: Record<string, number | undefined>): Record<string, number> {
+  return Object.fromEntries(Object.entries(keep).filter((entry): entry is [string, number] => entry[1] !== undefined))
+}

@@ -1,0 +1,135 @@
+import { isAbsolute, normalize } from 'node:path'
+import * as v from 'valibot'
+import { parseDuration } from './duration.js'
+import { sourceNameProblem } from './names.js'
+
+const absolutePath = v.pipe(
+  v.string('must be an absolute path'),
+  v.check(path => isAbsolute(path) && !path.includes('\0'), 'must be an absolute path'),
+  v.transform(path => normalize(path).replace(/(.)\/$/, '$1')),
+)
+
+const zone = v.pipe(
+  v.string('must be a time zone such as Asia/Tokyo'),
+  v.check(isTimezone, issue => `'${issue.input}' is not a time zone; write one such as Asia/Tokyo or UTC`),
+)
+
+const duration = v.pipe(
+  v.string('must be a duration such as 12h, 30d or 8w'),
+  v.check(
+    text => parseDuration(text) !== undefined,
+    issue => `'${issue.input}' is not a duration; write one such as 30min, 12h, 30d or 8w`,
+  ),
+  v.transform(text => parseDuration(text) ?? 0),
+)
+
+const countMessage = 'must be a whole number from 1'
+const count = v.pipe(
+  v.number(countMessage),
+  v.integer(countMessage),
+  v.minValue(1, countMessage),
+  v.maxValue(999_999_999, countMessage),
+)
+
+const mappingMessage = 'must be a mapping of keys to values'
+
+/** An object with these keys and no others; valibot alone takes a list for one. */
+function mapping<const E extends v.ObjectEntries>(entries: E, message = mappingMessage) {
+  const schema = v.strictObject(entries, message)
+  return v.pipe(v.custom<v.InferInput<typeof schema>>(isMapping, message), schema)
+}
+
+function isMapping(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Entries by name, each read by itself later. */
+function named<N extends v.GenericSchema<string, string>>(name: N) {
+  return v.pipe(
+    v.custom<Record<string, unknown>>(isMapping, mappingMessage),
+    v.record(name, v.unknown(), mappingMessage),
+  )
+}
+
+/** Keys of this set belong to the format but not to this version: they are refused, never ignored. */
+function later(what: string) {
+  return v.optional(v.never(`${what} is not in this version yet`))
+}
+
+export const keepSchema = mapping({
+  last: v.optional(count),
+  hourly: v.optional(count),
+  daily: v.optional(count),
+  weekly: v.optional(count),
+  monthly: v.optional(count),
+  yearly: v.optional(count),
+  within: v.optional(duration),
+  pitr: later('keep.pitr'),
+})
+
+const ratioMessage = 'must be a number above 0'
+export const chainSchema = mapping({
+  max_age: v.optional(duration),
+  max_length: v.optional(count),
+  max_ratio: v.optional(v.pipe(v.number(ratioMessage), v.finite(ratioMessage), v.gtValue(0, ratioMessage))),
+})
+
+export const repositorySchema = mapping({ path: absolutePath, s3: later('a repository on S3') })
+
+const unitMessage = 'must be the name of a systemd unit such as itsm.service'
+
+export const sqliteSchema = mapping({
+  kind: v.literal('sqlite'),
+  path: absolutePath,
+  repository: v.optional(v.string('must be the name of a repository')),
+  checks: v.optional(
+    v.pipe(
+      v.array(
+        v.pipe(v.string('must be an SQL query'), v.trim(), v.minLength(1, 'must not be empty'), v.maxLength(4096)),
+      ),
+      v.maxLength(1000, 'at most 1000 queries'),
+    ),
+  ),
+  service: v.optional(
+    v.pipe(v.string(unitMessage), v.regex(/^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}$/, unitMessage)),
+  ),
+  keep: v.optional(keepSchema),
+  chain: v.optional(chainSchema),
+  digest: v.optional(v.picklist(['xxh3-128', 'sha256-128'], 'must be xxh3-128 or sha256-128')),
+  copies: later('copies'),
+})
+
+/** The document itself; what stands below `repositories` and `sources` is read entry by entry. */
+export const documentSchema = mapping(
+  {
+    timezone: v.optional(zone),
+    state: v.optional(absolutePath),
+    repositories: v.optional(named(v.string())),
+    sources: v.optional(
+      named(
+        v.pipe(
+          v.string(),
+          v.check(isSourceName, issue => sourceNameProblem(issue.input) ?? ''),
+        ),
+      ),
+    ),
+  },
+  'must be a mapping with repositories and sources',
+)
+
+export type SqliteDocument = v.InferOutput<typeof sqliteSchema>
+export type KeepDocument = v.InferOutput<typeof keepSchema>
+
+function isSourceName(name: string): boolean {
+  return sourceNameProblem(name) === undefined
+}
+
+/** Whether the runtime knows an IANA zone of this name. */
+export function isTimezone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en-US', { timeZone: name })
+    return true
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,97 @@
+import * as v from 'valibot'
+import { sourceKinds } from '../repository/manifest.js'
+import { sourceNameProblem } from './names.js'
+import { nearest } from './nearest.js'
+import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
+import { documentSchema, repositorySchema, type SqliteDocument, sqliteSchema } from './schema.js'
+import type { RepositorySettings } from './settings.js'
+
+/** A configuration as it was written, validated; defaults are filled in by `load.ts`. */
+export interface ConfigurationDocument {
+  timezone: string | undefined
+  state: string | undefined
+  repositories: RepositorySettings[]
+  sources: { name: string; value: SqliteDocument }[]
+}
+
+/** Checks a whole configuration and reports every mistake at once. */
+export function validateDocument(
+  value: unknown,
+  document: ReadDocument,
+): { settings: ConfigurationDocument; problems: ConfigurationProblem[] } {
+  const problems: ConfigurationProblem[] = []
+  const read = <T extends v.GenericSchema>(schema: T, input: unknown, path: KeyPath): v.InferOutput<T> | undefined => {
+    const result = v.safeParse(schema, input)
+    if (!result.success) problems.push(...problemsOf(document, schema, result.issues, path))
+    return result.success ? result.output : undefined
+  }
+  const top = read(documentSchema, value, [])
+  const raw = asRecord(value)
+  const settings: ConfigurationDocument = { timezone: top?.timezone, state: top?.state, repositories: [], sources: [] }
+  for (const [name, entry] of Object.entries(asRecord(raw.repositories))) {
+    const problem = sourceNameProblem(name)?.replaceAll('source name', 'repository name')
+    if (problem !== undefined) problems.push(problemAt(document, ['repositories', name], problem))
+    if ('s3' in asRecord(entry)) {
+      problems.push(problemAt(document, ['repositories', name, 's3'], 'a repository on S3 is not in this version yet'))
+      continue
+    }
+    const repository = read(repositorySchema, entry, ['repositories', name])
+    if (repository !== undefined) settings.repositories.push({ name, path: repository.path })
+  }
+  const names = Object.keys(asRecord(raw.repositories))
+  for (const [name, entry] of Object.entries(asRecord(raw.sources))) {
+    const path = ['sources', name]
+    const kind = kindProblem(entry)
+    if (kind !== undefined) {
+      problems.push(problemAt(document, [...path, ...kind.path], kind.message))
+      continue
+    }
+    const source = read(sqliteSchema, entry, path)
+    if (source === undefined) continue
+    const problem = repositoryProblem(source.repository, names)
+    if (problem !== undefined) problems.push(problemAt(document, [...path, ...problem.path], problem.message))
+    settings.sources.push({ name, value: source })
+  }
+  return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
+}
+
+function asRecord(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {}
+}
+
+interface Misfit {
+  path: string[]
+  message: string
+}
+
+function kindProblem(entry: unknown): Misfit | undefined {
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return undefined
+  const kind = asRecord(entry).kind
+  if (kind === 'sqlite') return undefined
+  if (kind === undefined) return { path: [], message: 'kind is missing; this version protects: sqlite' }
+  if (sourceKinds.some(known => known === kind)) {
+    return { path: ['kind'], message: `kind ${String(kind)} is not in this version yet` }
+  }
+  const meant = nearest(String(kind), sourceKinds)
+  return {
+    path: ['kind'],
+    message: `unknown kind '${String(kind)}'; ${meant === undefined ? 'this version protects: sqlite' : `did you mean '${meant}'?`}`,
+  }
+}
+
+function repositoryProblem(name: string | undefined, known: readonly string[]): Misfit | undefined {
+  if (name === undefined) {
+    if (known.length === 1) return undefined
+    const message =
+      known.length === 0
+        ? 'no repository is configured'
+        : `several repositories: choose one with 'repository' (${known.join(', ')})`
+    return { path: [], message }
+  }
+  if (known.includes(name)) return undefined
+  const meant = nearest(name, known)
+  return {
+    path: ['repository'],
+    message: `no repository '${name}'${meant === undefined ? '' : `; did you mean '${meant}'?`}`,
+  }
+}

@@ -1,0 +1,206 @@
+import { createHash } from 'node:crypto'
+import { errnoOf, NexusError } from '../errors.js'
+import { type FrameRecord, readBlockIndex, runBytes } from './block-index.js'
+import type { DigestTable } from './digest-table.js'
+import { inOrder } from './ordered.js'
+import { type ByteReader, DIGEST_BYTES, type DigestKind, type Work } from './types.js'
+import type { WorkerPool } from './workers/pool.js'
+import type { PlacedPiece } from './workers/tasks.js'
+
+/** A stored file and the SHA-256 it must have. */
+export interface StoredPart {
+  name: string
+  bytes: number
+  sha256: string
+  open(): Promise<ByteReader>
+}
+
+/** One backup of a chain, as the engine sees it. */
+export interface ChainMember {
+  id: string
+  digest: DigestKind
+  files: readonly { path: string; size: number; block_size: number }[]
+  /** The frames: a full's image or the changed blocks. */
+  frames: StoredPart
+  index: StoredPart
+}
+
+/** Something wrong with a stored part. */
+export interface Finding {
+  part: string
+  problem: string
+}
+
+/** What to do with one frame: the pieces to write, or null to leave it compressed. */
+type Placement = (record: FrameRecord) => PlacedPiece[] | null
+
+/**
+ * Reads one member from end to end: every byte against its SHA-256, and every frame that `place` wants through a
+ * worker, which compares all blocks with their digests. Damage is collected, not thrown.
+ *
+ * @throws NexusError for anything that is not damage: unreadable files, full disks, signals
+ */
+export async function readMember(
+  member: ChainMember,
+  settings: { pool: WorkerPool; work: Work },
+  place: Placement,
+): Promise<Finding[]> {
+  const findings: Finding[] = []
+  const problem = (part: string, text: string) => findings.push({ part, problem: text })
+  const indexReader = await openPart(member.index, problem)
+  const framesReader = await openPart(member.frames, problem)
+  if (indexReader === undefined || framesReader === undefined) {
+    await indexReader?.close()
+    await framesReader?.close()
+    return findings
+  }
+  const index = hashing(indexReader)
+  const frames = hashing(framesReader)
+  try {
+    const read = storedFrames(records(member, index, problem), frames)
+    const opened = inOrder(read, settings.pool.width, async ({ record, stored }) => {
+      if (stored.length < record.storedLength) return { record, problem: 'is cut off' }
+      const pieces = place(record)
+      if (pieces === null) return { record, problem: null }
+      const result = await settings.pool.run(openTask(member, record, stored, pieces))
+      return { record, problem: result.problem }
+    })
+    let frame = 0
+    for await (const { record, problem: text } of opened) {
+      settings.work.signal.throwIfAborted()
+      if (text !== null) problem(member.frames.name, `frame ${frame} ${text}`)
+      settings.work.advance(record.storedLength)
+      frame += 1
+    }
+    for (const [part, reader] of [
+      [member.index, index],
+      [member.frames, frames],
+    ] as const) {
+      const actual = await reader.finish()
+      if (actual !== part.sha256) problem(part.name, 'SHA-256 differs from the one recorded')
+    }
+  } finally {
+    await index.close()
+    await frames.close()
+  }
+  return findings
+}
+
+/** A frame's runs as pieces of the one file `fd`, cut to the blocks `wanted` says. */
+export function piecesFor(
+  record: FrameRecord,
+  file: { size: number; block_size: number },
+  fd: number,
+  wanted: (block: number) => boolean,
+): PlacedPiece[] {
+  const pieces: PlacedPiece[] = []
+  for (const run of record.runs) {
+    let open: PlacedPiece | undefined
+    for (let block = run.first; block < run.first + run.count; block += 1) {
+      const position = block * file.block_size
+      const length = Math.min(file.block_size, file.size - position)
+      if (!wanted(block)) open = undefined
+      else if (open !== undefined) open.length += length
+      else {
+        open = { fd, position, offset: run.offset + (block - run.first) * file.block_size, length }
+        pieces.push(open)
+      }
+    }
+  }
+  return pieces
+}
+
+/** Puts the digests of a member's frame into the table of the image it makes. */
+export function applyDigests(record: FrameRecord, table: DigestTable): void {
+  let at = 0
+  for (const run of record.runs) {
+    const bytes = run.count * DIGEST_BYTES
+    table.put(run.first, record.digests.subarray(at, at + bytes))
+    at += bytes
+  }
+}
+
+/** Reads a member's index alone, checked against its SHA-256. @throws NexusError `damage` */
+export async function readDigests(member: ChainMember, table: DigestTable): Promise<void> {
+  const reader = hashing(await member.index.open())
+  try {
+    for await (const record of readBlockIndex(reader, member.files)) applyDigests(record, table)
+    if ((await reader.finish()) !== member.index.sha256) {
+      throw new NexusError('damage', 'index_damaged', `${member.id}/${member.index.name} differs from its SHA-256`)
+    }
+  } finally {
+    await reader.close()
+  }
+}
+
+function openTask(member: ChainMember, record: FrameRecord, stored: Buffer, pieces: PlacedPiece[]) {
+  return {
+    kind: 'open' as const,
+    digest: member.digest,
+    stored: stored as Uint8Array<ArrayBuffer>,
+    plainLength: record.plainLength,
+    runs: record.runs.map(run => {
+      const file = member.files[run.file] ?? { size: 0, block_size: 512 }
+      return { ...run, length: runBytes(run, file), blockSize: file.block_size }
+    }),
+    digests: record.digests,
+    pieces,
+  }
+}
+
+async function* records(
+  member: ChainMember,
+  index: ByteReader,
+  problem: (part: string, text: string) => void,
+): AsyncGenerator<FrameRecord, void, void> {
+  try {
+    yield* readBlockIndex(index, member.files)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+    problem(member.index.name, error.message)
+  }
+}
+
+/** Reads the frames one after another: a reader has one position, so this must not happen side by side. */
+async function* storedFrames(
+  index: AsyncIterable<FrameRecord>,
+  frames: ByteReader,
+): AsyncGenerator<{ record: FrameRecord; stored: Buffer }, void, void> {
+  for await (const record of index) yield { record, stored: await frames.read(record.storedLength) }
+}
+
+async function openPart(
+  part: StoredPart,
+  problem: (part: string, text: string) => void,
+): Promise<ByteReader | undefined> {
+  try {
+    const reader = await part.open()
+    if (reader.size !== part.bytes) problem(part.name, `has ${reader.size} bytes instead of ${part.bytes}`)
+    return reader
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' && !(error instanceof NexusError && error.kind === 'not-found')) throw error
+    problem(part.name, 'is missing')
+    return undefined
+  }
+}
+
+const CHUNK_BYTES = 1024 * 1024
+
+/** A reader that hashes what passes through; `finish` reads the rest and tells the SHA-256. */
+function hashing(reader: ByteReader): ByteReader & { finish(): Promise<string> } {
+  const hash = createHash('sha256')
+  const read = async (length: number) => {
+    const bytes = await reader.read(length)
+    hash.update(bytes)
+    return bytes
+  }
+  return {
+    size: reader.size,
+    read,
+    close: () => reader.close(),
+    async finish() {
+      while ((await read(CHUNK_BYTES)).length > 0);
+      return hash.digest('hex')
+    },
+  }
+}

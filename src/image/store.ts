@@ -1,0 +1,234 @@
+import { NexusError } from '../errors.js'
+import { BlockIndexWriter, type FrameRecord, type IndexedRun, indexedRun } from './block-index.js'
+import type { DigestTable } from './digest-table.js'
+import { inOrder } from './ordered.js'
+import {
+  type BlockRun,
+  type ByteSink,
+  DIGEST_BYTES,
+  type DigestKind,
+  FRAME_BYTES,
+  type Frame,
+  type Work,
+} from './types.js'
+import type { WorkerPool } from './workers/pool.js'
+import type { TaskRun } from './workers/tasks.js'
+
+/** zstd level of every frame: the floor of design section 8 is `zstd -1`. */
+const LEVEL = 1
+
+/** Where a backup's bytes go. */
+export interface StoreTarget {
+  part: ByteSink
+  index: ByteSink
+  /** Receives the digest of every block stored or compared. */
+  table: DigestTable
+}
+
+export interface StoreSettings {
+  pool: WorkerPool
+  digest: DigestKind
+  work: Work
+}
+
+/** Blocks written to the part. */
+export interface StoredCount {
+  blocks: number
+}
+
+/**
+ * Stores every byte of a stream: the part decompresses to exactly that stream.
+ *
+ * @throws NexusError from reading the source, writing the part, or `interrupted`
+ */
+export async function storeAll(
+  frames: AsyncIterable<Frame> | Iterable<Frame>,
+  target: StoreTarget,
+  settings: StoreSettings,
+): Promise<StoredCount> {
+  const index = new BlockIndexWriter(target.index)
+  await index.begin()
+  let blocks = 0
+  const stored = inOrder(frames, settings.pool.width, async frame => {
+    const layout = layOut(frame)
+    const bytes = frame.map(span => span.from)
+    const task = { kind: 'store' as const, digest: settings.digest, level: LEVEL, bytes, ...layout.task }
+    return { layout, result: await settings.pool.run(task) }
+  })
+  for await (const { layout, result } of stored) {
+    settings.work.signal.throwIfAborted()
+    await target.part.write(result.stored)
+    const runs = layout.runs.map(({ run, offset }) => indexedRun(run, offset))
+    await index.add(record(result.stored, layout.task.length, runs, result.digests))
+    blocks += recordDigests(layout.runs, result.digests, target.table)
+    settings.work.advance(layout.task.length)
+  }
+  await index.end()
+  return { blocks }
+}
+
+/**
+ * Stores the blocks of a stream whose digests differ from those of an earlier image. The rows of `before` are
+ * compared by number; a row it does not have counts as changed.
+ *
+ * @throws NexusError from reading the source, writing the part, or `interrupted`
+ */
+export async function storeChanged(
+  frames: AsyncIterable<Frame> | Iterable<Frame>,
+  before: DigestTable,
+  target: StoreTarget,
+  settings: StoreSettings,
+): Promise<StoredCount> {
+  const index = new BlockIndexWriter(target.index)
+  await index.begin()
+  let blocks = 0
+  const packs = packChanges(scan(frames, before, target.table, settings))
+  const packed = inOrder(packs, settings.pool.width, async pack => {
+    const length = pack.bytes.length
+    const { stored } = await settings.pool.run({ kind: 'pack', level: LEVEL, bytes: pack.bytes }, [pack.bytes.buffer])
+    return { stored, length, pack }
+  })
+  for await (const { stored, length, pack } of packed) {
+    settings.work.signal.throwIfAborted()
+    await target.part.write(stored)
+    await index.add(record(stored, length, pack.runs, pack.digests))
+    blocks += pack.digests.length / DIGEST_BYTES
+  }
+  await index.end()
+  return { blocks }
+}
+
+/** Changed blocks of one scanned frame, with the runs they came from. */
+interface Changes {
+  runs: IndexedRun[]
+  digests: Uint8Array
+  bytes: Uint8Array
+}
+
+async function* scan(
+  frames: AsyncIterable<Frame> | Iterable<Frame>,
+  before: DigestTable,
+  table: DigestTable,
+  settings: StoreSettings,
+): AsyncGenerator<Changes, void, void> {
+  const scanned = inOrder(frames, settings.pool.width, async frame => {
+    const blocksOnly = frame.filter(span => span.run !== null)
+    const layout = layOut(blocksOnly)
+    const rows = layout.runs.map(({ run }) => before.get(run.row, run.count))
+    const bytes = blocksOnly.map(span => span.from)
+    const task = { kind: 'scan' as const, digest: settings.digest, bytes, before: rows, ...layout.task }
+    return { layout, result: await settings.pool.run(task) }
+  })
+  for await (const { layout, result } of scanned) {
+    settings.work.signal.throwIfAborted()
+    recordDigests(layout.runs, result.digests, table)
+    settings.work.advance(layout.task.length)
+    if (result.changed.length > 0) yield changesOf(layout.runs, result)
+  }
+}
+
+/** Gathers changed blocks into frames of about FRAME_BYTES, so that scattered ones compress as well as dense ones. */
+async function* packChanges(changes: AsyncIterable<Changes>): AsyncGenerator<Pack, void, void> {
+  let waiting: Changes[] = []
+  let bytes = 0
+  for await (const change of changes) {
+    waiting.push(change)
+    bytes += change.bytes.length
+    if (bytes >= FRAME_BYTES) {
+      yield join(waiting, bytes)
+      waiting = []
+      bytes = 0
+    }
+  }
+  if (bytes > 0) yield join(waiting, bytes)
+}
+
+interface Pack {
+  runs: IndexedRun[]
+  digests: Uint8Array<ArrayBuffer>
+  bytes: Uint8Array<ArrayBuffer>
+}
+
+function join(changes: Changes[], length: number): Pack {
+  const bytes = new Uint8Array(length)
+  const digests = new Uint8Array(changes.reduce((sum, change) => sum + change.digests.length, 0))
+  const runs: IndexedRun[] = []
+  let at = 0
+  let row = 0
+  for (const change of changes) {
+    bytes.set(change.bytes, at)
+    digests.set(change.digests, row)
+    for (const run of change.runs) runs.push({ ...run, offset: run.offset + at })
+    at += change.bytes.length
+    row += change.digests.length
+  }
+  return { runs, digests, bytes }
+}
+
+/** Turns positions of changed blocks into runs of neighbours, with offsets into the changed bytes. */
+function changesOf(
+  runs: { run: BlockRun; offset: number; length: number }[],
+  result: { changed: Uint32Array; digests: Uint8Array; bytes: Uint8Array },
+): Changes {
+  const indexed: IndexedRun[] = []
+  const digests = new Uint8Array(result.changed.length * DIGEST_BYTES)
+  let position = 0
+  let first = 0
+  let next = 0
+  for (const { run, length } of runs) {
+    let open: IndexedRun | undefined
+    for (; next < result.changed.length; next += 1) {
+      const index = result.changed[next] ?? 0
+      if (index >= first + run.count) break
+      const block = index - first
+      const row = index * DIGEST_BYTES
+      digests.set(result.digests.subarray(row, row + DIGEST_BYTES), next * DIGEST_BYTES)
+      if (open !== undefined && open.first + open.count === run.first + block) open.count += 1
+      else {
+        open = { file: run.file, first: run.first + block, count: 1, offset: position }
+        indexed.push(open)
+      }
+      position += Math.min(run.blockSize, length - block * run.blockSize)
+    }
+    first += run.count
+  }
+  return { runs: indexed, digests, bytes: result.bytes }
+}
+
+interface Layout {
+  task: { length: number; runs: TaskRun[] }
+  runs: { run: BlockRun; offset: number; length: number }[]
+}
+
+function layOut(frame: Frame): Layout {
+  const runs: Layout['runs'] = []
+  let length = 0
+  for (const span of frame) {
+    if (span.run !== null) runs.push({ run: span.run, offset: length, length: span.length })
+    length += span.length
+  }
+  const taskRuns = runs.map(({ run, offset, length: bytes }) => {
+    return { offset, length: bytes, blockSize: run.blockSize, count: run.count }
+  })
+  return { task: { length, runs: taskRuns }, runs }
+}
+
+function recordDigests(runs: { run: BlockRun }[], digests: Uint8Array, table: DigestTable): number {
+  let at = 0
+  for (const { run } of runs) {
+    const bytes = run.count * DIGEST_BYTES
+    table.put(run.row, digests.subarray(at, at + bytes))
+    at += bytes
+  }
+  return at / DIGEST_BYTES
+}
+
+function record(
+  stored: Uint8Array,
+  plainLength: number,
+  runs: IndexedRun[],
+  digests: Uint8Array<ArrayBuffer>,
+): FrameRecord {
+  if (stored.length === 0) throw new NexusError('failed', 'empty_frame', 'the compressor returned an empty frame')
+  return { storedLength: stored.length, plainLength, runs, digests }
+}

@@ -1,0 +1,68 @@
+import type { DigestAlgorithm } from './digest.js'
+
+/** Input bytes that make one frame: large enough to compress well, small enough to seek and to hand around. */
+export const FRAME_BYTES = 1024 * 1024
+
+/** A block's digest: 128 bits. */
+export const DIGEST_BYTES = 16
+
+/** Descriptor number of an extent that reads as zeros. */
+export const ZEROS = -1
+
+/** Bytes of an open file, read by whichever worker gets them; descriptors are shared by all threads of a process. */
+export interface Extent {
+  fd: number
+  position: number
+  length: number
+}
+
+/** A run of whole blocks of one file. */
+export interface BlockRun {
+  /** Index into the image's files. */
+  file: number
+  /** Number of the first block within the file. */
+  first: number
+  count: number
+  /** Bytes; the last block of a file may be shorter. */
+  blockSize: number
+  /** Number of the first block within the image: its row in the digest table. */
+  row: number
+}
+
+/** Consecutive bytes of the image's stream. */
+export interface Span {
+  /** Where the bytes are: in files, or in memory already (a tar stream from another program). */
+  from: Extent[] | Uint8Array<ArrayBuffer>
+  length: number
+  /** Null for bytes that belong to no block, such as a tar header. */
+  run: BlockRun | null
+}
+
+/** What becomes one frame: about FRAME_BYTES, never a block cut in two. */
+export type Frame = Span[]
+
+/** How blocks are told apart. */
+export interface DigestKind {
+  algorithm: DigestAlgorithm
+  /** 64-bit seed as 16 hexadecimal digits; `sha256-128` ignores it. */
+  seed: string
+}
+
+/** Reads a stored part from its beginning to its end. */
+export interface ByteReader {
+  readonly size: number
+  read(length: number): Promise<Buffer>
+  close(): Promise<void>
+}
+
+/** Takes a part's bytes in order. */
+export interface ByteSink {
+  write(bytes: Uint8Array): Promise<void>
+}
+
+/** What every long step of the engine is handed. */
+export interface Work {
+  signal: AbortSignal
+  /** Called with the bytes just done. */
+  advance(bytes: number): void
+}

@@ -1,0 +1,171 @@
+import { readSync, writeSync } from 'node:fs'
+import binding from 'zstd-napi/binding.js'
+import { type BlockDigester, createBlockDigester } from '../digest.js'
+import { DIGEST_BYTES, type DigestKind, type Extent, ZEROS } from '../types.js'
+import type {
+  Opened,
+  OpenTask,
+  Packed,
+  Scanned,
+  ScanTask,
+  Stored,
+  StoreTask,
+  Task,
+  TaskBytes,
+  TaskRun,
+} from './tasks.js'
+
+/**
+ * Does the tasks of one worker, with buffers that are kept between them. All waiting comes before the first use of a
+ * buffer: the next task may begin while this one waits, and would overwrite it.
+ */
+export class TaskExecutor {
+  readonly #compressor = new binding.CCtx()
+  readonly #decompressor = new binding.DCtx()
+  readonly #digesters = new Map<string, Promise<BlockDigester>>()
+  #plain = new Uint8Array(0)
+  #packed = new Uint8Array(0)
+  #level = Number.NaN
+
+  async execute(task: Task): Promise<Stored | Scanned | Packed | Opened> {
+    switch (task.kind) {
+      case 'store':
+        return this.#store(task, await this.#digester(task.digest))
+      case 'scan':
+        return this.#scan(task, await this.#digester(task.digest))
+      case 'pack':
+        return { stored: this.#compress(task.bytes, task.level) }
+      case 'open':
+        return this.#open(task, await this.#digester(task.digest))
+    }
+  }
+
+  #store(task: StoreTask, digester: BlockDigester): Stored {
+    const plain = this.#gather(task.bytes, task.length)
+    const digests = digestRuns(plain, task.runs, digester)
+    return { stored: this.#compress(plain, task.level), digests }
+  }
+
+  #scan(task: ScanTask, digester: BlockDigester): Scanned {
+    const plain = this.#gather(task.bytes, task.length)
+    const digests = digestRuns(plain, task.runs, digester)
+    const changed = changedBlocks(task, digests)
+    const bytes = new Uint8Array(changed.reduce((sum, block) => sum + block.length, 0))
+    let at = 0
+    for (const block of changed) {
+      bytes.set(plain.subarray(block.offset, block.offset + block.length), at)
+      at += block.length
+    }
+    return { digests, changed: Uint32Array.from(changed, block => block.index), bytes }
+  }
+
+  #open(task: OpenTask, digester: BlockDigester): Opened {
+    const plain = this.#scratch(task.plainLength)
+    try {
+      const length = this.#decompressor.decompress(plain, task.stored)
+      if (length !== task.plainLength) return { problem: `decompresses to ${length} bytes, not ${task.plainLength}` }
+    } catch (error) {
+      return { problem: `cannot be decompressed (${error instanceof Error ? error.message : String(error)})` }
+    }
+    const digests = digestRuns(plain, task.runs, digester)
+    if (Buffer.compare(digests, task.digests) !== 0) return { problem: 'holds blocks that differ from their digests' }
+    for (const piece of task.pieces) writeAll(piece.fd, plain, piece.offset, piece.length, piece.position)
+    return { problem: null }
+  }
+
+  #gather(parts: TaskBytes[], length: number): Uint8Array {
+    const [only] = parts
+    if (parts.length === 1 && only instanceof Uint8Array) return only
+    const plain = this.#scratch(length)
+    let at = 0
+    for (const part of parts) {
+      if (part instanceof Uint8Array) {
+        plain.set(part, at)
+        at += part.length
+      } else {
+        for (const extent of part) {
+          readExtent(extent, plain, at)
+          at += extent.length
+        }
+      }
+    }
+    return plain
+  }
+
+  #digester(kind: DigestKind): Promise<BlockDigester> {
+    const key = `${kind.algorithm} ${kind.seed}`
+    const known = this.#digesters.get(key) ?? createBlockDigester(kind)
+    this.#digesters.set(key, known)
+    return known
+  }
+
+  #compress(plain: Uint8Array, level: number): Uint8Array<ArrayBuffer> {
+    if (this.#level !== level) {
+      this.#compressor.setParameter(binding.CParameter.compressionLevel, level)
+      // The same 32-bit content checksum that the zstd program adds: `zstd -t` finds rot without us.
+      this.#compressor.setParameter(binding.CParameter.checksumFlag, 1)
+      this.#level = level
+    }
+    const room = binding.compressBound(plain.length)
+    if (this.#packed.length < room) this.#packed = new Uint8Array(room)
+    return this.#packed.slice(0, this.#compressor.compress2(this.#packed, plain))
+  }
+
+  #scratch(length: number): Uint8Array {
+    if (this.#plain.length < length) this.#plain = new Uint8Array(length)
+    return this.#plain.subarray(0, length)
+  }
+}
+
+function digestRuns(plain: Uint8Array, runs: TaskRun[], digester: BlockDigester): Uint8Array<ArrayBuffer> {
+  const digests = new Uint8Array(runs.reduce((sum, run) => sum + run.count, 0) * DIGEST_BYTES)
+  let row = 0
+  for (const run of runs) {
+    const rows = digests.subarray(row, row + run.count * DIGEST_BYTES)
+    digester(plain.subarray(run.offset, run.offset + run.length), run.blockSize, rows)
+    row += rows.length
+  }
+  return digests
+}
+
+function changedBlocks(task: ScanTask, digests: Uint8Array): { index: number; offset: number; length: number }[] {
+  const changed = []
+  let index = 0
+  for (const [number, run] of task.runs.entries()) {
+    const before = task.before[number] ?? new Uint8Array(0)
+    for (let block = 0; block < run.count; block += 1) {
+      if (!sameDigest(digests, index * DIGEST_BYTES, before, block * DIGEST_BYTES)) {
+        const start = block * run.blockSize
+        changed.push({ index, offset: run.offset + start, length: Math.min(run.blockSize, run.length - start) })
+      }
+      index += 1
+    }
+  }
+  return changed
+}
+
+function sameDigest(left: Uint8Array, leftAt: number, right: Uint8Array, rightAt: number): boolean {
+  for (let byte = 0; byte < DIGEST_BYTES; byte += 1) {
+    if (left[leftAt + byte] !== right[rightAt + byte]) return false
+  }
+  return true
+}
+
+function readExtent(extent: Extent, into: Uint8Array, at: number): void {
+  if (extent.fd === ZEROS) {
+    into.fill(0, at, at + extent.length)
+    return
+  }
+  let have = 0
+  while (have < extent.length) {
+    const got = readSync(extent.fd, into, at + have, extent.length - have, extent.position + have)
+    if (got === 0)
+      throw new Error(`the file ends at byte ${extent.position + have}: it became shorter while being read`)
+    have += got
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array, offset: number, length: number, position: number): void {
+  let done = 0
+  while (done < length) done += writeSync(fd, bytes, offset + done, length - done, position + done)
+}

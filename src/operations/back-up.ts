@@ -1,0 +1,108 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { SourceSettings } from '../config/settings.js'
+import type { Context } from '../context.js'
+import type { WorkerPool } from '../image/workers/pool.js'
+import type { Journal } from '../journal/types.js'
+import { makeBackupId } from '../repository/layout.js'
+import type { Manifest } from '../repository/manifest.js'
+import type { Repository, SourceRoom } from '../repository/types.js'
+import { captureSqlite } from '../sources/sqlite/capture.js'
+import { probeSqlite } from '../sources/sqlite/probe.js'
+import { type CreatePlan, planCreate } from './create-plan.js'
+import { assertRoom } from './free-space.js'
+import { finishInterruptedRestore } from './interrupted-restore.js'
+import { lockOptions, withLocks } from './locked.js'
+import { readBack } from './read-back.js'
+import type { CreateRequest } from './requests.js'
+import { type Survey, surveyAnyway } from './survey.js'
+import { writeBackup } from './write-backup.js'
+
+export interface BackUpRequest {
+  source: SourceSettings
+  request: CreateRequest
+  runId: string
+  pool: WorkerPool
+  /** Opens or makes the repository; asked only when the source has shown to be usable. */
+  open(): Promise<Repository>
+}
+
+/** What one backup is made from and with, once its locks are held. */
+export interface BackUpTask extends BackUpRequest {
+  context: Context
+  journal: Journal
+  room: SourceRoom
+  history: Survey
+  plan: CreatePlan
+  /** When the run began. */
+  began: Date
+}
+
+/** Takes one backup of one source, under its locks. */
+export async function backUp(context: Context, journal: Journal, wanted: BackUpRequest): Promise<Manifest> {
+  const { source, request } = wanted
+  const began = context.now()
+  await finishInterruptedRestore(context, source)
+  const probe = probeSqlite(source.path)
+  const repository = await wanted.open()
+  const room = repository.source(source.name)
+  const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
+  return withLocks(room, locks, lockOptions(context, `create ${source.name}`), async () => {
+    await room.removeLeftovers()
+    const claim = { kind: source.kind, host: context.host, path: probe.path, system_identifier: null }
+    const adopted = await room.enter(claim, { adopt: request.adopt, now: context.now() })
+    const history = await surveyAnyway(room, context)
+    for (const { id, status, problem } of history.problems) {
+      if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
+    }
+    const plan = planCreate({
+      requested: request.type,
+      ...history,
+      identity: probe,
+      digestAlgorithm: source.digestAlgorithm,
+      policy: source.chain,
+      adopted,
+      now: context.now(),
+    })
+    for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
+    await assertRoom(repository, plan, history.manifests, probe.size)
+    const manifest = await captureAndWrite({ ...wanted, context, journal, room, history, plan, began })
+    if (request.verify) await readBack(context, wanted.pool, room, manifest)
+    return manifest
+  })
+}
+
+async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
+  const { context, room, plan, source } = task
+  return withScratch(context, room, plan, async scratch => {
+    const uid = process.geteuid?.() ?? 0
+    const capture = await captureSqlite(source.path, { uid, staging: scratch, signal: context.signal })
+    try {
+      return await writeBackup(task, { capture, capturedAt: context.now(), scratch })
+    } finally {
+      await capture.close()
+    }
+  })
+}
+
+/**
+ * A directory for a run's scratch files on the repository's disk, which has room for a copy when any has: inside a
+ * pending backup that is never committed, so the next run clears it away when this one is killed.
+ */
+async function withScratch<T>(
+  context: Context,
+  room: SourceRoom,
+  plan: CreatePlan,
+  work: (scratch: string) => Promise<T>,
+): Promise<T> {
+  const desk = await room.begin(makeBackupId(context.now(), plan.type))
+  const scratch = desk.localPath ?? join(context.stateDirectory, 'scratch', randomBytes(8).toString('hex'))
+  try {
+    await mkdir(scratch, { recursive: true, mode: 0o700 })
+    return await work(scratch)
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+    await desk.discard()
+  }
+}

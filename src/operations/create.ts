@@ -1,0 +1,77 @@
+import { randomBytes } from 'node:crypto'
+import type { SourceSettings } from '../config/settings.js'
+import type { Context } from '../context.js'
+import { NexusError } from '../errors.js'
+import { WorkerPool } from '../image/workers/pool.js'
+import { recorded } from '../journal/recorded.js'
+import type { Journal } from '../journal/types.js'
+import { initRepository, openRepository } from '../repository/open.js'
+import type { Repository } from '../repository/types.js'
+import { backUp } from './back-up.js'
+import { previewCreate } from './create-preview.js'
+import { failureOf } from './failure.js'
+import { reportOf } from './report.js'
+import type { CreateRequest } from './requests.js'
+import type { BackupReport, CreateResult, Failure } from './results.js'
+
+/**
+ * Takes a backup of each source. One that fails does not stop the others; its error is in `failures`.
+ *
+ * @throws NexusError `interrupted` after a signal
+ */
+export async function create(context: Context, journal: Journal, request: CreateRequest): Promise<CreateResult> {
+  const backups: BackupReport[] = []
+  const failures: Failure[] = []
+  const runId = randomBytes(8).toString('hex')
+  const pool = request.dryRun ? null : WorkerPool.start(context.signal)
+  try {
+    for (const source of request.sources) {
+      try {
+        backups.push(
+          pool === null
+            ? await previewCreate(context, source, request)
+            : await createOne(context, journal, { source, request, runId, pool }),
+        )
+      } catch (error) {
+        if (context.signal.aborted) throw interrupted(error)
+        failures.push(failureOf(source.name, error))
+      }
+    }
+  } finally {
+    await pool?.stop()
+  }
+  return { command: 'create', backups, failures }
+}
+
+interface OneSource {
+  source: SourceSettings
+  request: CreateRequest
+  runId: string
+  pool: WorkerPool
+}
+
+function createOne(context: Context, journal: Journal, one: OneSource): Promise<BackupReport> {
+  const { source, request } = one
+  const subject = { operation: 'create', source: source.name, repository: source.repository.path }
+  return recorded(
+    context,
+    journal,
+    subject,
+    () => backUp(context, journal, { ...one, open: () => repositoryFor(context, source, request) }),
+    ({ id, damaged_source: damaged }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
+  ).then(manifest => reportOf(manifest, source.repository.path))
+}
+
+function repositoryFor(context: Context, source: SourceSettings, request: CreateRequest): Promise<Repository> {
+  const { path } = source.repository
+  if (!request.init) return openRepository(path)
+  const owner = request.owner === undefined ? {} : { owner: request.owner }
+  return initRepository(path, { ...owner, now: context.now() })
+}
+
+function interrupted(error: unknown): NexusError {
+  if (error instanceof NexusError && error.kind === 'interrupted') return error
+  return new NexusError('interrupted', 'interrupted', 'stopped by a signal; nothing half-made was kept', {
+    cause: error,
+  })
+}

@@ -1,0 +1,51 @@
+import { constants } from 'node:fs'
+import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf } from '../errors.js'
+import { DigestTable } from '../image/digest-table.js'
+import type { Manifest } from '../repository/manifest.js'
+
+/**
+ * Digest tables of the backups that the next one may be compared with, in the state directory: with them an increment
+ * reads nothing of the repository. Only a cache: what is missing, unreadable or different is made again from the
+ * chain's indexes, so its own failures are not worth an operator's attention.
+ */
+export class DigestCache {
+  readonly #directory: string
+
+  constructor(stateDirectory: string, repositoryId: string, source: string) {
+    this.#directory = join(stateDirectory, 'digests', repositoryId, source)
+  }
+
+  /** A backup's table when the cache has exactly that one. */
+  load(manifest: Manifest): DigestTable | null {
+    let table: DigestTable | undefined
+    try {
+      table = DigestTable.open(this.#path(manifest.id))
+      if (table.imageDigest() === manifest.image_digest) return table
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+    }
+    table?.close()
+    return null
+  }
+
+  /** Keeps a table, and of the others only those in `keep`. */
+  async store(id: string, path: string, keep: readonly string[]): Promise<void> {
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+      const draft = `${this.#path(id)}.new`
+      await copyFile(path, draft, constants.COPYFILE_FICLONE)
+      await rename(draft, this.#path(id))
+      const kept = new Set([id, ...keep].map(name => `${name}.digests`))
+      const others = (await readdir(this.#directory)).filter(name => !kept.has(name))
+      await Promise.all(others.map(name => rm(join(this.#directory, name), { force: true })))
+    } catch (error) {
+      if (errnoOf(error) === undefined) throw error
+    }
+  }
+
+  #path(id: string): string {
+    return join(this.#directory, `${id}.digests`)
+  }
+}

@@ -1,0 +1,61 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Context } from '../context.js'
+import { messageOf, NexusError } from '../errors.js'
+import type { Manifest } from '../repository/manifest.js'
+import { checkRestored } from '../sources/sqlite/check-restored.js'
+import type { VerifiedBackup } from './results.js'
+import { writeImage } from './stage-restore.js'
+import { survey } from './survey.js'
+import type { VerifyPlan } from './verify-plan.js'
+
+/**
+ * Restores each target into scratch space, runs integrity and content checks there, and measures how long it took until
+ * the database was ready: that is the recovery time an operator can promise.
+ */
+export async function drill(
+  context: Context,
+  plan: VerifyPlan,
+  verified: readonly VerifiedBackup[],
+  scratch: string,
+): Promise<VerifiedBackup[]> {
+  const results = [...verified]
+  for (const manifest of plan.targets) {
+    const at = results.findIndex(({ id }) => id === manifest.id)
+    const known = results[at]
+    if (known === undefined || known.status !== 'ok') continue
+    const drilled = await drillOne(context, plan, manifest, scratch)
+    results[at] = { ...known, ...drilled }
+    const { id, status, level, findings, drill: measured } = { ...known, ...drilled }
+    const proof = { id, at: context.now().toISOString(), status, level, findings }
+    const detail = measured === undefined ? {} : { drill: measured }
+    if (plan.room.repository.writable) await plan.room.addProof({ ...proof, ...detail })
+  }
+  return results
+}
+
+async function drillOne(
+  context: Context,
+  { room }: VerifyPlan,
+  manifest: Manifest,
+  scratch: string,
+): Promise<Pick<VerifiedBackup, 'status' | 'level' | 'findings' | 'affects' | 'drill'>> {
+  const path = join(scratch, 'drill.db')
+  const began = performance.now()
+  try {
+    await writeImage(context, { room, manifest, survey: await survey(room, context.now()) }, path)
+    const checks = await checkRestored(path, manifest)
+    const failed = checks.filter(({ status }) => status === 'failed')
+    const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))
+    const status = findings.length > 0 ? 'damaged' : 'ok'
+    const restore_ms = Math.round(performance.now() - began)
+    const affects = status === 'ok' ? [] : [manifest.id]
+    return { status, level: 'drill', findings, affects, drill: { restore_ms, checks } }
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+    const findings = [{ part: 'drill', problem: messageOf(error) }]
+    return { status: 'damaged', level: 'drill', findings, affects: [manifest.id] }
+  } finally {
+    await rm(path, { force: true })
+  }
+}

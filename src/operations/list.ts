@@ -1,0 +1,63 @@
+import type { Context } from '../context.js'
+import { messageOf, NexusError } from '../errors.js'
+import type { Manifest } from '../repository/manifest.js'
+import type { Proof, SourceRoom } from '../repository/types.js'
+import { reportOf } from './report.js'
+import type { ListRequest } from './requests.js'
+import type { ListedBackup, ListedProblem, ListResult } from './results.js'
+import { roomsOf } from './rooms.js'
+import { judge } from './survey.js'
+
+/**
+ * Lists the backups in the repositories, oldest first; within a source the sequence decides, so that a clock set
+ * back does not disturb the order. What cannot be restored stands among the problems.
+ * @throws NexusError not-found for a repository or a named source that is not there
+ */
+export async function list(context: Context, { repositories, source, all }: ListRequest): Promise<ListResult> {
+  const dated: Dated[] = []
+  const problems: ListedProblem[] = []
+  for (const room of await roomsOf(repositories, source)) {
+    context.signal.throwIfAborted()
+    const found = await listRoom(context, room)
+    dated.push(...found.dated)
+    problems.push(...found.problems.filter(({ status }) => all || status === 'damaged'))
+  }
+  // A stable sort: of two backups with the same age, the order within their source stays.
+  const backups = dated.sort((a, b) => a.age - b.age).map(({ backup }) => backup)
+  return { command: 'list', backups, problems }
+}
+
+interface Dated {
+  backup: ListedBackup
+  /** Captured at, or that of an earlier backup of its source when the clock was set back in between. */
+  age: number
+}
+
+async function listRoom(context: Context, room: SourceRoom): Promise<{ dated: Dated[]; problems: ListedProblem[] }> {
+  const { proofs, unreadable } = await readableProofs(room)
+  const { manifests, broken, proven, problems } = judge(room, await room.entries(), proofs, context.now())
+  let age = -Infinity
+  const dated = manifests
+    .filter(({ id }) => !broken.has(id))
+    .map(manifest => {
+      age = Math.max(age, Date.parse(manifest.captured_at))
+      return { backup: listed(manifest, room, proven.has(manifest.id)), age }
+    })
+  return { dated, problems: [...unreadable, ...problems] }
+}
+
+/** A proof that cannot be read is a problem of its own: it must not hide the backups. */
+async function readableProofs(room: SourceRoom): Promise<{ proofs: Proof[]; unreadable: ListedProblem[] }> {
+  try {
+    return { proofs: await room.proofs(), unreadable: [] }
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+    const where = { id: 'proofs', source: room.name, repository: room.repository.location }
+    return { proofs: [], unreadable: [{ ...where, status: 'damaged', problem: messageOf(error) }] }
+  }
+}
+
+function listed(manifest: Manifest, room: SourceRoom, proven: boolean): ListedBackup {
+  const { label, keep_until, host } = manifest
+  return { ...reportOf(manifest, room.repository.location), status: 'ok', proven, label, keep_until, host }
+}

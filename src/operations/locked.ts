@@ -1,0 +1,33 @@
+import type { Context } from '../context.js'
+import type { Lock, LockOptions, SourceRoom } from '../repository/types.js'
+
+/** How this run takes locks: who it is, how long it waits, and that it says so. */
+export function lockOptions(context: Context, purpose: string): LockOptions {
+  return {
+    waitSeconds: context.lockWaitSeconds,
+    purpose,
+    host: context.host,
+    user: context.operator.user,
+    signal: context.signal,
+    onWait: message => context.warn(message),
+  }
+}
+
+/** Runs `work` under locks taken in the order given, and releases them in any case. */
+export async function withLocks<T>(
+  room: SourceRoom,
+  wanted: readonly (readonly ['writer' | 'delete', 'exclusive' | 'shared'])[],
+  options: LockOptions,
+  work: () => Promise<T>,
+): Promise<T> {
+  const held: Lock[] = []
+  try {
+    for (const [name, mode] of wanted) held.push(await room.lock(name, mode, options))
+    if (held.some(lock => lock.unlocked)) {
+      options.onWait(`${room.repository.location} is read-only: working without a lock, so do not prune it meanwhile`)
+    }
+    return await work()
+  } finally {
+    for (const lock of held.reverse()) await lock.release()
+  }
+}

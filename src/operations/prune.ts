@@ -1,0 +1,48 @@
+import type { Context } from '../context.js'
+import { messageOf } from '../errors.js'
+import type { Journal } from '../journal/types.js'
+import { emptyPolicy } from '../policy/retention.js'
+import { isEmptyPolicy } from '../policy/rules.js'
+import { failureOf } from './failure.js'
+import { planSource, pruneSource, type SourceOutcome } from './prune-source.js'
+import type { PruneRequest } from './requests.js'
+import type { PruneResult } from './results.js'
+
+/**
+ * Retires the backups that no rule of each source's policy keeps; with `dryRun` only says which.
+ * One source that fails does not stop the others; when nothing at all was done, the first failure is thrown.
+ * A prune that is killed, or aborted by `context.signal`, is finished by the next.
+ * @throws NexusError refused `empty_policy` before anything is deleted, when a policy keeps nothing
+ */
+export async function prune(context: Context, journal: Journal, request: PruneRequest): Promise<PruneResult> {
+  const empty = request.sources.filter(({ keep }) => isEmptyPolicy(keep)).map(({ name }) => name)
+  if (empty.length > 0) throw emptyPolicy(empty)
+  const outcomes: { name: string; outcome: SourceOutcome }[] = []
+  const failures: { name: string; error: unknown }[] = []
+  for (const source of request.sources) {
+    context.signal.throwIfAborted()
+    try {
+      const outcome = request.dryRun ? await planSource(context, source) : await pruneSource(context, journal, source)
+      if (outcome.failure !== undefined) failures.push({ name: source.name, error: outcome.failure })
+      outcomes.push({ name: source.name, outcome })
+    } catch (error) {
+      if (context.signal.aborted) throw error
+      failures.push({ name: source.name, error })
+    }
+  }
+  const [first] = failures
+  const isAnythingDone = outcomes.some(({ outcome }) => outcome.failure === undefined || outcome.deleted.length > 0)
+  if (first !== undefined && !isAnythingDone) {
+    for (const { error } of failures.slice(1)) context.warn(messageOf(error))
+    throw first.error
+  }
+  return {
+    command: 'prune',
+    dry_run: request.dryRun,
+    keep: outcomes.flatMap(({ name, outcome }) => outcome.keep.map(decision => ({ ...decision, source: name }))),
+    delete: outcomes.flatMap(({ name, outcome }) => outcome.deleted.map(decision => ({ ...decision, source: name }))),
+    bytes_freed: outcomes.reduce((sum, { outcome }) => sum + outcome.bytes, 0),
+    problems: outcomes.flatMap(({ outcome }) => outcome.problems),
+    failures: failures.map(({ name, error }) => failureOf(name, error)),
+  }
+}

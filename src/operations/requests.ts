@@ -1,0 +1,85 @@
+import type { KeepPolicy, RepositorySettings, SourceSettings } from '../config/settings.js'
+import type { BackupType } from '../repository/manifest.js'
+
+/** How thoroughly the source itself is checked at create. */
+export type CheckLevel = 'integrity' | 'quick' | 'none'
+
+export interface CreateRequest {
+  sources: SourceSettings[]
+  type: 'auto' | BackupType
+  /** Undefined: integrity for a full, none for the others. */
+  check: CheckLevel | undefined
+  /** Read every part back after writing and compare. */
+  verify: boolean
+  allowDamaged: boolean
+  /** Make the repository when its directory holds none. */
+  init: boolean
+  /** Owner of a repository made by `init`: `user` or `user:group`. */
+  owner: string | undefined
+  adopt: boolean
+  label: string | null
+  /** An ISO instant, `forever`, or null. */
+  keepUntil: string | null
+  dryRun: boolean
+}
+
+export interface ListRequest {
+  repositories: RepositorySettings[]
+  source: string | undefined
+  all: boolean
+}
+
+export interface VerifyRequest {
+  repositories: RepositorySettings[]
+  /** For their content checks; a source that is not configured uses the checks in its manifests. */
+  sources: SourceSettings[]
+  /** Ids, prefixes of ids, or source names; empty means everything. */
+  targets: string[]
+  drill: boolean
+}
+
+export interface RestoreRequest {
+  repositories: RepositorySettings[]
+  /** A backup's id or prefix, or a source's name for its latest. */
+  backup: string
+  /** Where to: a path of the operator's, or the configured path of the source. */
+  target: { kind: 'path'; path: string; force: boolean } | { kind: 'in-place'; source: SourceSettings }
+  /** Configured content checks and service, when the source is configured. */
+  source: SourceSettings | undefined
+  /** `--at`, for `pitr restore` of a SQLite source: the newest capture not after it is chosen. */
+  at: Date | undefined
+  dryRun: boolean
+}
+
+/** What a restore is going to do; printed first, and all that `--dry-run` does. */
+export interface RestorePlan {
+  id: string
+  source: string
+  captured_at: string
+  /** Ids from the full to the chosen backup. */
+  chain: string[]
+  target: string
+  in_place: boolean
+  replaces: boolean
+  /** Where the replaced file will lie. */
+  previous: string | null
+  service: string | null
+  bytes: number
+}
+
+export interface RollbackRequest {
+  source: SourceSettings
+  dryRun: boolean
+}
+
+/** All that prune needs of a source, which need not be configured: only its policy must be known. */
+export interface PruneSource {
+  name: string
+  repository: RepositorySettings
+  keep: KeepPolicy
+}
+
+export interface PruneRequest {
+  sources: PruneSource[]
+  dryRun: boolean
+}

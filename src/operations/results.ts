@@ -1,0 +1,109 @@
+import type { ErrorKind } from '../errors.js'
+import type { BackupType, SourceKind } from '../repository/manifest.js'
+
+/** A backup as `create` and `list` report it (design section 7); bytes and milliseconds. */
+export interface BackupReport {
+  id: string
+  source: string
+  kind: SourceKind
+  type: BackupType
+  parent: string | null
+  captured_at: string
+  bytes_source: number
+  bytes_stored: number
+  blocks_total: number
+  blocks_stored: number
+  duration_ms: number
+  repository: string
+  warnings: string[]
+  /** Made with `--allow-damaged` from a source that failed its check: the command ends with 4. */
+  damaged_source: boolean
+}
+
+/** A backup whose chain is whole and in which no verify has found damage. */
+export interface ListedBackup extends BackupReport {
+  status: 'ok'
+  proven: boolean
+  label: string | null
+  keep_until: string | null
+  host: string
+}
+
+/** What cannot be restored; `id` is `proofs` when it is the source's proofs that cannot be read. */
+export interface ListedProblem {
+  id: string
+  source: string
+  repository: string
+  status: 'damaged' | 'partial'
+  problem: string
+}
+
+export interface ListResult {
+  command: 'list'
+  backups: ListedBackup[]
+  /** Damaged backups, and those that damage makes unrestorable, always; partial ones only with `--all`. */
+  problems: ListedProblem[]
+}
+
+export interface Failure {
+  source: string
+  /** Decides the exit status when nothing succeeded. */
+  kind: ErrorKind
+  code: string
+  message: string
+  hint: string | null
+}
+
+export interface CreateResult {
+  command: 'create'
+  backups: BackupReport[]
+  failures: Failure[]
+}
+
+export interface VerifiedBackup {
+  id: string
+  source: string
+  status: 'ok' | 'damaged' | 'unread'
+  level: 'stored' | 'content' | 'drill'
+  findings: { part: string; problem: string }[]
+  /** Ids that cannot be restored because of these findings. */
+  affects: string[]
+  drill?: { restore_ms: number; checks: { name: string; status: 'ok' | 'failed'; detail: string }[] }
+}
+
+export interface VerifyResult {
+  command: 'verify'
+  results: VerifiedBackup[]
+}
+
+export interface RestoreResult {
+  command: 'restore' | 'pitr restore'
+  id: string | null
+  target: string
+  captured_at: string | null
+  /** Where the data that was replaced lies now, or null when nothing was. */
+  previous: string | null
+  /** The exact command that brings it back, or null. */
+  undo: string | null
+  checks: { name: string; status: 'ok' | 'failed' | 'skipped'; detail: string }[]
+  duration_ms: number
+}
+
+export interface PruneResult {
+  command: 'prune'
+  dry_run: boolean
+  keep: { id: string; source: string; reasons: string[] }[]
+  delete: { id: string; source: string; reasons: string[] }[]
+  bytes_freed: number
+  /** Damaged backups, and those that damage makes unrestorable: prune left them alone. */
+  problems: ListedProblem[]
+  /** Sources that could not be pruned, or not to the end: the command ends with 3. When all failed, prune throws. */
+  failures: Failure[]
+}
+
+export interface PointsResult {
+  command: 'pitr points'
+  source: string
+  points: { id: string; at: string }[]
+  windows: { from: string; to: string }[]
+}

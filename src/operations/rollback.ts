@@ -1,0 +1,93 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import type { SourceSettings } from '../config/settings.js'
+import type { Context } from '../context.js'
+import { messageOf, NexusError } from '../errors.js'
+import { recorded } from '../journal/recorded.js'
+import type { Journal } from '../journal/types.js'
+import { checkRestored } from '../sources/sqlite/check-restored.js'
+import { existingSidecars } from '../sources/sqlite/swap.js'
+import { finishInterruptedRestore } from './interrupted-restore.js'
+import { isPrevious, previousName, putInPlace, realTarget } from './put-in-place.js'
+import type { RestorePlan, RollbackRequest } from './requests.js'
+import type { RestoreResult } from './results.js'
+
+/**
+ * What `restore SOURCE --rollback` would do: bring back what the last restore of this database replaced.
+ *
+ * @throws NexusError `not-found` when nothing was set aside
+ */
+export async function planRollback(context: Context, request: RollbackRequest): Promise<RestorePlan> {
+  const { source } = request
+  const target = realTarget(source.path)
+  const aside = lastSetAside(source, target)
+  const replaces = existsSync(target)
+  return {
+    id: basename(aside),
+    source: source.name,
+    captured_at: statSync(aside).mtime.toISOString(),
+    chain: [],
+    target,
+    in_place: true,
+    replaces,
+    previous: replaces ? previousName(target, context.now()) : null,
+    service: source.service,
+    bytes: statSync(aside).size,
+  }
+}
+
+/** Brings back exactly what the last restore replaced; what stood there meanwhile is set aside in turn. */
+export async function rollback(context: Context, journal: Journal, request: RollbackRequest): Promise<RestoreResult> {
+  const { source } = request
+  const subject = { operation: 'rollback', source: source.name, repository: source.repository.path }
+  return recorded(context, journal, subject, () => carryOut(context, source))
+}
+
+async function carryOut(context: Context, source: SourceSettings): Promise<RestoreResult> {
+  const began = context.now()
+  await finishInterruptedRestore(context, source)
+  const target = realTarget(source.path)
+  const aside = lastSetAside(source, target)
+  const sidecars = existingSidecars(aside).map(from => ({ from, to: target + from.slice(aside.length) }))
+  let checks: RestoreResult['checks'] = []
+  const placement = {
+    target,
+    staged: aside,
+    scratch: false,
+    sidecars,
+    previous: previousName(target, began),
+    service: source.service,
+  }
+  const previous = await putInPlace(context, placement, async () => {
+    // With sidecars it was too damaged to be opened: opening it now would change what is to come back as it was.
+    checks = sidecars.length > 0 ? [] : await tell(aside)
+  })
+  return {
+    command: 'restore',
+    id: null,
+    target,
+    captured_at: null,
+    previous,
+    undo: previous === null ? null : `nexus-backup restore ${source.name} --rollback --confirm ${source.name}`,
+    checks,
+    duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
+  }
+}
+
+/** Says how it is; a rollback brings it back all the same. */
+async function tell(path: string): Promise<RestoreResult['checks']> {
+  try {
+    return await checkRestored(path, { checks: [] })
+  } catch (error) {
+    return [{ name: 'integrity_check', status: 'failed', detail: messageOf(error) }]
+  }
+}
+
+function lastSetAside(source: SourceSettings, target: string): string {
+  const names = readdirSync(dirname(target)).filter(name => isPrevious(target, name))
+  const last = names.sort().at(-1)
+  if (last !== undefined) return join(dirname(target), last)
+  throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${source.name} has set anything aside`, {
+    hint: `a backup can be restored instead: nexus-backup list ${source.name}`,
+  })
+}

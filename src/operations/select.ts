@@ -1,0 +1,98 @@
+import type { RepositorySettings } from '../config/settings.js'
+import type { Context } from '../context.js'
+import { NexusError } from '../errors.js'
+import type { Manifest } from '../repository/manifest.js'
+import type { SourceRoom } from '../repository/types.js'
+import { roomsOf } from './rooms.js'
+import { type Survey, survey } from './survey.js'
+
+/** A backup found, with what is known of its source. */
+export interface Selected {
+  room: SourceRoom
+  survey: Survey
+  manifest: Manifest
+}
+
+/**
+ * Finds a backup by its id, a unique prefix of one, or a source's name, meaning its latest; with `at`, the newest one
+ * captured not after that instant.
+ *
+ * @throws NexusError `not-found`, `usage` for an ambiguous prefix (naming the candidates), `damage` when the backup
+ *   meant is damaged: an older one is never silently taken for it
+ */
+export async function selectBackup(
+  context: Context,
+  repositories: readonly RepositorySettings[],
+  wanted: { backup: string; at?: Date | undefined },
+): Promise<Selected> {
+  const rooms = await roomsOf(repositories, undefined)
+  const named = rooms.filter(({ name }) => name === wanted.backup)
+  if (named.length > 0) return latestOf(context, named, wanted)
+  const matches: Selected[] = []
+  const damaged: { id: string; problem: string }[] = []
+  for (const room of rooms) {
+    const known = await survey(room, context.now())
+    const found = known.manifests.filter(({ id }) => id.startsWith(wanted.backup))
+    matches.push(...found.map(manifest => ({ room, survey: known, manifest })))
+    const lost = known.problems.filter(({ id, status }) => status === 'damaged' && id.startsWith(wanted.backup))
+    damaged.push(...lost.filter(({ id }) => !found.some(manifest => manifest.id === id)))
+  }
+  const ids = [...new Set([...matches.map(({ manifest }) => manifest.id), ...damaged.map(({ id }) => id)])]
+  if (ids.length > 1) throw ambiguous(wanted.backup, ids)
+  const [match] = matches
+  if (match !== undefined) return assertWhole(match)
+  const [lost] = damaged
+  if (lost !== undefined) throw unusable(lost.id, lost.problem)
+  throw new NexusError('not-found', 'backup_not_found', `there is no backup or source '${wanted.backup}'`, {
+    hint: "'nexus-backup list' shows what there is",
+  })
+}
+
+async function latestOf(
+  context: Context,
+  rooms: readonly SourceRoom[],
+  { backup, at }: { backup: string; at?: Date | undefined },
+): Promise<Selected> {
+  const candidates: Selected[] = []
+  for (const room of rooms) {
+    const known = await survey(room, context.now())
+    const early = known.manifests.filter(
+      ({ captured_at }) => at === undefined || Date.parse(captured_at) <= at.getTime(),
+    )
+    const manifest = at === undefined ? early.at(-1) : newest(early)
+    if (manifest !== undefined) candidates.push({ room, survey: known, manifest })
+  }
+  const [best] = candidates.sort((a, b) => b.manifest.captured_at.localeCompare(a.manifest.captured_at))
+  if (best !== undefined) return assertWhole(best)
+  const when = at === undefined ? '' : ` captured at or before ${at.toISOString()}`
+  throw new NexusError('not-found', 'backup_not_found', `there is no backup of ${backup}${when}`, {
+    hint: `the points there are: nexus-backup pitr points ${backup}`,
+  })
+}
+
+function newest(manifests: readonly Manifest[]): Manifest | undefined {
+  return [...manifests].sort((a, b) => Date.parse(a.captured_at) - Date.parse(b.captured_at)).at(-1)
+}
+
+function assertWhole(selected: Selected): Selected {
+  const problem = selected.survey.broken.get(selected.manifest.id)
+  if (problem === undefined) return selected
+  const sound = selected.survey.manifests.findLast(({ id }) => !selected.survey.broken.has(id))
+  throw unusable(selected.manifest.id, problem, sound?.id)
+}
+
+function unusable(id: string, problem: string, instead?: string): NexusError {
+  const hint =
+    instead === undefined
+      ? "'nexus-backup list --all' shows what there is"
+      : `the newest backup that can be restored is ${instead}; name it to use it`
+  return new NexusError('damage', 'backup_damaged', `${id} cannot be restored: ${problem}`, { hint })
+}
+
+function ambiguous(prefix: string, ids: readonly string[]): NexusError {
+  const shown = ids.slice(0, 10).join('\n  ')
+  const more = ids.length > 10 ? `\n  and ${ids.length - 10} more` : ''
+  return new NexusError('usage', 'backup_ambiguous', `'${prefix}' begins the ids of ${ids.length} backups`, {
+    hint: `give one of:\n  ${shown}${more}`,
+  })
+}

@@ -1,0 +1,105 @@
+import { closeSync, constants, fsyncSync, ftruncateSync, openSync, rmSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Context } from '../context.js'
+import { errnoOf, NexusError } from '../errors.js'
+import { chainTable, DamagedChain, restoreFile } from '../image/restore-file.js'
+import { WorkerPool } from '../image/workers/pool.js'
+import { keepAttributes } from '../sources/sqlite/attributes.js'
+import { checkRestored } from '../sources/sqlite/check-restored.js'
+import { existingSidecars } from '../sources/sqlite/swap.js'
+import { chainOf, memberOf } from './chain-members.js'
+import type { RestoreResult } from './results.js'
+import type { Selected } from './select.js'
+
+/** Makes and proves the file that a restore will put in place, or takes it away again. */
+export async function stageRestore(
+  context: Context,
+  { selected, staged, replaces }: { selected: Selected; staged: string; replaces: string | null },
+): Promise<RestoreResult['checks']> {
+  await assertSpace(staged, selected.manifest.bytes_source)
+  try {
+    await writeImage(context, selected, staged)
+    const checks = await checkRestored(staged, selected.manifest)
+    assertProven(selected, checks)
+    await keepAttributes(staged, replaces, selected.manifest.facts)
+    return checks
+  } catch (error) {
+    for (const name of [staged, ...existingSidecars(staged)]) rmSync(name, { force: true })
+    throw explain(error, staged)
+  }
+}
+
+/** Writes the image of a backup to a new file, every byte of the chain checked on the way, and makes it durable. */
+export async function writeImage(context: Context, selected: Selected, path: string): Promise<void> {
+  const { manifest, room, survey } = selected
+  const manifests = new Map(survey.manifests.map(member => [member.id, member]))
+  const chain = chainOf(manifest, manifests)
+  const members = chain.map(member => memberOf(room, member))
+  await assertImageDigest(selected, members, `${path}.digests`)
+  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  const pool = WorkerPool.start(context.signal)
+  try {
+    ftruncateSync(fd, manifest.files[0]?.size ?? 0)
+    const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
+    let done = 0
+    const advance = (bytes: number) => {
+      done += bytes
+      context.progress({ phase: `${manifest.source}: restoring`, done, total })
+    }
+    await restoreFile(members, fd, { pool, work: { signal: context.signal, advance } })
+    fsyncSync(fd)
+  } finally {
+    await pool.stop()
+    closeSync(fd)
+  }
+}
+
+async function assertImageDigest(
+  { manifest }: Selected,
+  members: Parameters<typeof chainTable>[0],
+  scratch: string,
+): Promise<void> {
+  try {
+    const table = await chainTable(members, scratch)
+    const same = table.imageDigest() === manifest.image_digest
+    table.close()
+    if (same) return
+  } finally {
+    rmSync(scratch, { force: true })
+  }
+  const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]
+  throw new DamagedChain([{ id: manifest.id, findings }])
+}
+
+function assertProven({ manifest }: Selected, checks: RestoreResult['checks']): void {
+  const failed = checks.find(({ status }) => status === 'failed')
+  if (failed === undefined || manifest.damaged_source) return
+  throw new NexusError(
+    'damage',
+    'restored_damaged',
+    `${manifest.id} restored, but ${failed.name} fails: ${failed.detail}`,
+    {
+      hint: `nothing was replaced; check the backup with: nexus-backup verify ${manifest.id}`,
+    },
+  )
+}
+
+async function assertSpace(path: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(path))
+  const free = bavail * bsize
+  if (free >= bytes) return
+  throw diskFull(dirname(path), `${Math.ceil(bytes / 1e6)} MB are needed and ${Math.floor(free / 1e6)} MB are free`)
+}
+
+function explain(error: unknown, path: string): unknown {
+  const cause = error instanceof NexusError ? error.cause : error
+  if (errnoOf(cause) === 'ENOSPC') return diskFull(dirname(path), 'it filled up meanwhile')
+  return error
+}
+
+function diskFull(directory: string, why: string): NexusError {
+  return new NexusError('failed', 'disk_full', `no room to restore in ${directory}: ${why}`, {
+    hint: 'nothing was replaced; free space there or restore to another disk with --to PATH',
+  })
+}

@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Context } from '../context.js'
+import { NexusError } from '../errors.js'
+import { recorded } from '../journal/recorded.js'
+import type { Journal } from '../journal/types.js'
+import { drill } from './drill.js'
+import { lockOptions, withLocks } from './locked.js'
+import type { VerifyRequest } from './requests.js'
+import type { VerifiedBackup, VerifyResult } from './results.js'
+import { roomsOf } from './rooms.js'
+import { planVerify, type VerifyPlan } from './verify-plan.js'
+import { verifyRoom } from './verify-room.js'
+import { checkRepositories } from './verify-root.js'
+
+/**
+ * Checks backups: every stored byte, every frame, every block, every chain; with `drill` a restore of each target into
+ * scratch space as well. What is found is returned, not thrown, and kept as proofs.
+ *
+ * @throws NexusError `not-found` when a target does not exist or there is nothing to verify
+ */
+export async function verify(context: Context, journal: Journal, request: VerifyRequest): Promise<VerifyResult> {
+  const rooms = await roomsOf(request.repositories, undefined)
+  const plans = await planVerify(context, rooms, request.targets)
+  const results = await checkRepositories(request.repositories)
+  for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
+  if (results.length === 0) {
+    throw new NexusError('not-found', 'nothing_to_verify', 'there is nothing to verify yet', {
+      hint: 'take a first backup with: nexus-backup create',
+    })
+  }
+  return { command: 'verify', results }
+}
+
+async function verifyOne(
+  context: Context,
+  journal: Journal,
+  request: VerifyRequest,
+  plan: VerifyPlan,
+): Promise<VerifiedBackup[]> {
+  const { room } = plan
+  const operation = request.drill ? 'drill' : 'verify'
+  const subject = { operation, source: room.name, repository: room.repository.location }
+  const options = lockOptions(context, `${operation} ${room.name}`)
+  return recorded(
+    context,
+    journal,
+    subject,
+    () =>
+      withLocks(room, [['delete', 'shared']], options, () =>
+        withScratch(context, async scratch => {
+          const results = await verifyRoom(context, plan, scratch)
+          return request.drill ? await drill(context, plan, results, scratch) : results
+        }),
+      ),
+    results => ({ result: outcomeOf(results), error: firstProblem(results) }),
+  )
+}
+
+async function withScratch<T>(context: Context, work: (scratch: string) => Promise<T>): Promise<T> {
+  const scratch = join(context.stateDirectory, 'scratch', randomBytes(8).toString('hex'))
+  await mkdir(scratch, { recursive: true, mode: 0o700 })
+  try {
+    return await work(scratch)
+  } finally {
+    await rm(scratch, { recursive: true, force: true })
+  }
+}
+
+function outcomeOf(results: readonly VerifiedBackup[]): string {
+  if (results.some(({ status }) => status === 'damaged')) return 'damage'
+  return results.some(({ status }) => status === 'unread') ? 'partial' : 'done'
+}
+
+function firstProblem(results: readonly VerifiedBackup[]): string | null {
+  const bad = results.find(({ status }) => status !== 'ok')
+  const [finding] = bad?.findings ?? []
+  return bad === undefined ? null : `${bad.id}: ${finding?.part ?? ''} ${finding?.problem ?? ''}`
+}

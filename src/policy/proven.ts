@@ -1,0 +1,92 @@
+import { brokenChains, bySequence, type ChainMember } from './chains.js'
+
+/** What a manifest says of its backup's soundness; every manifest is one. */
+export interface ProvableBackup extends ChainMember {
+  damaged_source: boolean
+  checks: readonly { status: 'ok' | 'failed' }[]
+}
+
+/** The outcome of a verify or drill; every Proof is one. An `ok` speaks for the whole chain of its backup. */
+export interface ProofOutcome {
+  id: string
+  at: string
+  status: 'ok' | 'damaged' | 'unread'
+}
+
+/**
+ * Backups whose newest verify found damage, by id with its time. An `ok` counts only when it is later than the
+ * damage and not from the future, for a wrong clock must not whitewash anything.
+ */
+export function damagedByProof(proofs: readonly ProofOutcome[], now: Date): Map<string, string> {
+  const found = new Map<string, string>()
+  const passed = latestOk(proofs, now)
+  for (const { id, at, status } of proofs) {
+    if (status !== 'damaged' || timeOfDamage(at) < (passed.get(id) ?? -Infinity)) continue
+    const known = found.get(id)
+    if (known === undefined || timeOfDamage(known) < timeOfDamage(at)) found.set(id, at)
+  }
+  return found
+}
+
+/** Backups that hold, or stand on, what a failed check saw: restorable, but perhaps of no use. */
+export function unsoundBackups(backups: readonly ProvableBackup[]): Set<string> {
+  const unsound = new Set<string>()
+  for (const { id, type, parent, damaged_source, checks } of [...backups].sort(bySequence)) {
+    const inherited = type !== 'full' && parent !== null && unsound.has(parent)
+    if (inherited || damaged_source || checks.some(({ status }) => status === 'failed')) unsound.add(id)
+  }
+  return unsound
+}
+
+/**
+ * The ids of proven backups (design section 6): a full whose integrity or content checks passed when it was made, or
+ * any backup that a later verify of its whole chain found good; and no verify of any backup in that chain has
+ * found damage since. A backup that stands on a damaged source's is never proven, intact though its bytes may be.
+ * @param damaged ids of damaged directories and of `damagedByProof`
+ */
+export function provenBackups(
+  backups: readonly ProvableBackup[],
+  proofs: readonly ProofOutcome[],
+  damaged: ReadonlySet<string>,
+  now: Date,
+): Set<string> {
+  const broken = brokenChains(backups, damaged)
+  const unsound = unsoundBackups(backups)
+  const passed = latestOk(proofs, now)
+  const ownDamage = latestDamage(proofs)
+  const chainDamage = new Map<string, number>()
+  const proven = new Set<string>()
+  for (const { id, type, parent, checks } of [...backups].sort(bySequence)) {
+    const inherited = type === 'full' || parent === null ? undefined : chainDamage.get(parent)
+    const failedAt = Math.max(ownDamage.get(id) ?? -Infinity, inherited ?? -Infinity)
+    chainDamage.set(id, failedAt)
+    if (broken.has(id) || unsound.has(id)) continue
+    const checkedWhenMade = type === 'full' && checks.length > 0 && failedAt === -Infinity
+    if (checkedWhenMade || (passed.get(id) ?? -Infinity) > failedAt) proven.add(id)
+  }
+  return proven
+}
+
+function latestOk(proofs: readonly ProofOutcome[], now: Date): Map<string, number> {
+  const usable = proofs.filter(({ status, at }) => status === 'ok' && Date.parse(at) <= now.getTime())
+  return latest(usable, Date.parse)
+}
+
+function latestDamage(proofs: readonly ProofOutcome[]): Map<string, number> {
+  return latest(
+    proofs.filter(({ status }) => status === 'damaged'),
+    timeOfDamage,
+  )
+}
+
+/** Damage at a time that cannot be read is never past. */
+function timeOfDamage(at: string): number {
+  const time = Date.parse(at)
+  return Number.isNaN(time) ? Infinity : time
+}
+
+function latest(proofs: readonly ProofOutcome[], timeOf: (at: string) => number): Map<string, number> {
+  const times = new Map<string, number>()
+  for (const { id, at } of proofs) times.set(id, Math.max(times.get(id) ?? -Infinity, timeOf(at)))
+  return times
+}

@@ -1,0 +1,62 @@
+/** Deepest nesting we accept; our own files stay below ten. */
+const depthLimit = 64
+
+/**
+ * Parses JSON that came from outside. Throws a plain Error with a sentence when it is not UTF-8, not JSON,
+ * or nested so deeply that writing it out again would exhaust the stack.
+ */
+export function parseOutsideJson(bytes: Uint8Array): unknown {
+  const text = decode(bytes)
+  if (nestingExceeds(bytes, depthLimit)) throw new Error(`it is nested deeper than ${depthLimit} levels`)
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    // V8 quotes the text itself in its message: it may hold anything, so it stays in the cause.
+    throw new Error('it is not JSON', { cause })
+  }
+}
+
+/** JSON with keys in order and no space, so that a digest over it has one meaning. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`
+  if (value === null || typeof value !== 'object') return JSON.stringify(value)
+  const fields = Object.entries(value)
+    .filter(([, inner]) => inner !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, inner]) => `${JSON.stringify(key)}:${canonicalJson(inner)}`)
+  return `{${fields.join(',')}}`
+}
+
+/** How our files are written: readable in a disaster. */
+export function prettyJson(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+function decode(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch (cause) {
+    throw new Error('it is not UTF-8', { cause })
+  }
+}
+
+const quote = 0x22
+const backslash = 0x5c
+
+/** Counts brackets outside strings; text that is not JSON may be miscounted, and then fails to parse. */
+function nestingExceeds(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0
+  let inString = false
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at]
+    if (inString) {
+      if (byte === backslash) at++
+      else if (byte === quote) inString = false
+    } else if (byte === quote) inString = true
+    else if (byte === 0x7b || byte === 0x5b) {
+      depth++
+      if (depth > limit) return true
+    } else if (byte === 0x7d || byte === 0x5d) depth--
+  }
+  return false
+}

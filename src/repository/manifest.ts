@@ -1,0 +1,107 @@
+import * as v from 'valibot'
+
+/** Major format of the repository; an unknown one is refused (design section 5). */
+export const FORMAT = 1
+
+/** `full` every block, `diff` since the last full, `incr` since the last backup of any type. */
+export const backupTypes = ['full', 'diff', 'incr'] as const
+export type BackupType = (typeof backupTypes)[number]
+
+/** Source kinds (design section 2). */
+export const sourceKinds = ['sqlite', 'postgres', 'postgres-tables', 'files'] as const
+export type SourceKind = (typeof sourceKinds)[number]
+
+const digestAlgorithms = ['xxh3-128', 'sha256-128'] as const
+/** How a block's 128-bit digest is made; `sha256-128` is SHA-256 cut to its first 16 bytes. */
+export type DigestAlgorithm = (typeof digestAlgorithms)[number]
+
+const count = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER))
+const text = v.pipe(v.string(), v.maxLength(4096))
+const hex = (bytes: number) => v.pipe(v.string(), v.regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`)))
+const instant = v.pipe(v.string(), v.isoTimestamp())
+
+/** A relative path that stays below its root: no `..`, no absolute name, no NUL, no backslash tricks. */
+const innerPath = v.pipe(
+  text,
+  v.minLength(1),
+  v.check(
+    path =>
+      !path.startsWith('/') &&
+      !path.includes('\0') &&
+      !path.split('/').some(part => part === '' || part === '.' || part === '..'),
+    'must stay inside the backup',
+  ),
+)
+/** A plain file name directly inside the backup's directory. */
+const partName = v.pipe(innerPath, v.regex(/^[^/]+$/, 'must be a plain file name'))
+
+const fileSchema = v.looseObject({
+  path: innerPath,
+  /** Bytes. */
+  size: count,
+  /** Bytes. */
+  block_size: v.pipe(count, v.minValue(512), v.maxValue(16 * 1024 * 1024)),
+})
+
+const partSchema = v.looseObject({
+  name: partName,
+  /** `image`: frames that together are a standard file; `blocks`: frames of changed blocks; `index`: blocks.idx. */
+  role: v.picklist(['image', 'blocks', 'index']),
+  bytes: count,
+  sha256: hex(32),
+})
+
+const checkSchema = v.looseObject({
+  /** `integrity_check`, `quick_check`, or the text of a content check's query. */
+  name: text,
+  kind: v.picklist(['integrity', 'content']),
+  status: v.picklist(['ok', 'failed']),
+  /** Problems found, or the rows the query returned as canonical JSON. */
+  detail: v.pipe(v.string(), v.maxLength(1 << 20)),
+})
+
+/** What `manifest.json` holds. Unknown fields are kept; their meaning is in nexus-backup-repository(5). */
+export const manifestSchema = v.looseObject({
+  format: v.literal(FORMAT),
+  id: v.pipe(text, v.regex(/^\d{8}T\d{6}\.\d{3}Z-(full|diff|incr)-[0-9a-f]{4}$/)),
+  /** Highest of the source plus one, under the writer lock: decides parent, "latest" and list order. */
+  sequence: v.pipe(count, v.minValue(1)),
+  /** Sources captured together share it. */
+  run_id: text,
+  source: text,
+  kind: v.picklist(sourceKinds),
+  host: text,
+  operator: v.looseObject({ user: text, sudo_user: v.nullable(text) }),
+  type: v.picklist(backupTypes),
+  /** Id of the backup this one's blocks are changes against; null for a full. */
+  parent: v.nullable(text),
+  captured_at: instant,
+  /** An instant, `forever`, or null for what the policy says. */
+  keep_until: v.nullable(v.union([v.literal('forever'), instant])),
+  label: v.nullable(text),
+  /** nexus-backup's version and, where it matters, the engine's (`sqlite`). */
+  versions: v.record(v.string(), text),
+  files: v.pipe(v.array(fileSchema), v.maxLength(10_000_000)),
+  digest_algorithm: v.picklist(digestAlgorithms),
+  /** 64-bit seed of xxh3-128, random per chain, 16 hexadecimal digits. */
+  digest_seed: hex(8),
+  /** SHA-256 over the digests of every block of the image, in order of file and block. */
+  image_digest: hex(32),
+  parts: v.pipe(v.array(partSchema), v.maxLength(1000)),
+  checks: v.pipe(v.array(checkSchema), v.maxLength(10_000)),
+  /** Made with `--allow-damaged` from a source that failed its check. */
+  damaged_source: v.boolean(),
+  bytes_source: count,
+  bytes_stored: count,
+  blocks_total: count,
+  blocks_stored: count,
+  duration_ms: count,
+  warnings: v.pipe(v.array(v.string()), v.maxLength(10_000)),
+  /** What the source's kind needs to know again: page size, inode, WAL position, owner … */
+  facts: v.record(v.string(), v.unknown()),
+})
+
+export type Manifest = v.InferOutput<typeof manifestSchema>
+export type ManifestFile = v.InferOutput<typeof fileSchema>
+export type ManifestPart = v.InferOutput<typeof partSchema>
+export type Check = v.InferOutput<typeof checkSchema>

@@ -1,0 +1,80 @@
+import * as v from 'valibot'
+import { messageOf, NexusError } from '../errors.js'
+import { parseOutsideJson, prettyJson } from './json.js'
+import { isBackupId, proofsDirectory } from './layout.js'
+import { mapParallel } from './parallel.js'
+import type { Storage } from './storage/storage.js'
+import type { Proof } from './types.js'
+
+/** Bytes a proof may have. */
+const proofLimit = 4 * 1024 * 1024
+/** `ID-TIME.json`, the time written like the id's. */
+const proofName = /^\d{8}T\d{6}\.\d{3}Z-(?:full|diff|incr)-[0-9a-f]{4}-\d{8}T\d{6}\.\d{3}Z(?:-\d+)?\.json$/
+
+const text = v.pipe(v.string(), v.maxLength(1 << 20))
+const proofSchema = v.object({
+  id: v.pipe(text, v.check(isBackupId)),
+  at: v.pipe(text, v.isoTimestamp()),
+  status: v.picklist(['ok', 'damaged', 'unread']),
+  level: v.picklist(['stored', 'content', 'drill']),
+  findings: v.pipe(v.array(v.object({ part: text, problem: text })), v.maxLength(100_000)),
+  drill: v.exactOptional(
+    v.object({
+      restore_ms: v.pipe(v.number(), v.minValue(0)),
+      checks: v.pipe(v.array(v.object({ name: text, status: text, detail: text })), v.maxLength(10_000)),
+    }),
+  ),
+})
+
+/** All proofs of a source, oldest first. Throws `damage` naming the first file that is not a proof. */
+export async function readProofs(storage: Storage, source: string): Promise<Proof[]> {
+  const directory = `${source}/${proofsDirectory}`
+  const names = (await storage.list(directory)).map(entry => entry.name).filter(name => proofName.test(name))
+  const proofs = await mapParallel(names, 16, name => readProof(storage, `${directory}/${name}`))
+  return proofs.sort((a, b) => compare(a.at, b.at) || compare(a.id, b.id))
+}
+
+/** Keeps a proof, write-once. Two of one backup in the same millisecond get names of their own. */
+export async function writeProof(storage: Storage, source: string, proof: Proof): Promise<void> {
+  const result = v.safeParse(proofSchema, proof)
+  if (!result.success)
+    throw new NexusError('failed', 'proof_invalid', 'a proof that is not one was about to be written')
+  const instant = new Date(proof.at).toISOString().replaceAll('-', '').replaceAll(':', '')
+  const bytes = prettyJson(result.output)
+  for (let attempt = 1; ; attempt++) {
+    const name = `${proof.id}-${instant}${attempt === 1 ? '' : `-${attempt}`}.json`
+    try {
+      return await storage.writeOnce(`${source}/${proofsDirectory}/${name}`, bytes)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'exists' || attempt === 100) throw error
+    }
+  }
+}
+
+async function readProof(storage: Storage, name: string): Promise<Proof> {
+  const bytes = await storage.readSmall(name, proofLimit)
+  const result = v.safeParse(proofSchema, parsed(bytes, name), { abortEarly: true })
+  if (!result.success) throw damaged(name, 'it is not a proof')
+  const own = name.slice(name.lastIndexOf('/') + 1).startsWith(`${result.output.id}-`)
+  if (!own) throw damaged(name, 'it is the proof of another backup')
+  return result.output
+}
+
+function parsed(bytes: Uint8Array, name: string): unknown {
+  try {
+    return parseOutsideJson(bytes)
+  } catch (cause) {
+    throw damaged(name, messageOf(cause), cause)
+  }
+}
+
+function damaged(name: string, problem: string, cause?: unknown): NexusError {
+  return new NexusError('damage', 'proof_damaged', `${name} is damaged: ${problem}`, {
+    cause,
+    hint: 'find out who changed it; once it is moved out of the repository, the other proofs count again',
+  })
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import { messageOf, NexusError } from '../errors.js'
+import { checksumsLimit, parseChecksums } from './checksums.js'
+import { checksumsFile, repositoryFile } from './layout.js'
+import type { Storage } from './storage/storage.js'
+
+/** Bytes one of the root's own files may have. */
+const rootFileLimit = 4 * 1024 * 1024
+const covered = ['RECOVER.txt', 'recover.mjs', repositoryFile]
+
+/** Compares the repository's own files with the root's SHA256SUMS. Empty when all is well. */
+export async function checkRootFiles(storage: Storage): Promise<{ part: string; problem: string }[]> {
+  const findings: { part: string; problem: string }[] = []
+  const sums = await found(checksumsFile, async () =>
+    parseChecksums(await storage.readSmall(checksumsFile, checksumsLimit), checksumsFile),
+  )
+  for (const name of covered) {
+    await found(name, async () => {
+      const actual = sha256Of(await storage.readSmall(name, rootFileLimit))
+      if (sums && sums.get(name) !== actual) throw differs(name)
+    })
+  }
+  return findings
+
+  async function found<T>(part: string, check: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await check()
+    } catch (error) {
+      if (!(error instanceof NexusError) || (error.kind !== 'damage' && error.kind !== 'not-found')) throw error
+      findings.push({ part, problem: messageOf(error) })
+      return undefined
+    }
+  }
+}
+
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+function differs(name: string): NexusError {
+  return new NexusError('damage', 'root_file_damaged', `the SHA-256 of ${name} differs from ${checksumsFile}`)
+}

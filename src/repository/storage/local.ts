@@ -1,0 +1,103 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf } from '../../errors.js'
+import { freeBytesOf } from './faults.js'
+import { at, checkedDirectory, ensureDirectory, type Ground, groundOf, isWritable } from './ground.js'
+import { beginLocal } from './local-pending.js'
+import { openLocalReader, readLocalSmall } from './local-read.js'
+import { removeLocal, removeLocalFile, removeLocalLeftovers } from './local-remove.js'
+import { replaceLocal, writeLocalOnce } from './local-write.js'
+import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
+
+/**
+ * A repository in a directory. Everything new is 0600 or 0700, belongs to whom the root directory belongs
+ * (when we are root), and is durable before a call returns. Symbolic links inside are never followed.
+ */
+export class LocalStorage implements Storage {
+  readonly location: string
+  readonly writable: boolean
+  readonly #ground: Ground
+
+  private constructor(ground: Ground, writable: boolean) {
+    this.location = ground.location
+    this.writable = writable
+    this.#ground = ground
+  }
+
+  /** Opens an existing directory. Throws the system's error (`ENOENT` …) when it cannot be looked at. */
+  static async open(location: string): Promise<LocalStorage> {
+    const ground = await groundOf(location)
+    return new LocalStorage(ground, await isWritable(ground.root))
+  }
+
+  list(directory: string): Promise<StorageEntry[]> {
+    return at(this.#ground, 'listing', directory, async () => {
+      try {
+        const entries = await readdir(await checkedDirectory(this.#ground, directory), { withFileTypes: true })
+        return entries.map(entry => ({
+          name: entry.name,
+          kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'directory' : 'other',
+        }))
+      } catch (error) {
+        if (errnoOf(error) === 'ENOENT') return []
+        throw error
+      }
+    })
+  }
+
+  readSmall(name: string, limit: number): Promise<Buffer> {
+    return readLocalSmall(this.#ground, name, limit)
+  }
+
+  openRead(name: string): Promise<SequentialReader> {
+    return openLocalReader(this.#ground, name)
+  }
+
+  writeOnce(name: string, bytes: Uint8Array): Promise<void> {
+    return writeLocalOnce(this.#ground, name, bytes)
+  }
+
+  replace(name: string, bytes: Uint8Array): Promise<void> {
+    return replaceLocal(this.#ground, name, bytes)
+  }
+
+  removeFile(name: string): Promise<void> {
+    return removeLocalFile(this.#ground, name)
+  }
+
+  begin(directory: string): Promise<PendingDirectory> {
+    return beginLocal(this.#ground, directory)
+  }
+
+  remove(directory: string): Promise<number> {
+    return removeLocal(this.#ground, directory)
+  }
+
+  removeLeftovers(parent: string): Promise<string[]> {
+    return removeLocalLeftovers(this.#ground, parent)
+  }
+
+  freeBytes(): Promise<number | undefined> {
+    return freeBytesOf(this.#ground.root)
+  }
+
+  /** The real path of a directory in here that must not lie behind a symbolic link; undefined when absent. For locks. */
+  async existingDirectory(name: string): Promise<string | undefined> {
+    try {
+      return await at(this.#ground, 'reading', name, () => checkedDirectory(this.#ground, name))
+    } catch (error) {
+      if (errnoOf((error as Error).cause) === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Makes a directory and those above it, below the root; its real path. For locks. */
+  makeDirectory(name: string): Promise<string> {
+    return at(this.#ground, 'writing', name, () => ensureDirectory(this.#ground, name))
+  }
+
+  /** How messages name a file in here. */
+  displayed(name: string): string {
+    return join(this.location, name)
+  }
+}

@@ -1,0 +1,75 @@
+/**
+ * Where a repository's bytes lie. Names are relative, `/`-separated, and never contain `..`.
+ * Local directories implement it today; an object store must be able to, so there is no rename of
+ * single files, no append to something committed, and no lock in it that outlives a process.
+ */
+export interface Storage {
+  /** How messages name it: the directory's path, or the bucket's URL. */
+  readonly location: string
+  /** False where nothing can be written (read-only mount, permissions): restore and verify still work. */
+  readonly writable: boolean
+
+  /** The direct children of a directory ('' is the root); empty when it does not exist. */
+  list(directory: string): Promise<StorageEntry[]>
+  /** The whole of a small file. Throws `not-found` when absent, `damage` when larger than `limit` bytes. */
+  readSmall(name: string, limit: number): Promise<Buffer>
+  /** A reader for a file of any size. Throws `not-found` when absent. */
+  openRead(name: string): Promise<SequentialReader>
+  /** Writes a small file durably, once: an existing name is an error. */
+  writeOnce(name: string, bytes: Uint8Array): Promise<void>
+  /**
+   * Removes a small file that `writeOnce` made, durably; an absent one is no error. Only for records of
+   * work in progress such as prune's plan: nothing that belongs to a backup is ever removed alone.
+   */
+  removeFile(name: string): Promise<void>
+  /** Writes a small file durably in place of the one that may be there. For `source.json` at `--adopt` and plans, never for backups. */
+  replace(name: string, bytes: Uint8Array): Promise<void>
+  /** Starts a directory whose files appear together, at `commit`, or never. */
+  begin(directory: string): Promise<PendingDirectory>
+  /** Takes a committed directory out of sight in one step, then frees it; repeatable after a crash. */
+  remove(directory: string): Promise<number>
+  /** Frees what killed runs left under `parent`. The caller holds the writer lock. Returns their names. */
+  removeLeftovers(parent: string): Promise<string[]>
+  /** Bytes free for us, or undefined where the store does not say. */
+  freeBytes(): Promise<number | undefined>
+}
+
+export interface StorageEntry {
+  name: string
+  /** `other`: a symbolic link, pipe or device, which a repository never contains. */
+  kind: 'file' | 'directory' | 'other'
+}
+
+/** Reads a file from its beginning to its end. */
+export interface SequentialReader {
+  /** Total bytes. */
+  readonly size: number
+  /** The next `length` bytes, in a buffer of their own; fewer only at the end of the file. */
+  read(length: number): Promise<Buffer>
+  close(): Promise<void>
+}
+
+/** A file being written into a pending directory. */
+export interface PartWriter {
+  /** Appends; the bytes are written and hashed in call order. */
+  write(bytes: Uint8Array): Promise<void>
+  /** Makes it durable. */
+  close(): Promise<WrittenPart>
+}
+
+export interface WrittenPart {
+  name: string
+  bytes: number
+  sha256: string
+}
+
+/** A directory under construction, invisible until committed. */
+export interface PendingDirectory {
+  create(name: string): Promise<PartWriter>
+  /** A directory on local disk for scratch files of this run, removed with it, or undefined on an object store. */
+  readonly localPath: string | undefined
+  /** Makes everything visible under the final name, durably, in one step. */
+  commit(): Promise<void>
+  /** Removes everything written so far. Safe to call after commit (does nothing). */
+  discard(): Promise<void>
+}

@@ -1,0 +1,100 @@
+import type { Manifest, SourceKind } from './manifest.js'
+import type { PartWriter, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
+
+/** What one directory under SOURCE/ turned out to be. */
+export type Entry =
+  | { status: 'ok'; id: string; manifest: Manifest }
+  /** Listed but broken: no manifest, no SHA256SUMS, a manifest that does not match it or is not understood. */
+  | { status: 'damaged'; id: string; problem: string }
+  /** A `.partial-ID` of a run that is still writing or was killed. */
+  | { status: 'partial'; id: string }
+
+/** Result of a verify or drill of one backup: `SOURCE/proofs/ID-TIME.json`, write-once. */
+export interface Proof {
+  id: string
+  at: string
+  status: 'ok' | 'damaged' | 'unread'
+  level: 'stored' | 'content' | 'drill'
+  findings: { part: string; problem: string }[]
+  drill?: { restore_ms: number; checks: { name: string; status: string; detail: string }[] }
+}
+
+/** Who writes into SOURCE/: two machines never interleave chains (design section 5). */
+export interface Claim {
+  kind: SourceKind
+  /** sqlite and files: host and absolute path. postgres: system identifier; the host is only recorded. */
+  host: string
+  path: string | null
+  system_identifier: string | null
+}
+
+/** What a repository offers to the operations. Opened with `openRepository`, made with `initRepository`. */
+export interface Repository {
+  readonly id: string
+  readonly location: string
+  readonly writable: boolean
+  readonly storage: Storage
+  /** Names of the sources that have a directory here, sorted. */
+  sources(): Promise<string[]>
+  /** The room of one source; it need not exist yet. Throws `usage` for a name that is not allowed. */
+  source(name: string): SourceRoom
+}
+
+/** One source's part of a repository. */
+export interface SourceRoom {
+  readonly name: string
+  readonly repository: Repository
+  /** Every backup directory, oldest sequence first; damaged and partial ones last. */
+  entries(): Promise<Entry[]>
+  /** Reads and checks source.json; undefined when nobody has claimed the name. */
+  claim(): Promise<Claim | undefined>
+  /**
+   * Claims the name for its first backup, or checks that the claim is the caller's.
+   * Throws `refused` for somebody else's, with the hint to choose another name or `--adopt`.
+   * With `adopt`, a new claim replaces the old one and true is returned: the next backup must be a full.
+   */
+  enter(claim: Claim, options: { adopt: boolean; now: Date }): Promise<boolean>
+  /** Takes a lock of this source (section 5: writer exclusive; delete exclusive or shared). */
+  lock(name: 'writer' | 'delete', mode: 'exclusive' | 'shared', options: LockOptions): Promise<Lock>
+  /** Starts a backup directory. The caller holds the writer lock. */
+  begin(id: string): Promise<BackupWriter>
+  /** A committed backup's part, from its beginning. */
+  openPart(id: string, name: string): Promise<SequentialReader>
+  /** SHA256SUMS of a backup, parsed: file name to lower-case hex. Throws `damage` when missing or not canonical. */
+  checksums(id: string): Promise<Map<string, string>>
+  /** Names of all files that lie in a backup's directory. */
+  files(id: string): Promise<string[]>
+  /** Removes one backup: first out of sight in one step, then its bytes. Returns bytes freed. Repeatable. */
+  remove(id: string): Promise<number>
+  /** Removes what killed runs left. The caller holds the writer lock. */
+  removeLeftovers(): Promise<string[]>
+  proofs(): Promise<Proof[]>
+  addProof(proof: Proof): Promise<void>
+}
+
+export interface BackupWriter {
+  readonly localPath: string | undefined
+  create(name: string): Promise<PartWriter>
+  /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. */
+  commit(manifest: Manifest, parts: WrittenPart[]): Promise<void>
+  discard(): Promise<void>
+}
+
+export interface LockOptions {
+  /** Seconds to wait for the present holder; 0 fails at once. */
+  waitSeconds: number
+  /** Written beside the lock for whoever waits: `create itsm`. */
+  purpose: string
+  host: string
+  user: string
+  signal: AbortSignal
+  /** Called once when we begin to wait, with a sentence that names the holder. */
+  onWait(message: string): void
+}
+
+/** A lock the kernel drops when this process dies. */
+export interface Lock {
+  /** True on a read-only repository, where nothing could be locked: the caller warns and goes on. */
+  readonly unlocked: boolean
+  release(): Promise<void>
+}

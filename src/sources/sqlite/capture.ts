@@ -1,0 +1,206 @@
+import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
+import { NexusError } from '../../errors.js'
+import type { FileImage } from '../../image/file-image.js'
+import { recoverHotJournal } from './hot-journal.js'
+import { Pin } from './pin.js'
+import type { CheckOutcome } from './pin-protocol.js'
+import { type OpenedDatabase, openDatabaseFile } from './preflight.js'
+import { stageCopy } from './staged-copy.js'
+import { userName } from './users.js'
+import { frameChecksum, indexWal, readWalHeader, type WalHeader } from './wal.js'
+import { liveImage, stagedImage } from './wal-image.js'
+
+/** What the next backup needs to know of this one; kept in the manifest's `facts`. */
+export interface SqliteFacts {
+  device: number
+  inode: number
+  page_size: number
+  journal_mode: string
+  uid: number
+  gid: number
+  owner: string
+  /** Permission bits. */
+  mode: number
+  /** Position in the write-ahead log, for finding what changed without reading the database; null when unknown. */
+  wal: { salts: string; frame: number; checksum: [number, number] } | null
+}
+
+/** A consistent image of a database, held open. */
+export interface SqliteCapture {
+  image: FileImage
+  facts: SqliteFacts
+  sqliteVersion: string
+  /**
+   * Blocks that may differ from the image of an earlier capture, ascending, where the write-ahead log still holds
+   * everything written since; null when only reading all pages can tell.
+   */
+  changedSince(earlier: { facts: Record<string, unknown>; blocks: number }): Promise<Uint32Array | null>
+  /** Runs SQLite's check and content checks on exactly this image. */
+  check(level: 'integrity' | 'quick' | 'none', queries: string[]): Promise<CheckOutcome[]>
+  /** Call after the last read: proves that the image stayed what it was. @throws NexusError `source_moved` */
+  confirm(): Promise<void>
+  close(): Promise<void>
+}
+
+export interface CaptureSettings {
+  /** Effective user id of this process. */
+  uid: number
+  /** Directory for a copy, made and removed by the caller; used outside WAL mode only. */
+  staging: string
+  signal: AbortSignal
+}
+
+/**
+ * Opens a consistent image of a SQLite database without writing to it, checkpointing it or blocking its writers for
+ * longer than a copy takes.
+ *
+ * @throws NexusError for everything design section 4 lists: missing, no database, damaged, busy, not ours
+ */
+export async function captureSqlite(path: string, settings: CaptureSettings): Promise<SqliteCapture> {
+  const opened = openDatabaseFile(path, settings.uid)
+  let pin: Pin | undefined
+  try {
+    pin = await Pin.on(opened.path)
+    if (statSync(opened.path).ino !== opened.inode) throw moved(path, 'it was replaced while being opened')
+    if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, settings)
+    const staged = await stageCopy(opened.fd, fstatSync(opened.fd).size, settings.staging, settings.signal)
+    await pin.release()
+    pin = undefined
+    return await stagedCapture(opened, staged)
+  } catch (error) {
+    await pin?.release()
+    const staged = await recoverHotJournal(error, opened, settings)
+    if (staged === null) {
+      closeSync(opened.fd)
+      throw error
+    }
+    return await stagedCapture(opened, staged)
+  }
+}
+
+/** WAL mode: the database file and, over it, the log's frames up to the pinned commit. */
+async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSettings): Promise<SqliteCapture> {
+  const { snapshot } = pin
+  const log = snapshot.wal === null ? null : openSync(`${opened.path}-wal`, 'r')
+  try {
+    const header = log === null ? null : await readWalHeader(log)
+    const overlay = await overlayOf(opened.path, pin, log, header, settings.signal)
+    const image = liveImage({
+      fd: opened.fd,
+      log,
+      overlay,
+      pageSize: snapshot.pageSize,
+      pageCount: snapshot.pageCount,
+      storedPages: Math.floor(fstatSync(opened.fd).size / snapshot.pageSize),
+    })
+    return {
+      image,
+      facts: factsOf(opened, pin),
+      sqliteVersion: snapshot.sqliteVersion,
+      changedSince: earlier => changedSince(earlier, { opened, pin, log, header, signal: settings.signal }),
+      check: (level, queries) => pin.check(level, queries),
+      async confirm() {
+        if (overlay === null || log === null) return
+        if ((await readWalHeader(log))?.salts !== snapshot.wal?.salts)
+          throw moved(opened.path, 'its log was started over')
+      },
+      async close() {
+        await pin.release()
+        if (log !== null) closeSync(log)
+        closeSync(opened.fd)
+      },
+    }
+  } catch (error) {
+    if (log !== null) closeSync(log)
+    throw error
+  }
+}
+
+async function overlayOf(path: string, pin: Pin, log: number | null, header: WalHeader | null, signal: AbortSignal) {
+  const { wal, pageSize } = pin.snapshot
+  if (wal === null || wal.backfilled) return null
+  if (log === null || header === null || header.salts !== wal.salts || header.pageSize !== pageSize) {
+    throw moved(path, 'its log does not match the snapshot')
+  }
+  const overlay = await indexWal(
+    log,
+    header,
+    { from: 0, start: header.checksum, to: wal.frame, end: wal.checksum },
+    signal,
+  )
+  if (overlay === null) throw moved(path, 'its log does not match its own checksums')
+  return overlay
+}
+
+async function changedSince(
+  earlier: { facts: Record<string, unknown>; blocks: number },
+  now: { opened: OpenedDatabase; pin: Pin; log: number | null; header: WalHeader | null; signal: AbortSignal },
+): Promise<Uint32Array | null> {
+  const { wal, pageCount, pageSize } = now.pin.snapshot
+  const before = earlier.facts as Partial<SqliteFacts>
+  if (now.log === null || now.header === null || wal === null || before.wal == null) return null
+  if (before.inode !== now.opened.inode || before.device !== now.opened.device || before.page_size !== pageSize)
+    return null
+  if (before.wal.salts !== wal.salts || now.header.salts !== wal.salts || before.wal.frame > wal.frame) return null
+  // Equal salts do not prove that the frames are those we saw: after a crash they may have been written anew. The
+  // running checksum does.
+  const stood = await frameChecksum(now.log, now.header, before.wal.frame)
+  if (stood === null || stood[0] !== before.wal.checksum[0] || stood[1] !== before.wal.checksum[1]) return null
+  const range = { from: before.wal.frame, start: stood, to: wal.frame, end: wal.checksum }
+  const written = await indexWal(now.log, now.header, range, now.signal)
+  if (written === null) return null
+  return candidates(written.pages, earlier.blocks, pageCount)
+}
+
+/** Pages written since, as block numbers, and every block that was not there before: SQLite need not write free ones. */
+function candidates(pages: Uint32Array, blocksBefore: number, blocks: number): Uint32Array {
+  const written = Array.from(pages, page => page - 1).filter(block => block < Math.min(blocksBefore, blocks))
+  const added = Math.max(0, blocks - blocksBefore)
+  return Uint32Array.from([...written, ...Array.from({ length: added }, (_, offset) => blocksBefore + offset)])
+}
+
+/** Any other journal mode: a copy taken under the pin, which blocks writers, so everything else works on the copy. */
+async function stagedCapture(opened: OpenedDatabase, staged: string): Promise<SqliteCapture> {
+  const facts = factsOf(opened, null)
+  const fd = openSync(staged, 'r')
+  try {
+    const pin = await Pin.on(staged)
+    facts.page_size = pin.snapshot.pageSize
+    facts.journal_mode = pin.snapshot.journalMode
+    return {
+      image: stagedImage(fd, pin.snapshot.pageSize, pin.snapshot.pageCount),
+      facts,
+      sqliteVersion: pin.snapshot.sqliteVersion,
+      changedSince: async () => null,
+      check: (level, queries) => pin.check(level, queries),
+      confirm: async () => {},
+      async close() {
+        await pin.release()
+        closeSync(fd)
+        closeSync(opened.fd)
+      },
+    }
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
+function factsOf(opened: OpenedDatabase, pin: Pin | null): SqliteFacts {
+  const wal = pin?.snapshot.wal ?? null
+  return {
+    device: opened.device,
+    inode: opened.inode,
+    page_size: pin?.snapshot.pageSize ?? opened.header.pageSize,
+    journal_mode: pin?.snapshot.journalMode ?? 'delete',
+    uid: opened.uid,
+    gid: opened.gid,
+    owner: userName(opened.uid),
+    mode: opened.mode & 0o777,
+    wal: wal === null ? null : { salts: wal.salts, frame: wal.frame, checksum: [wal.checksum[0], wal.checksum[1]] },
+  }
+}
+
+function moved(path: string, why: string): NexusError {
+  return new NexusError('failed', 'source_moved', `${path} changed under the reader: ${why}`, { hint: 'run it again' })
+}

@@ -1,0 +1,56 @@
+import type Database from 'better-sqlite3'
+import type { CheckOutcome } from './pin-protocol.js'
+
+const MAX_DETAIL = 100_000
+
+/**
+ * Runs SQLite's own check and the content checks on a connection. A check that cannot run has failed: its detail
+ * is SQLite's message.
+ */
+export function runChecks(
+  database: Database.Database,
+  level: 'integrity' | 'quick' | 'none',
+  queries: readonly string[],
+): CheckOutcome[] {
+  const outcomes = queries.map(query => contentCheck(database, query))
+  if (level === 'none') return outcomes
+  return [integrityCheck(database, level === 'integrity' ? 'integrity_check' : 'quick_check'), ...outcomes]
+}
+
+function integrityCheck(database: Database.Database, name: string): CheckOutcome {
+  try {
+    const rows = database.prepare<[], string>(`PRAGMA ${name}`).pluck().all()
+    const status = rows.length === 1 && rows[0] === 'ok' ? 'ok' : 'failed'
+    return { name, kind: 'integrity', status, detail: rows.join('\n').slice(0, MAX_DETAIL) }
+  } catch (error) {
+    return failed(name, 'integrity', error)
+  }
+}
+
+function contentCheck(database: Database.Database, query: string): CheckOutcome {
+  try {
+    const statement = database.prepare(query)
+    if (!statement.reader || !statement.readonly) throw new Error('a content check must be a query that only reads')
+    const rows = statement.raw().safeIntegers().all()
+    const detail = JSON.stringify(rows, plainValue)
+    if (detail.length > MAX_DETAIL) throw new Error(`the result is longer than ${MAX_DETAIL} characters: aggregate it`)
+    return { name: query, kind: 'content', status: 'ok', detail }
+  } catch (error) {
+    return failed(query, 'content', error)
+  }
+}
+
+/** JSON has neither 64-bit integers nor blobs; both become text that compares exactly. */
+function plainValue(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return value.toString()
+  if (isBufferJson(value)) return { blob: Buffer.from(value.data).toString('hex') }
+  return value
+}
+
+function isBufferJson(value: unknown): value is { type: 'Buffer'; data: number[] } {
+  return typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'Buffer'
+}
+
+function failed(name: string, kind: CheckOutcome['kind'], error: unknown): CheckOutcome {
+  return { name, kind, status: 'failed', detail: error instanceof Error ? error.message : String(error) }
+}

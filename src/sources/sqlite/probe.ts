@@ -1,0 +1,22 @@
+import { closeSync } from 'node:fs'
+import { openDatabaseFile } from './preflight.js'
+
+/** What can be told of a database without opening it through SQLite. */
+export interface SqliteProbe {
+  /** Real path of the file. */
+  path: string
+  device: number
+  inode: number
+  /** Bytes. */
+  page_size: number
+  /** Bytes of the file; a log beside it may hold more. */
+  size: number
+}
+
+/** Looks at a database before anything is done for it. @throws NexusError for whatever create would refuse */
+export function probeSqlite(path: string): SqliteProbe {
+  const opened = openDatabaseFile(path, process.geteuid?.() ?? 0)
+  closeSync(opened.fd)
+  const { device, inode, size, header } = opened
+  return { path: opened.path, device, inode, page_size: header.pageSize, size }
+}

@@ -1,0 +1,141 @@
+import { copyFileSync, existsSync, linkSync, renameSync, rmSync, statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { NexusError } from '../../errors.js'
+import { foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
+
+/** Somebody may open the database between folding and locking it; more often than this is no accident. */
+const ATTEMPTS = 5
+
+/** One file taking another's place. */
+export interface Move {
+  from: string
+  to: string
+}
+
+export interface Swap {
+  /** The live path. */
+  target: string
+  /** The proven file that takes its place, in the same directory. */
+  staged: string
+  /** Sidecars that come with it (a rollback to a database that was too damaged to be opened), each with its place. */
+  sidecars: Move[]
+  /** Name for what is replaced. */
+  previous: string
+  /**
+   * Called before the first step of a replacement that is more than one rename, with what is left to do: written down,
+   * it lets the next run finish.
+   */
+  willMove(moves: Move[], remove: string[]): Promise<void>
+}
+
+/**
+ * Puts a file in a database's place. Where the old one can be opened this is a single rename under an exclusive lock,
+ * and the path is never missing; the old one keeps its file under `previous`. Returns false when nothing was replaced.
+ *
+ * @throws NexusError `refused` (`database_in_use`)
+ */
+export async function swapIn(swap: Swap): Promise<boolean> {
+  const { target, staged, previous } = swap
+  if (!existsSync(target)) {
+    // Sidecars without their database would be taken for the new one's: they are kept, out of the way.
+    const orphans = existingSidecars(target).map(from => ({ from, to: previous + from.slice(target.length) }))
+    const moves = [...orphans, ...swap.sidecars, { from: staged, to: target }]
+    await swap.willMove(moves, [])
+    await carryOutMoves(moves, [])
+    return orphans.length > 0
+  }
+  if (foldLog(target) === 'damaged' || swap.sidecars.length > 0) {
+    await replaceByCopy(swap)
+    return true
+  }
+  for (let attempt = 1; ; attempt += 1) {
+    linkSync(target, previous)
+    try {
+      if (await renameUnderLock(swap)) return true
+    } catch (error) {
+      dropLink(target, previous)
+      throw error
+    }
+    dropLink(target, previous)
+    if (attempt === ATTEMPTS) {
+      throw new NexusError('refused', 'database_in_use', `${target} is written to again and again`, {
+        hint: 'stop the program that uses it first',
+      })
+    }
+    foldLog(target)
+  }
+}
+
+async function renameUnderLock({ target, staged, previous }: Swap): Promise<boolean> {
+  const hold = holdExclusively(previous)
+  try {
+    if (!sidecarsEmpty(target)) return false
+    for (const name of existingSidecars(target)) rmSync(name, { force: true })
+    renameSync(staged, target)
+    await syncDirectory(dirname(target))
+    return true
+  } finally {
+    hold.release()
+  }
+}
+
+/**
+ * For a database that SQLite cannot open there is no lock and no folding: it is copied aside whole, with its sidecars,
+ * before anything is taken away.
+ */
+async function replaceByCopy(swap: Swap): Promise<void> {
+  const { target, staged, previous } = swap
+  const sidecars = existingSidecars(target)
+  for (const name of [target, ...sidecars]) await copyDurably(name, previous + name.slice(target.length))
+  const moves = [...swap.sidecars, { from: staged, to: target }]
+  const leftovers = sidecars.filter(name => !moves.some(({ to }) => to === name))
+  await swap.willMove(moves, leftovers)
+  await carryOutMoves(moves, leftovers)
+}
+
+/** Does what is still to do of a replacement; repeatable after a crash. */
+export async function carryOutMoves(moves: readonly Move[], remove: readonly string[]): Promise<void> {
+  for (const name of remove) rmSync(name, { force: true })
+  for (const { from, to } of moves) {
+    if (existsSync(from)) renameSync(from, to)
+  }
+  const last = moves.at(-1)
+  if (last !== undefined) await syncDirectory(dirname(last.to))
+}
+
+/** Log, shared index and journal of a database, those that exist. */
+export function existingSidecars(path: string): string[] {
+  return [`${path}-wal`, `${path}-shm`, `${path}-journal`].filter(name => existsSync(name))
+}
+
+/** Makes names and renames of a directory's files durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r')
+  try {
+    await directory.sync()
+  } finally {
+    await directory.close()
+  }
+}
+
+/** Removes the second name of a file, and only when it is that. */
+function dropLink(target: string, previous: string): void {
+  const linked = statSync(previous, { throwIfNoEntry: false })
+  if (linked !== undefined && linked.ino === statSync(target).ino) rmSync(previous)
+}
+
+async function copyDurably(from: string, to: string): Promise<void> {
+  copyFileSync(from, to)
+  const file = await open(to, 'r+')
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** Undoes the setting aside of a swap that did not come about. */
+export function dropPrevious(previous: string): void {
+  for (const name of [previous, ...existingSidecars(previous)]) rmSync(name, { force: true })
+}

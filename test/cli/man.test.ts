@@ -1,0 +1,30 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { temporaryDirectory } from '../helpers/temporary.js'
+import { runFake } from './fake-io.js'
+
+const root = new URL('../..', import.meta.url).pathname
+const pages = readdirSync(`${root}man`).filter(name => /\.\d$/.test(name))
+const mandoc = spawnSync('mandoc', ['-T', 'lint', '/dev/null']).error === undefined
+
+describe('the man pages', () => {
+  it.skipIf(!existsSync(`${root}dist/cli/main.js`))('say what the declaration says', () => {
+    const { status, stderr } = spawnSync(process.execPath, [`${root}man/generate.mjs`, '--check'], { encoding: 'utf8' })
+    expect([status, stderr]).toEqual([0, ''])
+  })
+
+  it.skipIf(!mandoc).each(pages)('%s has no warning of mandoc', page => {
+    const { stdout } = spawnSync('mandoc', ['-T', 'lint', '-W', 'warning', `${root}man/${page}`], { encoding: 'utf8' })
+    expect(stdout).toBe('')
+  })
+
+  it('show a configuration that is valid', async () => {
+    const text = readFileSync(`${root}man/nexus-backup-config.5`, 'utf8')
+    const example = text.match(/^\.Bd -literal\n([\s\S]*?)^\.Ed/m)?.[1] ?? ''
+    const file = join(temporaryDirectory(), 'config.yaml')
+    writeFileSync(file, example, { mode: 0o600 })
+    expect(await runFake(['config', 'check', '--config', file])).toMatchObject({ status: 0 })
+  })
+})

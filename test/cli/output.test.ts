@@ -1,0 +1,145 @@
+import { execFileSync } from 'node:child_process'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { noPaint, paintFor, wantsColour } from '../../src/cli/output/colour.js'
+import { errorDocument, errorText } from '../../src/cli/output/errors.js'
+import { humanBytes, humanDuration, humanTime, printable } from '../../src/cli/output/format.js'
+import { table } from '../../src/cli/output/table.js'
+import { progressLine } from '../../src/cli/progress.js'
+import { NexusError } from '../../src/errors.js'
+import { shellQuoted } from '../../src/operations/shell.js'
+
+describe('figures for people', () => {
+  it.each([
+    [0, '0 B'],
+    [1023, '1023 B'],
+    [1024, '1.0 KiB'],
+    [1024 * 1024 - 1, '1.0 MiB'],
+    [1_070_000_000, '1020.4 MiB'],
+    [5 * 1024 ** 4, '5.0 TiB'],
+  ])('%d bytes are %s', (bytes, text) => expect(humanBytes(bytes)).toBe(text))
+
+  it.each([
+    [999, '999 ms'],
+    [2400, '2.4 s'],
+    [59_999, '1 min 0 s'],
+    [200_000, '3 min 20 s'],
+    [7_500_000, '2 h 5 min'],
+    [3 * 86_400_000, '3 d 0 h'],
+  ])('%d milliseconds are %s', (duration, text) => expect(humanDuration(duration)).toBe(text))
+
+  it('shows an instant on the clock of the zone', () => {
+    expect(humanTime('2025-11-03T03:00:00.123Z', 'Asia/Tokyo')).toBe('2025-11-03 12:00:00 GMT+9')
+    expect(humanTime('2025-11-03T03:00:00.123Z', 'UTC')).toBe('2025-11-03 03:00:00 UTC')
+    expect(humanTime('yesterday', 'UTC')).toBe('yesterday')
+  })
+
+  it('lets no control character through to a terminal', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), text => {
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: finding them is the purpose
+        expect(printable(text)).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/)
+      }),
+    )
+  })
+})
+
+describe('a word for the shell', () => {
+  it('is read back by a shell as it was', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme' }), word => {
+        fc.pre(!word.includes('\0'))
+        const back = execFileSync('/bin/sh', ['-c', `printf '%s.' ${shellQuoted(word)}`], { encoding: 'utf8' })
+        expect(back).toBe(`${word}.`)
+      }),
+      { numRuns: 30 },
+    )
+  })
+
+  it('stays plain where nothing needs quoting', () => {
+    expect(shellQuoted('/var/backups/nexus')).toBe('/var/backups/nexus')
+    expect(shellQuoted('')).toBe("''")
+  })
+})
+
+describe('colour', () => {
+  const ask = (terminal: boolean, env: Record<string, string>, noColorFlag = false) =>
+    wantsColour({ terminal, env, noColorFlag })
+
+  it('is on only on a terminal that can, unless it is forced', () => {
+    expect(ask(true, { TERM: 'xterm' })).toBe(true)
+    expect(ask(false, { TERM: 'xterm' })).toBe(false)
+    expect(ask(true, { TERM: 'dumb' })).toBe(false)
+    expect(ask(false, { FORCE_COLOR: '1' })).toBe(true)
+    expect(ask(true, { FORCE_COLOR: '0' })).toBe(false)
+  })
+
+  it('is off with --no-color and with a NO_COLOR that is not empty', () => {
+    expect(ask(true, { FORCE_COLOR: '1' }, true)).toBe(false)
+    expect(ask(true, { NO_COLOR: '1', FORCE_COLOR: '1' })).toBe(false)
+    expect(ask(true, { NO_COLOR: '' })).toBe(true)
+  })
+
+  it('marks text for a terminal', async () => {
+    const paint = await paintFor({ terminal: true, env: {}, noColorFlag: false })
+    expect(paint.bad('x')).toBe('\u001b[31mx\u001b[39m')
+  })
+})
+
+describe('an error', () => {
+  const error = new NexusError('refused', 'target_exists', '/x is there', { hint: 'add --force' })
+
+  it('says what failed and what to do', () => {
+    expect(errorText(error, noPaint)).toBe('nexus-backup: error: /x is there\nhint: add --force\n')
+  })
+
+  it('shows where a defect happened', () => {
+    expect(errorText(new TypeError('x is not a function'), noPaint)).toMatch(/\n {4}at .*\nhint: this is a defect/)
+  })
+
+  it('of the system shows no stack, and says what to do about a full disk', () => {
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+    expect(errorText(full, noPaint)).toMatch(/^nexus-backup: error: ENOSPC.*\nhint: make room/)
+    expect(errorDocument(full, 1, [])).toMatchObject({ error: { code: 'enospc', exit_code: 1 } })
+  })
+
+  it('is one JSON object with its status', () => {
+    expect(errorDocument(error, 8, [])).toEqual({
+      error: { code: 'target_exists', exit_code: 8, message: '/x is there', hint: 'add --force' },
+    })
+    expect(errorDocument(error, 8, ['w'])).toHaveProperty('warnings', ['w'])
+  })
+})
+
+describe('a table', () => {
+  it('aligns its columns and leaves no blanks at the end of a line', () => {
+    const text = table(
+      [{ title: 'A' }, { title: 'SIZE', align: 'right' }, { title: 'C' }],
+      [
+        ['one', '1', ''],
+        ['a', '1234567', 'x'],
+      ],
+    )
+    expect(text).toBe('A       SIZE  C\none        1\na    1234567  x\n')
+  })
+
+  it('keeps a hostile cell on its line', () => {
+    expect(table([{ title: 'A' }], [['x\n\u001b[2Jy']])).toBe('A\nx\\x0a\\x1b[2Jy\n')
+  })
+})
+
+describe('the progress line', () => {
+  const at = (done: number, total: number | undefined, elapsed: number) =>
+    progressLine({ name: 'itsm: reading', startedAt: 0, last: { phase: 'itsm: reading', done, total } }, elapsed)
+
+  it('tells percent, rate and time left', () => {
+    expect(at(50 * 1024 ** 2, 100 * 1024 ** 2, 2000)).toBe(
+      'itsm: reading 50 % · 50.0 MiB of 100.0 MiB · 25.0 MiB/s · 2.0 s left',
+    )
+  })
+
+  it('claims no end where none is known, and no rate before there is one', () => {
+    expect(at(1024, undefined, 500)).toBe('itsm: reading 1.0 KiB')
+    expect(at(0, 0, 0)).toBe('itsm: reading 100 % · 0 B of 0 B')
+  })
+})

@@ -1,0 +1,81 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+
+const root = new URL('../..', import.meta.url).pathname
+const program = `${root}bin/nexus-backup`
+const built = existsSync(`${root}dist/cli/main.js`)
+
+function run(argv: string[], options: { env?: Record<string, string>; shell?: string } = {}) {
+  const env = { PATH: process.env.PATH, HOME: '/nonexistent', ...options.env }
+  const { status, stdout, stderr } =
+    options.shell === undefined
+      ? spawnSync(program, argv, { env, encoding: 'utf8' })
+      : spawnSync('bash', ['-c', options.shell, program], { env, encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+/** `npm run build` comes first; without it there is no process to test. */
+describe.skipIf(!built)('the process', () => {
+  it('prints its version and loads nothing for it', () => {
+    expect(run(['--version'])).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+      stderr: '',
+    })
+    const main = `${root}dist/cli/main.js`
+    const script = `process.argv = ['node', 'x', '--version']; const { main } = await import(${JSON.stringify(main)}); main();
+      process.on('exit', () => console.error(Object.keys(process.moduleLoadList).length > 0 && process.moduleLoadList.filter(n => /sqlite|commander/.test(n)).join()))`
+    const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+    expect(stderr.trim()).toBe('')
+  })
+
+  it('prints help on stdout', () => {
+    expect(run(['--help'])).toMatchObject({
+      status: 0,
+      stderr: '',
+      stdout: expect.stringContaining('Usage: nexus-backup'),
+    })
+    expect(run(['restore', '--help']).stdout).toContain('--in-place [--confirm SOURCE]')
+  })
+
+  it('ends with 2 and a suggestion for a command it does not know', () => {
+    const { status, stdout, stderr } = run(['cretae'])
+    expect([status, stdout]).toEqual([2, ''])
+    expect(stderr).toBe(
+      "nexus-backup: error: unknown command 'cretae'\nhint: did you mean create? see 'nexus-backup --help'\n",
+    )
+  })
+
+  it('ends with one JSON object on stderr when JSON is asked for', () => {
+    const { status, stderr } = run(['list', '--json', '--config', '/nonexistent/c.yaml'])
+    expect(status).toBe(7)
+    expect(JSON.parse(stderr).error).toMatchObject({ code: 'configuration_unreadable', exit_code: 7 })
+  })
+
+  it('takes a reader that has read enough for no failure', () => {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell reads it
+    const { stdout, stderr } = run([], { shell: '"$0" --help | head -n 1; echo "${PIPESTATUS[0]}"' })
+    expect([stdout.split('\n').at(-2), stderr]).toEqual(['0', ''])
+  })
+
+  it.skipIf(!existsSync('/dev/full'))('fails when its result cannot be written', () => {
+    const { status, stderr } = run([], { shell: '"$0" --help > /dev/full' })
+    expect(status).toBe(1)
+    expect(stderr).toContain('the result could not be written')
+  })
+
+  it('never ends with 0 when the work stops in the middle', () => {
+    const guard = JSON.stringify(`${root}dist/cli/exit-guard.js`)
+    const script = `const { armExitGuard } = await import(${guard}); armExitGuard(); new Promise(() => {})`
+    const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+    expect(status).toBe(1)
+    expect(stderr).toContain('ended before its work was done')
+  })
+
+  it('colours its errors on a terminal, and not with NO_COLOR', () => {
+    const shell = (env: string) => `${env} script -qec "$0 cretae" /dev/null`
+    expect(run([], { shell: shell('TERM=xterm') }).stdout).toContain('\u001b[31merror')
+    expect(run([], { shell: shell('TERM=xterm NO_COLOR=1') }).stdout).not.toContain('\u001b[')
+  })
+})

@@ -1,0 +1,96 @@
+import { describe, expect, it } from 'vitest'
+import {
+  damagedByProof,
+  type ProofOutcome,
+  type ProvableBackup,
+  provenBackups,
+  unsoundBackups,
+} from '../../src/policy/proven.js'
+
+const now = new Date('2025-11-30T00:00:00Z')
+const passed = [{ status: 'ok' as const }]
+
+function backup(sequence: number, parent: string | null, wishes: Partial<ProvableBackup> = {}): ProvableBackup {
+  const type = parent === null ? 'full' : 'incr'
+  return { id: `b${sequence}`, sequence, type, parent, damaged_source: false, checks: [], ...wishes }
+}
+
+function proof(id: string, dayOfMonth: number, status: ProofOutcome['status']): ProofOutcome {
+  return { id, at: `2025-11-${String(dayOfMonth).padStart(2, '0')}T00:00:00Z`, status }
+}
+
+function proven(backups: ProvableBackup[], proofs: ProofOutcome[] = [], lost: string[] = []): string[] {
+  const damaged = new Set([...lost, ...damagedByProof(proofs, now).keys()])
+  return [...provenBackups(backups, proofs, damaged, now)]
+}
+
+describe('proven backups', () => {
+  it('are fulls whose checks passed when they were made, but no increments by themselves', () => {
+    const backups = [backup(1, null), backup(2, null, { checks: passed }), backup(3, 'b2', { checks: passed })]
+    expect(proven(backups)).toEqual(['b2'])
+  })
+
+  it('are not made from a damaged source, nor stand on one, whatever a verify says of their bytes', () => {
+    const backups = [
+      backup(1, null, { checks: passed, damaged_source: true }),
+      backup(2, 'b1'),
+      backup(3, null, { checks: [...passed, { status: 'failed' }] }),
+      backup(4, null, { checks: passed }),
+    ]
+    const proofs = backups.map(({ id }) => proof(id, 9, 'ok'))
+    expect(proven(backups, proofs)).toEqual(['b4'])
+    expect([...unsoundBackups(backups)]).toEqual(['b1', 'b2', 'b3'])
+  })
+
+  it('are those that a verify found good, even without checks', () => {
+    const backups = [backup(1, null), backup(2, 'b1'), backup(3, 'b2')]
+    expect(proven(backups, [proof('b2', 5, 'ok'), proof('b3', 5, 'unread')])).toEqual(['b2'])
+  })
+
+  it('are no longer proven once a verify found damage anywhere in their chain, until a later one passes', () => {
+    const backups = [backup(1, null, { checks: passed }), backup(2, 'b1'), backup(3, 'b2')]
+    const good = [proof('b2', 5, 'ok'), proof('b3', 5, 'ok')]
+    expect(proven(backups, good)).toEqual(['b1', 'b2', 'b3'])
+    expect(proven(backups, [...good, proof('b2', 6, 'damaged')])).toEqual(['b1'])
+    expect(proven(backups, [...good, proof('b1', 6, 'damaged')])).toEqual([])
+    const repaired = [...good, proof('b1', 6, 'damaged'), proof('b1', 7, 'ok')]
+    expect(proven(backups, repaired)).toEqual(['b1'])
+    expect(proven(backups, [...repaired, proof('b3', 7, 'ok')])).toEqual(['b1', 'b3'])
+  })
+
+  it('need every ancestor', () => {
+    const backups = [backup(1, null, { checks: passed }), backup(2, 'b1'), backup(3, 'b2'), backup(4, 'nowhere')]
+    const proofs = [proof('b2', 5, 'ok'), proof('b3', 5, 'ok'), proof('b4', 5, 'ok')]
+    expect(proven(backups, proofs, ['b2'])).toEqual(['b1'])
+  })
+})
+
+describe('damage that a verify found', () => {
+  it('counts until a later verify passes; of two at the same time the damage counts', () => {
+    const proofs = [
+      proof('b1', 5, 'damaged'),
+      proof('b1', 6, 'ok'),
+      proof('b2', 6, 'ok'),
+      proof('b2', 6, 'damaged'),
+      proof('b3', 5, 'damaged'),
+      proof('b3', 6, 'unread'),
+      proof('b3', 4, 'damaged'),
+    ]
+    expect(damagedByProof(proofs, now)).toEqual(
+      new Map([
+        ['b2', proof('b2', 6, 'damaged').at],
+        ['b3', proof('b3', 5, 'damaged').at],
+      ]),
+    )
+  })
+
+  it('is not undone by a pass from the future, nor by a time that cannot be read', () => {
+    const early = new Date('2025-11-10T00:00:00Z')
+    expect([...damagedByProof([proof('b1', 5, 'damaged'), proof('b1', 20, 'ok')], early).keys()]).toEqual(['b1'])
+    const unreadable = [{ id: 'b1', at: 'soon', status: 'damaged' as const }, proof('b1', 5, 'ok')]
+    expect([...damagedByProof(unreadable, now).keys()]).toEqual(['b1'])
+    expect([
+      ...damagedByProof([proof('b1', 5, 'damaged'), { id: 'b1', at: 'soon', status: 'ok' }], now).keys(),
+    ]).toEqual(['b1'])
+  })
+})
