@@ -118,7 +118,6 @@ export const documentSchema = mapping(
 )
 
 export type SqliteDocument = v.InferOutput<typeof sqliteSchema>
-export type KeepDocument = v.InferOutput<typeof keepSchema>
 
 function isSourceName(name: string): boolean {
   return sourceNameProblem(name) === undefined

@@ -4,7 +4,7 @@ import { sourceNameProblem } from './names.js'
 import { nearest } from './nearest.js'
 import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
 import { documentSchema, repositorySchema, type SqliteDocument, sqliteSchema } from './schema.js'
-import type { RepositorySettings } from './settings.js'
+import { type RepositorySettings, supportedKinds } from './settings.js'
 
 /** A configuration as it was written, validated; defaults are filled in by `load.ts`. */
 export interface ConfigurationDocument {
@@ -64,18 +64,20 @@ interface Misfit {
   message: string
 }
 
+const protects = `this version protects: ${supportedKinds.join(', ')}`
+
 function kindProblem(entry: unknown): Misfit | undefined {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return undefined
   const kind = asRecord(entry).kind
   if (kind === 'sqlite') return undefined
-  if (kind === undefined) return { path: [], message: 'kind is missing; this version protects: sqlite' }
+  if (kind === undefined) return { path: [], message: `kind is missing; ${protects}` }
   if (sourceKinds.some(known => known === kind)) {
     return { path: ['kind'], message: `kind ${String(kind)} is not in this version yet` }
   }
   const meant = nearest(String(kind), sourceKinds)
   return {
     path: ['kind'],
-    message: `unknown kind '${String(kind)}'; ${meant === undefined ? 'this version protects: sqlite' : `did you mean '${meant}'?`}`,
+    message: `unknown kind '${String(kind)}'; ${meant === undefined ? protects : `did you mean '${meant}'?`}`,
   }
 }
 

@@ -14,7 +14,7 @@ const RUN_BYTES = 24
 /** Bounds checked before anything is allocated: an index is input from outside. */
 export const MAX_PLAIN_BYTES = 16 * 1024 * 1024
 export const MAX_STORED_BYTES = 17 * 1024 * 1024
-const MAX_RUNS = 65_536
+export const MAX_RUNS = 65_536
 const MIN_BLOCK_BYTES = 512
 
 /** A run as the index has it: `offset` is where its first block lies in the decompressed frame. */

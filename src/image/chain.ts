@@ -110,21 +110,33 @@ export function piecesFor(
   return pieces
 }
 
-/** Puts the digests of a member's frame into the table of the image it makes. */
-export function applyDigests(record: FrameRecord, table: DigestTable): void {
+/** Puts the digests of a member's frame into the table of the image it makes; `firstRows` as `firstRowsOf` tells. */
+export function applyDigests(record: FrameRecord, table: DigestTable, firstRows: Float64Array): void {
   let at = 0
   for (const run of record.runs) {
     const bytes = run.count * DIGEST_BYTES
-    table.put(run.first, record.digests.subarray(at, at + bytes))
+    table.put((firstRows[run.file] ?? 0) + run.first, record.digests.subarray(at, at + bytes))
     at += bytes
   }
+}
+
+/** The row of each file's first block in an image's digest table. */
+export function firstRowsOf(files: ChainMember['files']): Float64Array {
+  const rows = new Float64Array(files.length)
+  let next = 0
+  for (const [number, file] of files.entries()) {
+    rows[number] = next
+    next += Math.ceil(file.size / file.block_size)
+  }
+  return rows
 }
 
 /** Reads a member's index alone, checked against its SHA-256. @throws NexusError `damage` */
 export async function readDigests(member: ChainMember, table: DigestTable): Promise<void> {
   const reader = hashing(await member.index.open())
+  const firstRows = firstRowsOf(member.files)
   try {
-    for await (const record of readBlockIndex(reader, member.files)) applyDigests(record, table)
+    for await (const record of readBlockIndex(reader, member.files)) applyDigests(record, table, firstRows)
     if ((await reader.finish()) !== member.index.sha256) {
       throw new NexusError('damage', 'index_damaged', `${member.id}/${member.index.name} differs from its SHA-256`)
     }

@@ -1,5 +1,5 @@
 import { NexusError } from '../errors.js'
-import { BlockIndexWriter, type FrameRecord, type IndexedRun, indexedRun } from './block-index.js'
+import { BlockIndexWriter, type FrameRecord, type IndexedRun, indexedRun, MAX_RUNS } from './block-index.js'
 import type { DigestTable } from './digest-table.js'
 import { inOrder } from './ordered.js'
 import {
@@ -131,13 +131,23 @@ async function* scan(
 async function* packChanges(changes: AsyncIterable<Changes>): AsyncGenerator<Pack, void, void> {
   let waiting: Changes[] = []
   let bytes = 0
+  let runs = 0
   for await (const change of changes) {
+    // Files of a few bytes make many runs of little content, and a reader takes only so many.
+    if (waiting.length > 0 && runs + change.runs.length > MAX_RUNS) {
+      yield join(waiting, bytes)
+      waiting = []
+      bytes = 0
+      runs = 0
+    }
     waiting.push(change)
     bytes += change.bytes.length
+    runs += change.runs.length
     if (bytes >= FRAME_BYTES) {
       yield join(waiting, bytes)
       waiting = []
       bytes = 0
+      runs = 0
     }
   }
   if (bytes > 0) yield join(waiting, bytes)

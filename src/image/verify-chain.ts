@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { applyDigests, type ChainMember, type Finding, readMember } from './chain.js'
+import { applyDigests, type ChainMember, type Finding, firstRowsOf, readMember } from './chain.js'
 import { DigestTable } from './digest-table.js'
 import { blocksOf } from './restore-file.js'
 import type { Work } from './types.js'
@@ -40,8 +40,9 @@ export class ChainVerifier {
   async check(member: VerifiedMember): Promise<Finding[]> {
     const parent = member.parent === null ? undefined : this.#known.get(member.parent)
     const table = this.#tableFor(member, parent)
+    const firstRows = firstRowsOf(member.files)
     const findings = await readMember(member, this.#settings, record => {
-      applyDigests(record, table)
+      applyDigests(record, table, firstRows)
       return []
     })
     const conclusive = findings.length === 0 && (parent?.sound ?? member.parent === null)

@@ -1,6 +1,3 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import type { WorkerPool } from '../image/workers/pool.js'
@@ -16,6 +13,7 @@ import { finishInterruptedRestore } from './interrupted-restore.js'
 import { lockOptions, withLocks } from './locked.js'
 import { readBack } from './read-back.js'
 import type { CreateRequest } from './requests.js'
+import { withStateScratch } from './state-directory.js'
 import { type Survey, surveyAnyway } from './survey.js'
 import { writeBackup } from './write-backup.js'
 
@@ -66,7 +64,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       now: context.now(),
     })
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
-    await assertRoom(repository, plan, history.manifests, probe.size)
+    await assertRoom(repository, plan, history.manifests, probe)
     const manifest = await captureAndWrite({ ...wanted, context, journal, room, history, plan, began })
     if (request.verify) await readBack(context, wanted.pool, room, manifest)
     return manifest
@@ -97,12 +95,10 @@ async function withScratch<T>(
   work: (scratch: string) => Promise<T>,
 ): Promise<T> {
   const desk = await room.begin(makeBackupId(context.now(), plan.type))
-  const scratch = desk.localPath ?? join(context.stateDirectory, 'scratch', randomBytes(8).toString('hex'))
   try {
-    await mkdir(scratch, { recursive: true, mode: 0o700 })
-    return await work(scratch)
+    if (desk.localPath === undefined) return await withStateScratch(context.stateDirectory, work)
+    return await work(desk.localPath)
   } finally {
-    await rm(scratch, { recursive: true, force: true })
     await desk.discard()
   }
 }

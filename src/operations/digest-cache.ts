@@ -1,9 +1,10 @@
 import { constants } from 'node:fs'
-import { copyFile, mkdir, readdir, rename, rm } from 'node:fs/promises'
+import { copyFile, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../errors.js'
 import { DigestTable } from '../image/digest-table.js'
 import type { Manifest } from '../repository/manifest.js'
+import { shareState, stateSubdirectory } from './state-directory.js'
 
 /**
  * Digest tables of the backups that the next one may be compared with, in the state directory: with them an increment
@@ -11,10 +12,14 @@ import type { Manifest } from '../repository/manifest.js'
  * chain's indexes, so its own failures are not worth an operator's attention.
  */
 export class DigestCache {
+  readonly #stateDirectory: string
+  readonly #names: string[]
   readonly #directory: string
 
   constructor(stateDirectory: string, repositoryId: string, source: string) {
-    this.#directory = join(stateDirectory, 'digests', repositoryId, source)
+    this.#stateDirectory = stateDirectory
+    this.#names = ['digests', repositoryId, source]
+    this.#directory = join(stateDirectory, ...this.#names)
   }
 
   /** A backup's table when the cache has exactly that one. */
@@ -33,9 +38,10 @@ export class DigestCache {
   /** Keeps a table, and of the others only those in `keep`. */
   async store(id: string, path: string, keep: readonly string[]): Promise<void> {
     try {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 })
+      await stateSubdirectory(this.#stateDirectory, ...this.#names)
       const draft = `${this.#path(id)}.new`
       await copyFile(path, draft, constants.COPYFILE_FICLONE)
+      await shareState(draft, this.#directory)
       await rename(draft, this.#path(id))
       const kept = new Set([id, ...keep].map(name => `${name}.digests`))
       const others = (await readdir(this.#directory)).filter(name => !kept.has(name))

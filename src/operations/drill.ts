@@ -43,8 +43,8 @@ async function drillOne(
   const path = join(scratch, 'drill.db')
   const began = performance.now()
   try {
-    await writeImage(context, { room, manifest, survey: await survey(room, context.now()) }, path)
-    const checks = await checkRestored(path, manifest)
+    const selected = { room, manifest, survey: await survey(room, context.now()) }
+    const checks = await writeImage(context, selected, path, () => checkRestored(path, manifest))
     const failed = checks.filter(({ status }) => status === 'failed')
     const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))
     const status = findings.length > 0 ? 'damaged' : 'ok'

@@ -8,7 +8,8 @@ const MARGIN_BYTES = 1024 * 1024
 
 /**
  * Refuses to begin what cannot end: a full disk helps nobody find the cause. The last backup of the same type tells
- * best what is needed; before there is one, a tenth of the source, the best that compression does to a database.
+ * best what is needed; before there is one, a tenth of the source, the best that compression does to a database. Outside
+ * WAL mode a copy of the source lies there meanwhile.
  *
  * @throws NexusError `failed` (`disk_full`)
  */
@@ -16,13 +17,14 @@ export async function assertRoom(
   repository: Repository,
   plan: CreatePlan,
   manifests: readonly Manifest[],
-  sourceBytes: number,
+  source: { size: number; staged: boolean },
 ): Promise<void> {
   const free = await repository.storage.freeBytes()
   if (free === undefined) return
   const earlier = manifests.findLast(({ type }) => type === plan.type)
-  const unknown = plan.type === 'full' ? sourceBytes / 10 : 0
-  const needed = MARGIN_BYTES + (earlier === undefined ? unknown : earlier.bytes_stored)
+  const unknown = plan.type === 'full' ? source.size / 10 : 0
+  const copy = source.staged ? source.size : 0
+  const needed = MARGIN_BYTES + copy + (earlier === undefined ? unknown : earlier.bytes_stored)
   if (free >= needed) return
   const [have, want] = [free, needed].map(bytes => `${Math.floor(bytes / 1e6)} MB`)
   throw new NexusError(

@@ -60,7 +60,14 @@ export async function putInPlace(
         await writeRecord({ ...record, service, swap: { moves, remove } })
         begun = true
       }
-      const replaced = await swapIn({ target, staged, sidecars: placement.sidecars, previous, willMove })
+      const replaced = await swapIn({
+        target,
+        staged,
+        sidecars: placement.sidecars,
+        previous,
+        willMove,
+        warn: context.warn,
+      })
       return replaced ? previous : null
     } finally {
       if (service !== null) await startService(service)

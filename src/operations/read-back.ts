@@ -20,5 +20,13 @@ export async function readBack(
   }
   const work = { signal: context.signal, advance }
   const findings = await readMember(memberOf(room, manifest), { pool, work }, () => [])
-  if (findings.length > 0) throw new DamagedChain([{ id: manifest.id, findings }])
+  if (findings.length === 0) return
+  await room.addProof({
+    id: manifest.id,
+    at: context.now().toISOString(),
+    status: 'damaged',
+    level: 'content',
+    findings,
+  })
+  throw new DamagedChain([{ id: manifest.id, findings }])
 }

@@ -49,6 +49,8 @@ export interface RestoreRequest {
   /** `--at`, for `pitr restore` of a SQLite source: the newest capture not after it is chosen. */
   at: Date | undefined
   dryRun: boolean
+  /** Name for what is replaced, from the plan that the operator saw; a new one is made where it is left out. */
+  previous?: string | null
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */

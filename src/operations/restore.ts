@@ -66,7 +66,7 @@ async function prepare(context: Context, request: RestoreRequest): Promise<Prepa
     target,
     in_place: request.target.kind === 'in-place',
     replaces,
-    previous: replaces ? previousName(target, context.now()) : null,
+    previous: replaces ? (request.previous ?? previousName(target, context.now())) : null,
     service: request.target.kind === 'in-place' ? request.target.source.service : null,
     bytes: manifest.bytes_source,
   }

@@ -1,5 +1,5 @@
-import { closeSync, constants, fsyncSync, ftruncateSync, openSync, rmSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { open, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../context.js'
 import { errnoOf, NexusError } from '../errors.js'
@@ -19,8 +19,7 @@ export async function stageRestore(
 ): Promise<RestoreResult['checks']> {
   await assertSpace(staged, selected.manifest.bytes_source)
   try {
-    await writeImage(context, selected, staged)
-    const checks = await checkRestored(staged, selected.manifest)
+    const checks = await writeImage(context, selected, staged, () => checkRestored(staged, selected.manifest))
     assertProven(selected, checks)
     await keepAttributes(staged, replaces, selected.manifest.facts)
     return checks
@@ -30,28 +29,37 @@ export async function stageRestore(
   }
 }
 
-/** Writes the image of a backup to a new file, every byte of the chain checked on the way, and makes it durable. */
-export async function writeImage(context: Context, selected: Selected, path: string): Promise<void> {
+/**
+ * Writes the image of a backup to a new file, every byte of the chain checked on the way, and makes it durable while
+ * `check` looks at it: the disk and the processor are busy at the same time.
+ */
+export async function writeImage<T>(
+  context: Context,
+  selected: Selected,
+  path: string,
+  check: () => Promise<T>,
+): Promise<T> {
   const { manifest, room, survey } = selected
   const manifests = new Map(survey.manifests.map(member => [member.id, member]))
   const chain = chainOf(manifest, manifests)
   const members = chain.map(member => memberOf(room, member))
   await assertImageDigest(selected, members, `${path}.digests`)
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600)
+  const file = await open(path, 'wx+', 0o600)
   const pool = WorkerPool.start(context.signal)
   try {
-    ftruncateSync(fd, manifest.files[0]?.size ?? 0)
+    await file.truncate(manifest.files[0]?.size ?? 0)
     const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
     let done = 0
     const advance = (bytes: number) => {
       done += bytes
       context.progress({ phase: `${manifest.source}: restoring`, done, total })
     }
-    await restoreFile(members, fd, { pool, work: { signal: context.signal, advance } })
-    fsyncSync(fd)
+    await restoreFile(members, file.fd, { pool, work: { signal: context.signal, advance } })
+    const [checked] = await Promise.all([check(), file.sync()])
+    return checked
   } finally {
     await pool.stop()
-    closeSync(fd)
+    await file.close()
   }
 }
 

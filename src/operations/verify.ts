@@ -1,6 +1,3 @@
-import { randomBytes } from 'node:crypto'
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
@@ -10,6 +7,7 @@ import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
 import type { VerifiedBackup, VerifyResult } from './results.js'
 import { roomsOf } from './rooms.js'
+import { withStateScratch } from './state-directory.js'
 import { planVerify, type VerifyPlan } from './verify-plan.js'
 import { verifyRoom } from './verify-room.js'
 import { checkRepositories } from './verify-root.js'
@@ -49,23 +47,13 @@ async function verifyOne(
     subject,
     () =>
       withLocks(room, [['delete', 'shared']], options, () =>
-        withScratch(context, async scratch => {
+        withStateScratch(context.stateDirectory, async scratch => {
           const results = await verifyRoom(context, plan, scratch)
           return request.drill ? await drill(context, plan, results, scratch) : results
         }),
       ),
     results => ({ result: outcomeOf(results), error: firstProblem(results) }),
   )
-}
-
-async function withScratch<T>(context: Context, work: (scratch: string) => Promise<T>): Promise<T> {
-  const scratch = join(context.stateDirectory, 'scratch', randomBytes(8).toString('hex'))
-  await mkdir(scratch, { recursive: true, mode: 0o700 })
-  try {
-    return await work(scratch)
-  } finally {
-    await rm(scratch, { recursive: true, force: true })
-  }
 }
 
 function outcomeOf(results: readonly VerifiedBackup[]): string {

@@ -66,7 +66,7 @@ export function planRetention(input: RetentionInput): RetentionPlan {
   const reasons = new Map<string, string[]>(ordered.map(({ id }) => [id, []]))
   for (const [id, reason] of reasonsToKeep(input, ordered, broken, groups)) reasons.get(id)?.push(reason)
   const wanted = ordered.filter(({ id }) => isKept(reasons, id))
-  for (const [id, child] of [] as [string,string][] || neededBy(wanted, byId)) reasons.get(id)?.push(`needed by ${child}`)
+  for (const [id, child] of neededBy(wanted, byId)) reasons.get(id)?.push(`needed by ${child}`)
 
   const kept = ordered.filter(({ id }) => isKept(reasons, id))
   const deleted = ordered.filter(({ id }) => !isKept(reasons, id)).reverse()

@@ -102,6 +102,5 @@ export const manifestSchema = v.looseObject({
 })
 
 export type Manifest = v.InferOutput<typeof manifestSchema>
-export type ManifestFile = v.InferOutput<typeof fileSchema>
 export type ManifestPart = v.InferOutput<typeof partSchema>
 export type Check = v.InferOutput<typeof checkSchema>

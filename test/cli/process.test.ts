@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 
@@ -77,5 +77,33 @@ describe.skipIf(!built)('the process', () => {
     const shell = (env: string) => `${env} script -qec "$0 cretae" /dev/null`
     expect(run([], { shell: shell('TERM=xterm') }).stdout).toContain('\u001b[31merror')
     expect(run([], { shell: shell('TERM=xterm NO_COLOR=1') }).stdout).not.toContain('\u001b[')
+  })
+
+  it.each([
+    ['SIGHUP', 129],
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('is asked to stop by the first %s and ends at once with %d by the second', async (signal, status) => {
+    const module = JSON.stringify(`${root}dist/cli/process-io.js`)
+    const script = `const { processIo } = await import(${module}); const { signal } = processIo();
+      signal.addEventListener('abort', () => console.log(signal.reason.code)); setInterval(() => {}, 1000); console.log('ready')`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script])
+    const ended = new Promise(resolve => child.on('exit', resolve))
+    let text = ''
+    for await (const chunk of child.stdout) {
+      text += chunk
+      child.kill(signal)
+    }
+    expect(text).toBe(`ready\ninterrupted_${signal.toLowerCase()}\n`)
+    expect(await ended).toBe(status)
+  })
+
+  it('does not open a debugger on SIGUSR1', async () => {
+    const module = JSON.stringify(`${root}dist/cli/process-io.js`)
+    const script = `const { processIo } = await import(${module}); const stop = processIo().onProgressRequest(() => {
+      console.log('asked'); stop(); process.kill(process.pid, 'SIGUSR1'); setTimeout(() => process.exit(0), 100) });
+      setInterval(() => {}, 1000); process.kill(process.pid, 'SIGUSR1')`
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
+    expect([stdout, stderr]).toEqual(['asked\n', ''])
   })
 })

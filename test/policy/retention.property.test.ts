@@ -24,7 +24,7 @@ describe('retention, whatever the history', () => {
 
   it('is tested with histories that have something to delete', () => {
     const plans = fc.sample(someInput, { numRuns: 200, seed: 1 }).map(planRetention)
-    expect(plans.filter(plan => plan.delete.length > 1).length).toBeGreaterThan(60)
+    expect(plans.filter(plan => plan.delete.length > 1).length).toBeGreaterThan(40)
   })
 
   it('puts every backup into exactly one list, with a reason', () => {

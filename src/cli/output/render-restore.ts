@@ -7,7 +7,8 @@ import { counted, humanBytes, humanDuration, humanTime, printable } from './form
 export function renderPlan(plan: RestorePlan, zone: string): string {
   const lines = [
     `${plan.source}: restore ${plan.id}, captured at ${humanTime(plan.captured_at, zone)}, ${humanBytes(plan.bytes)}`,
-    `  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`,
+    // A rollback brings back a file, not a backup.
+    ...(plan.chain.length === 0 ? [] : [`  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`]),
     `  to ${printable(plan.target)}${plan.in_place ? ' (the live data)' : ''}`,
   ]
   if (plan.replaces) {

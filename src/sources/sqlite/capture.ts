@@ -1,14 +1,18 @@
 import { closeSync, fstatSync, openSync, statSync } from 'node:fs'
-import { NexusError } from '../../errors.js'
+import { errnoOf, NexusError } from '../../errors.js'
 import type { FileImage } from '../../image/file-image.js'
+import { changedSince } from './changed-since.js'
 import { recoverHotJournal } from './hot-journal.js'
 import { Pin } from './pin.js'
 import type { CheckOutcome } from './pin-protocol.js'
 import { type OpenedDatabase, openDatabaseFile } from './preflight.js'
 import { stageCopy } from './staged-copy.js'
 import { userName } from './users.js'
-import { frameChecksum, indexWal, readWalHeader, type WalHeader } from './wal.js'
+import { indexWal, readWalHeader, type WalHeader } from './wal.js'
 import { liveImage, stagedImage } from './wal-image.js'
+
+/** A database may be replaced just while it is opened; more often than this is no accident. */
+const ATTEMPTS = 5
 
 /** What the next backup needs to know of this one; kept in the manifest's `facts`. */
 export interface SqliteFacts {
@@ -57,31 +61,48 @@ export interface CaptureSettings {
  * @throws NexusError for everything design section 4 lists: missing, no database, damaged, busy, not ours
  */
 export async function captureSqlite(path: string, settings: CaptureSettings): Promise<SqliteCapture> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await captureOnce(path, settings)
+    } catch (error) {
+      const again = error instanceof NexusError && error.code === 'source_moved' && attempt < ATTEMPTS
+      if (!again) throw error
+    }
+  }
+}
+
+async function captureOnce(path: string, settings: CaptureSettings): Promise<SqliteCapture> {
   const opened = openDatabaseFile(path, settings.uid)
-  let pin: Pin | undefined
   try {
-    pin = await Pin.on(opened.path)
-    if (statSync(opened.path).ino !== opened.inode) throw moved(path, 'it was replaced while being opened')
-    if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, settings)
-    const staged = await stageCopy(opened.fd, fstatSync(opened.fd).size, settings.staging, settings.signal)
-    await pin.release()
-    pin = undefined
-    return await stagedCapture(opened, staged)
-  } catch (error) {
-    await pin?.release()
-    const staged = await recoverHotJournal(error, opened, settings)
-    if (staged === null) {
-      closeSync(opened.fd)
+    const pin = await Pin.on(opened.path)
+    try {
+      if (statSync(opened.path).ino !== opened.inode) throw moved(path, 'it was replaced while being opened')
+      if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, settings)
+      const size = fstatSync(opened.fd).size
+      const staged = await stageCopy(opened.fd, size, settings.staging, settings.signal)
+      await pin.release()
+      return await stagedCapture(opened, staged)
+    } catch (error) {
+      await pin.release()
       throw error
     }
-    return await stagedCapture(opened, staged)
+  } catch (error) {
+    try {
+      const staged = await recoverHotJournal(error, opened, settings)
+      if (staged !== null) return await stagedCapture(opened, staged)
+    } catch (failure) {
+      closeSync(opened.fd)
+      throw failure
+    }
+    closeSync(opened.fd)
+    throw error
   }
 }
 
 /** WAL mode: the database file and, over it, the log's frames up to the pinned commit. */
 async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSettings): Promise<SqliteCapture> {
   const { snapshot } = pin
-  const log = snapshot.wal === null ? null : openSync(`${opened.path}-wal`, 'r')
+  const log = snapshot.wal === null ? null : openLog(opened.path)
   try {
     const header = log === null ? null : await readWalHeader(log)
     const overlay = await overlayOf(opened.path, pin, log, header, settings.signal)
@@ -91,13 +112,13 @@ async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSe
       overlay,
       pageSize: snapshot.pageSize,
       pageCount: snapshot.pageCount,
-      storedPages: Math.floor(fstatSync(opened.fd).size / snapshot.pageSize),
+      storedBytes: fstatSync(opened.fd).size,
     })
     return {
       image,
       facts: factsOf(opened, pin),
       sqliteVersion: snapshot.sqliteVersion,
-      changedSince: earlier => changedSince(earlier, { opened, pin, log, header, signal: settings.signal }),
+      changedSince: earlier => changedBlocks(earlier, { opened, pin, log, header, signal: settings.signal }),
       check: (level, queries) => pin.check(level, queries),
       async confirm() {
         if (overlay === null || log === null) return
@@ -112,6 +133,16 @@ async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSe
     }
   } catch (error) {
     if (log !== null) closeSync(log)
+    throw error
+  }
+}
+
+function openLog(path: string): number {
+  try {
+    return openSync(`${path}-wal`, 'r')
+  } catch (error) {
+    // The snapshot has a log: whoever took it away is replacing the database.
+    if (errnoOf(error) === 'ENOENT') throw moved(path, 'its log is gone')
     throw error
   }
 }
@@ -132,31 +163,17 @@ async function overlayOf(path: string, pin: Pin, log: number | null, header: Wal
   return overlay
 }
 
-async function changedSince(
+/** Changes can be told from the log only while the database is the very file of the earlier image. */
+async function changedBlocks(
   earlier: { facts: Record<string, unknown>; blocks: number },
   now: { opened: OpenedDatabase; pin: Pin; log: number | null; header: WalHeader | null; signal: AbortSignal },
 ): Promise<Uint32Array | null> {
-  const { wal, pageCount, pageSize } = now.pin.snapshot
-  const before = earlier.facts as Partial<SqliteFacts>
-  if (now.log === null || now.header === null || wal === null || before.wal == null) return null
-  if (before.inode !== now.opened.inode || before.device !== now.opened.device || before.page_size !== pageSize)
-    return null
-  if (before.wal.salts !== wal.salts || now.header.salts !== wal.salts || before.wal.frame > wal.frame) return null
-  // Equal salts do not prove that the frames are those we saw: after a crash they may have been written anew. The
-  // running checksum does.
-  const stood = await frameChecksum(now.log, now.header, before.wal.frame)
-  if (stood === null || stood[0] !== before.wal.checksum[0] || stood[1] !== before.wal.checksum[1]) return null
-  const range = { from: before.wal.frame, start: stood, to: wal.frame, end: wal.checksum }
-  const written = await indexWal(now.log, now.header, range, now.signal)
-  if (written === null) return null
-  return candidates(written.pages, earlier.blocks, pageCount)
-}
-
-/** Pages written since, as block numbers, and every block that was not there before: SQLite need not write free ones. */
-function candidates(pages: Uint32Array, blocksBefore: number, blocks: number): Uint32Array {
-  const written = Array.from(pages, page => page - 1).filter(block => block < Math.min(blocksBefore, blocks))
-  const added = Math.max(0, blocks - blocksBefore)
-  return Uint32Array.from([...written, ...Array.from({ length: added }, (_, offset) => blocksBefore + offset)])
+  const { wal: position, pageCount, pageSize } = now.pin.snapshot
+  const { log, header, opened } = now
+  const { inode, device, page_size: pageSizeBefore, wal } = earlier.facts
+  if (log === null || header === null || position === null) return null
+  if (inode !== opened.inode || device !== opened.device || pageSizeBefore !== pageSize) return null
+  return changedSince({ wal, blocks: earlier.blocks }, { log, header, position, pageCount }, now.signal)
 }
 
 /** Any other journal mode: a copy taken under the pin, which blocks writers, so everything else works on the copy. */
@@ -164,11 +181,12 @@ async function stagedCapture(opened: OpenedDatabase, staged: string): Promise<Sq
   const facts = factsOf(opened, null)
   const fd = openSync(staged, 'r')
   try {
-    const pin = await Pin.on(staged)
-    facts.page_size = pin.snapshot.pageSize
+    const pin = await Pin.on(staged, { ours: true })
+    const { pageSize, pageCount } = pin.snapshot
+    facts.page_size = pageSize
     facts.journal_mode = pin.snapshot.journalMode
     return {
-      image: stagedImage(fd, pin.snapshot.pageSize, pin.snapshot.pageCount),
+      image: stagedImage(fd, { pageSize, pageCount, storedBytes: fstatSync(fd).size }),
       facts,
       sqliteVersion: pin.snapshot.sqliteVersion,
       changedSince: async () => null,

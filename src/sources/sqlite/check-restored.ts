@@ -19,7 +19,7 @@ export async function checkRestored(
 ): Promise<RestoredCheck[]> {
   const queries = recorded.checks.filter(({ kind }) => kind === 'content').map(({ name }) => name)
   const before = new Map(recorded.checks.map(check => [check.name, check]))
-  const pin = await Pin.on(path)
+  const pin = await Pin.on(path, { ours: true })
   try {
     const outcomes = await pin.check('integrity', queries)
     return outcomes.map(({ name, kind, status, detail }) => {

@@ -1,4 +1,4 @@
-import { closeSync, copyFileSync, openSync, readSync, statSync } from 'node:fs'
+import { closeSync, copyFileSync, openSync, readSync, rmSync, statSync } from 'node:fs'
 import Database from 'better-sqlite3'
 import { errnoOf, NexusError } from '../../errors.js'
 import type { OpenedDatabase } from './preflight.js'
@@ -29,6 +29,7 @@ export async function recoverHotJournal(
     throw new NexusError('failed', 'hot_journal', `${journal} is left from a crash and cannot be read`, { hint, cause })
   }
   if ([stamp(opened.path), stamp(journal)].join() !== before) {
+    rmSync(`${staged}-journal`)
     throw new NexusError('failed', 'source_moved', `${opened.path} changed while it was copied`, {
       hint: 'run it again',
     })

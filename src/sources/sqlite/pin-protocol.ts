@@ -25,7 +25,7 @@ export type CheckOutcome = {
 }
 
 export type PinRequest =
-  | { kind: 'pin'; path: string; busyTimeoutMs: number; attempts: number }
+  | { kind: 'pin'; path: string; busyTimeoutMs: number; attempts: number; ours: boolean }
   | { kind: 'check'; level: 'integrity' | 'quick' | 'none'; queries: string[] }
   | { kind: 'close' }
 
@@ -33,6 +33,8 @@ export interface PinFailure {
   message: string
   /** SQLite's extended result code, such as `SQLITE_NOTADB`, where SQLite failed. */
   sqlite: string | undefined
+  /** True when a file beside the database was gone. */
+  missing: boolean
 }
 
 export type PinResponse = { value: PinnedSnapshot | CheckOutcome[] | null } | { failure: PinFailure }

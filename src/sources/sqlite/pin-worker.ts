@@ -1,9 +1,13 @@
 import { closeSync, openSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 import Database from 'better-sqlite3'
+import { errnoOf, messageOf } from '../../errors.js'
 import { runChecks } from './checks.js'
 import type { CheckOutcome, PinnedSnapshot, PinRequest, PinResponse } from './pin-protocol.js'
 import { readWalIndexHeader, type WalIndexHeader } from './wal-index.js'
+
+/** As much of a private file as SQLite maps by default at the most. */
+const MAPPED_BYTES = 0x7fff_0000
 
 let database: Database.Database | undefined
 let sharedIndex: number | undefined
@@ -14,8 +18,8 @@ parentPort?.on('message', (request: PinRequest) => {
   } catch (error) {
     const code = (error as { code?: unknown }).code
     const sqlite = typeof code === 'string' && code.startsWith('SQLITE_') ? code : undefined
-    const message = error instanceof Error ? error.message : String(error)
-    parentPort?.postMessage({ failure: { message, sqlite } } satisfies PinResponse)
+    const failure = { message: messageOf(error), sqlite, missing: errnoOf(error) === 'ENOENT' }
+    parentPort?.postMessage({ failure } satisfies PinResponse)
   }
 })
 
@@ -33,9 +37,10 @@ function answer(request: PinRequest): PinnedSnapshot | CheckOutcome[] | null {
 }
 
 /** Opens the database for reading and holds one read transaction until `close`. */
-function pin(request: { path: string; busyTimeoutMs: number; attempts: number }): PinnedSnapshot {
+function pin(request: { path: string; busyTimeoutMs: number; attempts: number; ours: boolean }): PinnedSnapshot {
   const connection = new Database(request.path, { readonly: true, fileMustExist: true, timeout: request.busyTimeoutMs })
   database = connection
+  if (request.ours) connection.pragma(`mmap_size = ${MAPPED_BYTES}`)
   const touch = connection.prepare('SELECT count(*) FROM sqlite_schema')
   connection.exec('BEGIN')
   touch.get()

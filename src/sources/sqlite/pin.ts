@@ -12,6 +12,7 @@ export class Pin {
   readonly snapshot: PinnedSnapshot
   readonly #thread: Worker
   readonly #path: string
+  #released: Promise<void> | undefined
 
   private constructor(thread: Worker, path: string, snapshot: PinnedSnapshot) {
     this.#thread = thread
@@ -22,16 +23,18 @@ export class Pin {
   /**
    * Opens the database read-only and begins a read transaction.
    *
+   * @param ours a file that no other process knows: it may be mapped into memory, which a live one must not be, since
+   *   a mapped file that becomes shorter ends the process
    * @throws NexusError when it is no database, is damaged, or held exclusively by somebody
    */
-  static async on(path: string): Promise<Pin> {
+  static async on(path: string, { ours = false } = {}): Promise<Pin> {
     const thread = new Worker(new URL('./pin-worker.js', import.meta.url))
     try {
-      const request = { kind: 'pin' as const, path, busyTimeoutMs: BUSY_TIMEOUT_MS, attempts: BRACKET_ATTEMPTS }
+      const limits = { busyTimeoutMs: BUSY_TIMEOUT_MS, attempts: BRACKET_ATTEMPTS }
+      const request = { kind: 'pin' as const, path, ours, ...limits }
       return new Pin(thread, path, (await ask(thread, path, request)) as PinnedSnapshot)
     } catch (error) {
-      await ask(thread, path, { kind: 'close' }).catch(() => {})
-      await thread.terminate()
+      await end(thread, path)
       throw error
     }
   }
@@ -41,11 +44,16 @@ export class Pin {
     return (await ask(this.#thread, this.#path, { kind: 'check', level, queries })) as CheckOutcome[]
   }
 
-  /** Ends the transaction. Raw descriptors of the database may be closed only after this. */
-  async release(): Promise<void> {
-    await ask(this.#thread, this.#path, { kind: 'close' }).catch(() => {})
-    await this.#thread.terminate()
+  /** Ends the transaction; once is enough. Raw descriptors of the database may be closed only after this. */
+  release(): Promise<void> {
+    this.#released ??= end(this.#thread, this.#path)
+    return this.#released
   }
+}
+
+async function end(thread: Worker, path: string): Promise<void> {
+  await ask(thread, path, { kind: 'close' }).catch(() => {})
+  await thread.terminate()
 }
 
 function ask(thread: Worker, path: string, request: PinRequest): Promise<unknown> {
@@ -100,6 +108,11 @@ export function explain(path: string, failure: PinFailure): NexusError {
   if (code === 'SQLITE_CANTOPEN' || code.startsWith('SQLITE_READONLY') || code === 'SQLITE_PERM') {
     return new NexusError('failed', 'source_unreadable', `${path} cannot be opened: ${failure.message}`, {
       hint: 'its directory must be writable for whoever runs this: SQLite needs its -wal and -shm files beside it',
+    })
+  }
+  if (failure.missing) {
+    return new NexusError('failed', 'source_moved', `${path} was replaced while being opened: ${failure.message}`, {
+      hint: 'run it again',
     })
   }
   return new NexusError('failed', 'source_failed', `${path} cannot be read: ${failure.message}`)

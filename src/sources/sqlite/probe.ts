@@ -11,6 +11,8 @@ export interface SqliteProbe {
   page_size: number
   /** Bytes of the file; a log beside it may hold more. */
   size: number
+  /** True when a copy must be staged before it can be read beside its writers. */
+  staged: boolean
 }
 
 /** Looks at a database before anything is done for it. @throws NexusError for whatever create would refuse */
@@ -18,5 +20,5 @@ export function probeSqlite(path: string): SqliteProbe {
   const opened = openDatabaseFile(path, process.geteuid?.() ?? 0)
   closeSync(opened.fd)
   const { device, inode, size, header } = opened
-  return { path: opened.path, device, inode, page_size: header.pageSize, size }
+  return { path: opened.path, device, inode, page_size: header.pageSize, size, staged: !header.wal }
 }

@@ -16,7 +16,7 @@ export const STAGED_NAME = 'staged.db'
  */
 export async function stageCopy(fd: number, size: number, directory: string, signal: AbortSignal): Promise<string> {
   const path = join(directory, STAGED_NAME)
-  const target = await open(path, 'wx', 0o600)
+  const target = await open(path, 'w', 0o600)
   try {
     const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
     for (let at = 0; at < size; ) {

@@ -27,6 +27,7 @@ export interface Swap {
    * it lets the next run finish.
    */
   willMove(moves: Move[], remove: string[]): Promise<void>
+  warn(message: string): void
 }
 
 /**
@@ -43,7 +44,8 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     const moves = [...orphans, ...swap.sidecars, { from: staged, to: target }]
     await swap.willMove(moves, [])
     await carryOutMoves(moves, [])
-    return orphans.length > 0
+    for (const { from, to } of orphans) swap.warn(`${from} had no database beside it and is kept as ${to}`)
+    return false
   }
   if (foldLog(target) === 'damaged' || swap.sidecars.length > 0) {
     await replaceByCopy(swap)

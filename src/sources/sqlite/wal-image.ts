@@ -11,8 +11,8 @@ export interface LiveDatabase {
   overlay: WalIndex | null
   pageSize: number
   pageCount: number
-  /** Pages that the file really has: a new free page may be in neither file nor log, and reads as zeros. */
-  storedPages: number
+  /** Bytes that the file really has: what it lacks of a page that is not in the log either reads as zeros. */
+  storedBytes: number
 }
 
 /** The image of a database in WAL mode: each page from the log where that has it, else from the file. */
@@ -25,8 +25,11 @@ export function liveImage(database: LiveDatabase): FileImage {
 }
 
 /** The image of a private copy. */
-export function stagedImage(fd: number, pageSize: number, pageCount: number): FileImage {
-  return liveImage({ fd, log: null, overlay: null, pageSize, pageCount, storedPages: pageCount })
+export function stagedImage(
+  fd: number,
+  { pageSize, pageCount, storedBytes }: Pick<LiveDatabase, 'pageSize' | 'pageCount' | 'storedBytes'>,
+): FileImage {
+  return liveImage({ fd, log: null, overlay: null, pageSize, pageCount, storedBytes })
 }
 
 function extents(database: LiveDatabase, first: number, count: number): Extent[] {
@@ -40,10 +43,18 @@ function extents(database: LiveDatabase, first: number, count: number): Extent[]
       if (page !== lockPage) append(list, database.log ?? ZEROS, framePosition(frames[next] ?? 0, pageSize), pageSize)
       else append(list, ZEROS, 0, pageSize)
       next += 1
-    } else if (page === lockPage || page > database.storedPages) append(list, ZEROS, 0, pageSize)
-    else append(list, database.fd, (page - 1) * pageSize, pageSize)
+    } else if (page === lockPage) append(list, ZEROS, 0, pageSize)
+    else appendStored(list, database, page)
   }
   return list
+}
+
+/** SQLite reads what lies beyond the end of a file as zeros, in the middle of a page too (pager.c, readDbPage). */
+function appendStored(list: Extent[], { fd, pageSize, storedBytes }: LiveDatabase, page: number): void {
+  const position = (page - 1) * pageSize
+  const stored = Math.max(0, Math.min(pageSize, storedBytes - position))
+  if (stored > 0) append(list, fd, position, stored)
+  if (stored < pageSize) append(list, ZEROS, 0, pageSize - stored)
 }
 
 /** Joins what continues the last extent: a quiet megabyte is one read. */

@@ -1,0 +1,19 @@
+import type { Context } from '../../src/context.js'
+
+/** A context that hears nothing and never stops; the instant stands still. */
+export function testContext(wishes: Partial<Context> = {}): Context {
+  return {
+    now: () => new Date('2025-12-01T00:00:00Z'),
+    host: 'db1',
+    operator: { user: 'root', sudo_user: null },
+    signal: new AbortController().signal,
+    warn: () => {},
+    progress: () => {},
+    journalFailed: () => {},
+    toolVersion: '0.1.0',
+    stateDirectory: '/nonexistent',
+    timezone: 'UTC',
+    lockWaitSeconds: 0,
+    ...wishes,
+  }
+}
