@@ -16,16 +16,34 @@ beforeEach(() => {
     delete: [],
     bytes_freed: 0,
     problems: [],
+    failures: [],
   })
   operations.planRestore.mockResolvedValue(plan)
   operations.restore.mockResolvedValue(restored)
 })
 
 describe('prune', () => {
-  it('refuses an empty policy', async () => {
-    expect((await runFake(['prune', ...place])).status).toBe(8)
-    expect((await runFake(['prune', 'itsm', '--repo', '/repo'])).status).toBe(8)
-    expect(operations.prune).not.toHaveBeenCalled()
+  it('hands an empty policy on, for the planner to refuse', async () => {
+    const { planRetention } = await import('../../src/policy/retention.js')
+    operations.prune.mockImplementation(async (_context, _journal, { sources }) => {
+      const nothing = { backups: [], damaged: new Set(), unsound: new Set(), proven: new Set() }
+      return planRetention({ ...nothing, policy: sources[0].keep, timezone: 'UTC', now: new Date(0) } as never)
+    })
+    const run = await runFake(['prune', ...place])
+    expect(run.status).toBe(8)
+    expect(run.stderr).toContain('--keep-daily 30')
+  })
+
+  it('ends with 3 when a source could not be pruned, and with 4 when damage was met as well', async () => {
+    const failure = { source: 'itsm', kind: 'locked', code: 'locked', message: 'held by create itsm', hint: null }
+    const problem = { id, source: 'other', repository: '/repo', status: 'damaged', problem: 'no manifest' }
+    const result = { command: 'prune', dry_run: false, keep: [], delete: [], bytes_freed: 0 }
+    operations.prune.mockResolvedValueOnce({ ...result, problems: [], failures: [failure] })
+    const partly = await runFake(['prune', ...place, '--keep-last', '1'])
+    expect(partly.status).toBe(3)
+    expect(partly.stderr).toContain('itsm: held by create itsm')
+    operations.prune.mockResolvedValueOnce({ ...result, problems: [problem], failures: [failure] })
+    expect((await runFake(['prune', ...place, '--keep-last', '1'])).status).toBe(4)
   })
 
   it('takes its rules from the command line, for a source that only the repository knows', async () => {
@@ -47,6 +65,7 @@ describe('prune', () => {
       delete: [],
       bytes_freed: 0,
       problems: [problem],
+      failures: [],
     })
     expect((await runFake(['prune', ...place, '--keep-last', '1'])).status).toBe(4)
   })

@@ -3,7 +3,9 @@ import type { KeepPolicy, Settings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { prune } from '../../operations/prune.js'
 import type { PruneSource } from '../../operations/requests.js'
+import type { PruneResult } from '../../operations/results.js'
 import type { Handler } from '../invocation.js'
+import { counted } from '../output/format.js'
 import { renderPrune } from '../output/render-prune.js'
 import { countOption, type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources, sourceNamed } from '../sources.js'
@@ -14,7 +16,6 @@ export const runPrune: Handler = async invocation => {
   const policy = policyOf(invocation.options)
   const settings = await invocation.settings()
   const sources = prunedSources(settings, invocation.operands, policy)
-  for (const source of sources) refuseEmpty(source)
   const result = await prune(await invocation.context(), await invocation.journal(), {
     sources,
     dryRun: switchOption(invocation.options, 'dry-run'),
@@ -23,7 +24,7 @@ export const runPrune: Handler = async invocation => {
     document: result,
     text: paint => renderPrune(result, paint),
     always: result.dry_run,
-    failures: damagedBackups(result.problems),
+    failures: pruneFailures(result),
   }
 }
 
@@ -58,14 +59,13 @@ function pruned({ name, repository, keep }: PruneSource, policy: KeepPolicy | un
   return { name, repository, keep: policy ?? keep }
 }
 
-function refuseEmpty({ name, keep }: PruneSource): void {
-  if (Object.keys(keep).length > 0) return
-  throw new NexusError(
-    'refused',
-    'empty_policy',
-    `no rule says what to keep of ${name}: pruning would remove everything`,
-    {
-      hint: `give rules such as --keep-daily 30 --keep-monthly 12, or 'keep:' in the configuration`,
-    },
-  )
+/** The sources that failed, which makes the run partly done, then damage that was met, which weighs more. */
+export function pruneFailures(result: PruneResult): NexusError[] {
+  const failures = result.failures.map(({ source, kind, code, message, hint }) => {
+    return new NexusError(kind, code, `${source}: ${message}`, hint === null ? {} : { hint })
+  })
+  const damaged = damagedBackups(result.problems)
+  if (failures.length === 0) return damaged
+  const message = `${counted(failures.length, 'source')} could not be pruned`
+  return [...failures, new NexusError('partial', 'sources_failed', message), ...damaged]
 }

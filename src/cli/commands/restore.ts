@@ -104,7 +104,10 @@ async function carryOut(invocation: Invocation, settings: Settings, request: Res
   if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   if (plan.in_place) await confirmSource(invocation, plan.source, 'replaces the live data of')
-  const result = undoableHere(await restore(context, await invocation.journal(), { ...request, previous: plan.previous }), invocation)
+  const result = undoableHere(
+    await restore(context, await invocation.journal(), { ...request, previous: plan.previous }),
+    invocation,
+  )
   return {
     document: result,
     text: paint => renderRestore(result, { zone: settings.timezone, paint }),
