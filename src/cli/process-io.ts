@@ -13,7 +13,7 @@ export function processIo(): CommandIo {
       return process.stdin
     },
     env: process.env,
-    cwd: process.cwd(),
+    cwd: currentDirectory(),
     now: () => new Date(),
     host: hostname(),
     user: currentUser(),
@@ -37,6 +37,17 @@ function onSignals(stop: (signal: EndingSignal) => void): void {
       stopping = true
       stop(signal)
     })
+  }
+}
+
+/** In a disaster the directory one stands in may be gone: paths are then as the shell remembers it. */
+function currentDirectory(): string {
+  try {
+    return process.cwd()
+  } catch {
+    // Programs that we start need one that exists.
+    process.chdir('/')
+    return process.env.PWD ?? '/'
   }
 }
 

@@ -7,7 +7,7 @@ import { completeOptions, environmentSwitch } from './option-values.js'
 import type { Outcome } from './outcome.js'
 import { noPaint, type Paint, paintFor } from './output/colour.js'
 import { errorDocument, errorText } from './output/errors.js'
-import { type OptionValues, type ParsedCommand, switchOption } from './parsed.js'
+import { type OptionValues, type ParsedCommand, placeFlags, switchOption } from './parsed.js'
 import { hasSwitch, helpAskedFor } from './words.js'
 
 /** Major and minor of the JSON documents; additive within a major (design section 7). */
@@ -31,7 +31,7 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
     const options = completeOptions(parsed, io.env)
     return await runParsed(parsed, options, io, warnings)
   } catch (error) {
-    return await reportError(error, io, { ...fallback, warnings })
+    return await reportError(error, io, { ...fallback, warnings, place: [] })
   }
 }
 
@@ -66,7 +66,12 @@ async function runParsed(
   } catch (error) {
     handle.finish()
     for (const problem of handle.journalProblems) handle.invocation.warn(`the journal could not be written: ${problem}`)
-    return await reportError(error, io, { json, noColor: switchOption(options, 'no-color'), warnings })
+    return await reportError(error, io, {
+      json,
+      noColor: switchOption(options, 'no-color'),
+      warnings,
+      place: placeFlags(options, io.cwd),
+    })
   } finally {
     await closeQuietly(handle, io, json)
   }
@@ -96,32 +101,33 @@ interface Writing {
 
 function writeOutcome(outcome: Outcome, { io, options, warnings, paints }: Writing): number {
   const last = outcome.failures.at(-1)
+  const place = placeFlags(options, io.cwd)
   const status = last === undefined ? 0 : (interruptedStatus(io) ?? exitStatusOf(last))
   if (switchOption(options, 'json')) {
     const document = { format_version: formatVersion, ...outcome.document }
     io.stdout.write(`${JSON.stringify(warnings.length === 0 ? document : { ...document, warnings })}\n`)
-    if (last !== undefined) io.stderr.write(`${JSON.stringify(errorDocument(last, status, []))}\n`)
+    if (last !== undefined) io.stderr.write(`${JSON.stringify(errorDocument(last, status, { warnings: [], place }))}\n`)
     return status
   }
   const shown = outcome.always || switchOption(options, 'verbose') || io.stdout.isTTY === true
   if (shown && (outcome.always || !switchOption(options, 'quiet'))) io.stdout.write(outcome.text(paints.stdout))
-  for (const failure of outcome.failures) io.stderr.write(errorText(failure, paints.stderr))
+  for (const failure of outcome.failures) io.stderr.write(errorText(failure, paints.stderr, place))
   return status
 }
 
 async function reportError(
   error: unknown,
   io: CommandIo,
-  how: { json: boolean; noColor: boolean; warnings: readonly string[] },
+  how: { json: boolean; noColor: boolean; warnings: readonly string[]; place: ReturnType<typeof placeFlags> },
 ): Promise<number> {
   const cause = io.signal.aborted ? io.signal.reason : error
   const status = exitStatusOf(cause)
   if (how.json) {
-    io.stderr.write(`${JSON.stringify(errorDocument(cause, status, how.warnings))}\n`)
+    io.stderr.write(`${JSON.stringify(errorDocument(cause, status, how))}\n`)
     return status
   }
   const paint = await paintFor({ terminal: io.stderr.isTTY === true, noColorFlag: how.noColor, env: io.env })
-  io.stderr.write(errorText(cause, paint))
+  io.stderr.write(errorText(cause, paint, how.place))
   return status
 }
 

@@ -5,6 +5,7 @@ import { noPaint, paintFor, wantsColour } from '../../src/cli/output/colour.js'
 import { errorDocument, errorText } from '../../src/cli/output/errors.js'
 import { humanBytes, humanDuration, humanTime, printable } from '../../src/cli/output/format.js'
 import { table } from '../../src/cli/output/table.js'
+import { pasteable } from '../../src/cli/pasteable.js'
 import { progressLine } from '../../src/cli/progress.js'
 import { NexusError } from '../../src/errors.js'
 import { shellQuoted } from '../../src/operations/shell.js'
@@ -89,25 +90,46 @@ describe('colour', () => {
 describe('an error', () => {
   const error = new NexusError('refused', 'target_exists', '/x is there', { hint: 'add --force' })
 
+  const nothing = { warnings: [], place: [] }
+
   it('says what failed and what to do', () => {
-    expect(errorText(error, noPaint)).toBe('nexus-backup: error: /x is there\nhint: add --force\n')
+    expect(errorText(error, noPaint, [])).toBe('nexus-backup: error: /x is there\nhint: add --force\n')
   })
 
   it('shows where a defect happened', () => {
-    expect(errorText(new TypeError('x is not a function'), noPaint)).toMatch(/\n {4}at .*\nhint: this is a defect/)
+    expect(errorText(new TypeError('x is not a function'), noPaint, [])).toMatch(/\n {4}at .*\nhint: this is a defect/)
   })
 
   it('of the system shows no stack, and says what to do about a full disk', () => {
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
-    expect(errorText(full, noPaint)).toMatch(/^nexus-backup: error: ENOSPC.*\nhint: make room/)
-    expect(errorDocument(full, 1, [])).toMatchObject({ error: { code: 'enospc', exit_code: 1 } })
+    expect(errorText(full, noPaint, [])).toMatch(/^nexus-backup: error: ENOSPC.*\nhint: make room/)
+    expect(errorDocument(full, 1, nothing)).toMatchObject({ error: { code: 'enospc', exit_code: 1 } })
   })
 
   it('is one JSON object with its status', () => {
-    expect(errorDocument(error, 8, [])).toEqual({
+    expect(errorDocument(error, 8, nothing)).toEqual({
       error: { code: 'target_exists', exit_code: 8, message: '/x is there', hint: 'add --force' },
     })
-    expect(errorDocument(error, 8, ['w'])).toHaveProperty('warnings', ['w'])
+    expect(errorDocument(error, 8, { ...nothing, warnings: ['w'] })).toHaveProperty('warnings', ['w'])
+  })
+})
+
+describe('a command in a hint', () => {
+  const place = [['--repo', '/srv/my backups'] as const, ['--name', 'itsm'] as const]
+
+  it('is completed with the place of the run, quoted', () => {
+    expect(pasteable('try: nexus-backup list itsm', place)).toBe(
+      "try: nexus-backup --repo '/srv/my backups' --name itsm list itsm",
+    )
+  })
+
+  it('keeps the flags it has, and everything that is no command of ours', () => {
+    expect(pasteable('nexus-backup create --repo /x --init', place)).toBe(
+      'nexus-backup --name itsm create --repo /x --init',
+    )
+    expect(pasteable("see 'nexus-backup --help' and nexus-backup(1)", place)).toBe(
+      "see 'nexus-backup --help' and nexus-backup(1)",
+    )
   })
 })
 

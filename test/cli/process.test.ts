@@ -30,6 +30,13 @@ describe.skipIf(!built)('the process', () => {
     expect(stderr.trim()).toBe('')
   })
 
+  it('works in a directory that is gone', () => {
+    const shell = 'gone=$(mktemp -d) && cd "$gone" && rmdir "$gone" && "$0" list --repo repo'
+    const { status, stderr } = run([], { shell })
+    expect(status).toBe(5)
+    expect(stderr).toMatch(/^nexus-backup: error: no repository at \/.*\/repo: /)
+  })
+
   it('prints help on stdout', () => {
     expect(run(['--help'])).toMatchObject({
       status: 0,

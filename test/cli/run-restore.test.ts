@@ -29,9 +29,9 @@ describe('restore', () => {
   it('without a place shows both complete commands', async () => {
     const run = await runFake(['restore', 'itsm', ...place])
     expect(run.status).toBe(2)
-    expect(run.stderr).toContain('nexus-backup restore itsm --repo /repo --sqlite /data/itsm.db --to PATH\n')
+    expect(run.stderr).toContain('nexus-backup --repo /repo --sqlite /data/itsm.db restore itsm --to PATH\n')
     expect(run.stderr).toContain(
-      'nexus-backup restore itsm --repo /repo --sqlite /data/itsm.db --in-place --confirm itsm\n',
+      'nexus-backup --repo /repo --sqlite /data/itsm.db restore itsm --in-place --confirm itsm\n',
     )
   })
 
@@ -77,7 +77,7 @@ describe('restore', () => {
     })
     expect(run.stderr).toContain('replaces what is there, kept as /data/itsm.db.before')
     expect(run.stdout).toContain(
-      'what was there before: /data/itsm.db.before\n  to undo this: nexus-backup restore itsm --rollback --repo /repo --sqlite /data/itsm.db\n',
+      'what was there before: /data/itsm.db.before\n  to undo this: nexus-backup --repo /repo --sqlite /data/itsm.db restore itsm --rollback\n',
     )
   })
 

@@ -6,6 +6,7 @@ import type { Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderPlan } from '../output/render-restore.js'
 import { placeFlags, textOption } from '../parsed.js'
+import { pasteable } from '../pasteable.js'
 
 /** The plan as the result of a dry run; it has the fields of a restore, and the plan beside them. */
 export function planOutcome(command: string, plan: RestorePlan, zone: string, first = ''): Outcome {
@@ -67,7 +68,5 @@ export async function confirmSource(invocation: Invocation, source: string, what
 
 /** The undo command needs the same configuration, repository and source as this one had. */
 export function undoableHere(result: RestoreResult, { options, io }: Invocation): RestoreResult {
-  if (result.undo === null || !result.undo.startsWith('nexus-backup ')) return result
-  const flags = placeFlags(options, io.cwd).map(shellQuoted)
-  return { ...result, undo: [result.undo, ...flags].join(' ') }
+  return result.undo === null ? result : { ...result, undo: pasteable(result.undo, placeFlags(options, io.cwd)) }
 }

@@ -7,7 +7,7 @@ import { shellQuoted } from '../../operations/shell.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderPlan, renderRestore } from '../output/render-restore.js'
-import { placeFlags, switchOption, textOption } from '../parsed.js'
+import { switchOption, textOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
 import { confirmSource, planOutcome, undoableHere } from './restore-parts.js'
 import { sourceOfBackup } from './source-of-backup.js'
@@ -51,8 +51,8 @@ function refuseMixture({ options, operands }: Invocation): void {
 }
 
 /** The operator must say where to; both commands are ready to paste. */
-function undecided({ options, io }: Invocation, backup: string): NexusError {
-  const command = ['nexus-backup', 'restore', backup, ...placeFlags(options, io.cwd)].map(shellQuoted).join(' ')
+function undecided({ options }: Invocation, backup: string): NexusError {
+  const command = `nexus-backup restore ${shellQuoted(backup)}`
   const source = textOption(options, 'sqlite') === undefined && /^\d{8}T/.test(backup) ? 'SOURCE' : backup
   return new NexusError(
     'usage',

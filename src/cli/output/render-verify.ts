@@ -18,7 +18,7 @@ function renderOne(result: VerifiedBackup, paint: Paint): string {
   const drill = result.drill === undefined ? '' : `, restored in ${humanDuration(result.drill.restore_ms)}`
   const lines = [`${printable(result.source)}: ${printable(result.id)} ${status} (${levels[result.level]}${drill})`]
   for (const { part, problem } of result.findings) lines.push(`  ${printable(part)}: ${printable(problem)}`)
-  if (result.affects.length > 0)
-    lines.push(`  cannot be restored either: ${result.affects.map(id => printable(id)).join(', ')}`)
+  const others = result.affects.filter(id => id !== result.id)
+  if (others.length > 0) lines.push(`  cannot be restored either: ${others.map(id => printable(id)).join(', ')}`)
   return lines.map(line => `${line}\n`).join('')
 }
