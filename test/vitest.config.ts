@@ -5,6 +5,8 @@ const root = new URL('..', import.meta.url)
 /** Threads are started from a file of their own, which Node can only load compiled: from dist, as in production. */
 const compiledWorkers: Plugin = {
   name: 'compiled-workers',
+  // Before the types are stripped, which changes the quotes.
+  enforce: 'pre',
   transform(code, id) {
     const path = id.startsWith(`${root.pathname}src/`) ? id.slice(`${root.pathname}src/`.length) : undefined
     if (path === undefined) return null

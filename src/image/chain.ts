@@ -2,10 +2,13 @@ import { createHash } from 'node:crypto'
 import { errnoOf, NexusError } from '../errors.js'
 import { type FrameRecord, readBlockIndex, runBytes } from './block-index.js'
 import type { DigestTable } from './digest-table.js'
-import { inOrder } from './ordered.js'
+import { inBatches, inOrder } from './ordered.js'
 import { type ByteReader, DIGEST_BYTES, type DigestKind, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
-import type { PlacedPiece } from './workers/tasks.js'
+import type { FrameToOpen, PlacedPiece } from './workers/tasks.js'
+
+/** Frames opened for one message to a thread. */
+const BATCH_FRAMES = 4
 
 /** A stored file and the SHA-256 it must have. */
 export interface StoredPart {
@@ -57,20 +60,22 @@ export async function readMember(
   const index = hashing(indexReader)
   const frames = hashing(framesReader)
   try {
-    const read = storedFrames(records(member, index, problem), frames)
-    const opened = inOrder(read, settings.pool.width, async ({ record, stored }) => {
-      if (stored.length < record.storedLength) return { record, problem: 'is cut off' }
-      const pieces = place(record)
-      if (pieces === null) return { record, problem: null }
-      const result = await settings.pool.run(openTask(member, record, stored, pieces))
-      return { record, problem: result.problem }
+    const read = storedFrames(inBatches(records(member, index, problem), BATCH_FRAMES), frames)
+    const opened = inOrder(read, settings.pool.width, async ({ batch, stored }) => {
+      const list = batch.map(record => ({ ...frameToOpen(member, record), pieces: place(record) }))
+      const task = { kind: 'open' as const, digest: member.digest, stored, frames: list }
+      const { problems } = await settings.pool.run(task, [stored.buffer])
+      return { batch, problems }
     })
     let frame = 0
-    for await (const { record, problem: text } of opened) {
+    for await (const { batch, problems } of opened) {
       settings.work.signal.throwIfAborted()
-      if (text !== null) problem(member.frames.name, `frame ${frame} ${text}`)
-      settings.work.advance(record.storedLength)
-      frame += 1
+      for (const [number, record] of batch.entries()) {
+        const text = problems[number] ?? null
+        if (text !== null) problem(member.frames.name, `frame ${frame} ${text}`)
+        settings.work.advance(record.storedLength)
+        frame += 1
+      }
     }
     for (const [part, reader] of [
       [member.index, index],
@@ -145,19 +150,12 @@ export async function readDigests(member: ChainMember, table: DigestTable): Prom
   }
 }
 
-function openTask(member: ChainMember, record: FrameRecord, stored: Buffer, pieces: PlacedPiece[]) {
-  return {
-    kind: 'open' as const,
-    digest: member.digest,
-    stored: stored as Uint8Array<ArrayBuffer>,
-    plainLength: record.plainLength,
-    runs: record.runs.map(run => {
-      const file = member.files[run.file] ?? { size: 0, block_size: 512 }
-      return { ...run, length: runBytes(run, file), blockSize: file.block_size }
-    }),
-    digests: record.digests,
-    pieces,
-  }
+function frameToOpen(member: ChainMember, record: FrameRecord): Omit<FrameToOpen, 'pieces'> {
+  const runs = record.runs.map(run => {
+    const file = member.files[run.file] ?? { size: 0, block_size: 512 }
+    return { ...run, length: runBytes(run, file), blockSize: file.block_size }
+  })
+  return { storedLength: record.storedLength, plainLength: record.plainLength, runs, digests: record.digests }
 }
 
 async function* records(
@@ -175,10 +173,21 @@ async function* records(
 
 /** Reads the frames one after another: a reader has one position, so this must not happen side by side. */
 async function* storedFrames(
-  index: AsyncIterable<FrameRecord>,
+  batches: AsyncIterable<FrameRecord[]>,
   frames: ByteReader,
-): AsyncGenerator<{ record: FrameRecord; stored: Buffer }, void, void> {
-  for await (const record of index) yield { record, stored: await frames.read(record.storedLength) }
+): AsyncGenerator<{ batch: FrameRecord[]; stored: Uint8Array<ArrayBuffer> }, void, void> {
+  for await (const batch of batches) {
+    const length = batch.reduce((sum, record) => sum + record.storedLength, 0)
+    yield { batch, stored: ownBuffer(await frames.read(length)) }
+  }
+}
+
+/** The bytes in a buffer that holds nothing else, so that it can be handed to another thread. */
+function ownBuffer(bytes: Buffer): Uint8Array<ArrayBuffer> {
+  const { buffer, byteLength } = bytes
+  return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength
+    ? new Uint8Array(buffer)
+    : new Uint8Array(bytes)
 }
 
 async function openPart(

@@ -22,3 +22,18 @@ export async function* inOrder<T, R>(
     await Promise.allSettled(running)
   }
 }
+
+/** Gathers items into lists of `size`; the last one may be shorter. */
+export async function* inBatches<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  size: number,
+): AsyncGenerator<T[], void, void> {
+  let batch: T[] = []
+  for await (const item of items) {
+    batch.push(item)
+    if (batch.length < size) continue
+    yield batch
+    batch = []
+  }
+  if (batch.length > 0) yield batch
+}

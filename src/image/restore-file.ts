@@ -13,7 +13,9 @@ export class DamagedChain extends NexusError {
     const [finding] = first?.findings ?? []
     const more = damage.reduce((sum, member) => sum + member.findings.length, 0) - 1
     const rest = more > 0 ? ` (and ${more} more)` : ''
-    super('damage', 'chain_damaged', `${first?.id}: ${finding?.part} ${finding?.problem}${rest}`)
+    super('damage', 'chain_damaged', `${first?.id}: ${finding?.part} ${finding?.problem}${rest}`, {
+      hint: "'nexus-backup verify' finds all damage; after it, 'nexus-backup list' shows what can be restored instead",
+    })
     this.damage = damage
   }
 }

@@ -51,6 +51,7 @@ export interface DigestKind {
 /** Reads a stored part from its beginning to its end. */
 export interface ByteReader {
   readonly size: number
+  /** At most so many bytes, fewer at the end; they are the caller's alone. */
   read(length: number): Promise<Buffer>
   close(): Promise<void>
 }

@@ -75,9 +75,10 @@ async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
   const { context, room, plan, source } = task
   return withScratch(context, room, plan, async scratch => {
     const uid = process.geteuid?.() ?? 0
-    const capture = await captureSqlite(source.path, { uid, staging: scratch, signal: context.signal })
+    const { signal, now } = context
+    const capture = await captureSqlite(source.path, { uid, staging: scratch, signal, now })
     try {
-      return await writeBackup(task, { capture, capturedAt: context.now(), scratch })
+      return await writeBackup(task, { capture, scratch })
     } finally {
       await capture.close()
     }

@@ -1,24 +1,32 @@
-import { existsSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Context } from '../context.js'
-import { NexusError } from '../errors.js'
-import { type RestoreRecord, readRecord, removeRecord } from '../sources/sqlite/restore-record.js'
-import { carryOutMoves, dropPrevious, existingSidecars } from '../sources/sqlite/swap.js'
+import { errnoOf, NexusError } from '../errors.js'
+import {
+  type RestoreRecord,
+  readRecord,
+  realTarget,
+  removeDeadDrafts,
+  removeRecord,
+} from '../sources/sqlite/restore-record.js'
+import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../sources/sqlite/swap.js'
 import { startService } from './service.js'
 
 /**
  * Finishes or undoes what a killed restore left beside a database, and starts the service that it had stopped. A swap
  * that has begun is finished, since its new database was proven; anything earlier is undone.
  *
+ * @returns what came of that restore
  * @throws NexusError `locked` while that restore still runs
  */
 export async function finishInterruptedRestore(
   context: Context,
   source: { name: string; path: string },
-): Promise<void> {
-  const target = existsSync(source.path) ? realpathSync(source.path) : source.path
+): Promise<'none' | 'finished' | 'undone'> {
+  const target = realTarget(source.path)
+  removeDeadDrafts(target, pid => isAlive(pid))
   const record = readRecord(target)
-  if (record === null) return
-  if (startOf(record.pid) === record.started) {
+  if (record === null) return 'none'
+  if (isRunning(record)) {
     throw new NexusError('locked', 'restore_running', `${source.name} is being restored by process ${record.pid}`, {
       hint: 'run again when it has ended',
     })
@@ -29,18 +37,30 @@ export async function finishInterruptedRestore(
   const service = record.service === null ? '' : `; ${record.service} was started again`
   const state = finished ? 'had been replaced and that is complete now' : 'had not been replaced and is as it was'
   context.warn(`${source.name}: an earlier restore was killed: the database ${state}${service}`)
+  return finished ? 'finished' : 'undone'
 }
 
 async function settle(record: RestoreRecord): Promise<boolean> {
-  if (record.swap !== null) {
-    await carryOutMoves(record.swap.moves, record.swap.remove)
+  const { swap, staged, previous } = record
+  if (swap !== null) {
+    await carryOutMoves(swap.moves, swap.remove)
     return true
   }
-  if (!existsSync(record.staged)) return existsSync(record.previous)
-  dropPrevious(record.previous)
-  if (record.scratch)
-    for (const name of [record.staged, ...existingSidecars(record.staged)]) rmSync(name, { force: true })
-  return false
+  if (existsSync(staged)) {
+    dropPrevious(previous)
+    if (record.scratch) dropStaged(staged)
+    return false
+  }
+  // Killed before there was anything staged, or after it had been moved: then the replaced database has its name.
+  if (record.scratch) dropStaged(staged)
+  if (!existsSync(previous)) return false
+  dropEmptySidecars(previous)
+  return true
+}
+
+function isRunning({ pid, started }: RestoreRecord): boolean {
+  // Where the kernel does not tell when a process started, a reused pid cannot be told from the old one.
+  return started === '' ? isAlive(pid) : startOf(pid) === started
 }
 
 /** When a process started, in the kernel's own count, so that a reused pid is not taken for it; '' when it is gone. */
@@ -51,5 +71,14 @@ export function startOf(pid: number): string {
     return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? ''
   } catch {
     return ''
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errnoOf(error) !== 'ESRCH'
   }
 }

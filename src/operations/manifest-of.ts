@@ -6,7 +6,7 @@ import type { CapturedSource, StoredImage } from './write-backup.js'
 /** The manifest of a backup whose parts are written. */
 export function manifestOf(
   task: BackUpTask,
-  { capture, capturedAt }: CapturedSource,
+  { capture }: CapturedSource,
   stored: StoredImage & { id: string; checks: Check[] },
 ): Manifest {
   const { context, plan, source, request, history } = task
@@ -23,7 +23,7 @@ export function manifestOf(
     operator: { ...context.operator },
     type: plan.type,
     parent: plan.parent?.id ?? null,
-    captured_at: capturedAt.toISOString(),
+    captured_at: capture.capturedAt.toISOString(),
     keep_until: request.keepUntil,
     label: request.label,
     versions: { nexus_backup: context.toolVersion, sqlite: capture.sqliteVersion },
@@ -40,6 +40,16 @@ export function manifestOf(
     blocks_stored: stored.blocksStored,
     duration_ms: Math.max(0, context.now().getTime() - task.began.getTime()),
     warnings: damaged ? [...plan.warnings, 'the source failed its checks'] : plan.warnings,
-    facts: { ...capture.facts, journal: task.journal.head() },
+    facts: { ...capture.facts, journal: journalHead(task) },
+  }
+}
+
+/** A backup is worth more than its record: a journal that cannot be read is reported and holds nothing up. */
+function journalHead({ context, journal }: BackUpTask): ReturnType<BackUpTask['journal']['head']> {
+  try {
+    return journal.head()
+  } catch (error) {
+    context.journalFailed(error)
+    return null
   }
 }

@@ -63,7 +63,7 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
 /** Plans once more, now that nobody reads or verifies: a verify may have found damage while we waited. */
 async function carryOut(context: Context, room: SourceRoom, source: PruneSource): Promise<SourceOutcome> {
   const { plan, problems } = await planned(context, room, source)
-  await writePlan(context, room, plan.delete)
+  await noteDown(context, room, plan)
   const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems }
   for (const decision of plan.delete) {
     context.signal.throwIfAborted()
@@ -82,6 +82,15 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
   }
   await removePlan(room)
   return outcome
+}
+
+/** A disk without room for the plan is the very one that pruning must be able to free: then it goes without. */
+async function noteDown(context: Context, room: SourceRoom, plan: RetentionPlan): Promise<void> {
+  try {
+    await writePlan(context, room, plan.delete)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'repository_full') throw error
+  }
 }
 
 async function planned(

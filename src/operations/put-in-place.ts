@@ -1,11 +1,13 @@
-import { existsSync, realpathSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Context } from '../context.js'
+import { NexusError } from '../errors.js'
+import { namingFullDisk } from '../sources/sqlite/disk-full.js'
 import { assertUnused } from '../sources/sqlite/fold.js'
-import { type RestoreRecord, removeRecord, writeRecord } from '../sources/sqlite/restore-record.js'
-import { dropPrevious, type Move, swapIn } from '../sources/sqlite/swap.js'
+import { createRecord, type RestoreRecord, removeRecord, replaceRecord } from '../sources/sqlite/restore-record.js'
+import { dropPrevious, dropStaged, type Move, swapIn } from '../sources/sqlite/swap.js'
 import { startOf } from './interrupted-restore.js'
-import { startService, stopService } from './service.js'
+import { withServiceStopped } from './service.js'
 
 export interface Placement {
   /** The database's real path. */
@@ -27,13 +29,18 @@ export interface Placement {
  * @param prepare makes and proves the staged file
  * @returns where the replaced database lies, or null when there was none
  */
-export async function putInPlace(
+export function putInPlace(
   context: Context,
   placement: Placement,
   prepare: () => Promise<void>,
 ): Promise<string | null> {
-  const { target, staged, previous, service } = placement
+  return namingFullDisk(dirname(placement.target), () => carryOut(context, placement, prepare))
+}
+
+async function carryOut(context: Context, placement: Placement, prepare: () => Promise<void>): Promise<string | null> {
+  const { target, staged, sidecars, previous, service } = placement
   if (service === null) assertUnused(target, context.warn)
+  assertFree(previous)
   const record: RestoreRecord = {
     format: 1,
     pid: process.pid,
@@ -45,56 +52,43 @@ export async function putInPlace(
     service: null,
     swap: null,
   }
-  await writeRecord(record)
-  let begun = false
+  await createRecord(record)
+  const progress: { state: 'untouched' | 'begun' | 'done' } = { state: 'untouched' }
+  const willMove = async (moves: Move[], remove: string[]) => {
+    await replaceRecord({ ...record, service, swap: { moves, remove } })
+    progress.state = 'begun'
+  }
+  const swap = async () => {
+    context.signal.throwIfAborted()
+    assertUnused(target, context.warn)
+    const replaced = await swapIn({ target, staged, sidecars, previous, willMove, warn: context.warn })
+    progress.state = 'done'
+    return replaced ? previous : null
+  }
   try {
     await prepare()
     context.signal.throwIfAborted()
-    if (service !== null) {
-      await writeRecord({ ...record, service })
-      await stopService(service)
-    }
-    try {
-      assertUnused(target, context.warn)
-      const willMove = async (moves: Move[], remove: string[]) => {
-        await writeRecord({ ...record, service, swap: { moves, remove } })
-        begun = true
-      }
-      const replaced = await swapIn({
-        target,
-        staged,
-        sidecars: placement.sidecars,
-        previous,
-        willMove,
-        warn: context.warn,
-      })
-      return replaced ? previous : null
-    } finally {
-      if (service !== null) await startService(service)
-    }
+    if (service !== null) await replaceRecord({ ...record, service })
+    return await withServiceStopped(service, swap, aside => {
+      return `${target} is replaced${aside === null ? '' : ` and what stood there lies at ${aside}`}`
+    })
   } catch (error) {
-    // Untouched still: what was set aside is a second name or a copy of what stands in its place.
-    if (!begun && existsSync(staged)) dropPrevious(previous)
+    if (progress.state === 'untouched' && existsSync(staged)) {
+      // What was set aside is a second name or a copy of what stands in its place.
+      dropPrevious(previous)
+      if (placement.scratch) dropStaged(staged)
+    }
     throw error
   } finally {
-    if (!begun || !existsSync(staged)) removeRecord(target)
+    // A swap that stopped half-way is finished by the next run.
+    if (progress.state !== 'begun') removeRecord(target)
   }
 }
 
-/** The real path of a database that may not exist; its directory must. */
-export function realTarget(path: string): string {
-  return existsSync(path) ? realpathSync(path) : join(realpathSync(dirname(path)), basename(path))
-}
-
-const ASIDE = '.before-restore-'
-
-/** Name under which a database is set aside at an instant. */
-export function previousName(target: string, now: Date): string {
-  return `${target}${ASIDE}${now.toISOString().replaceAll('-', '').replaceAll(':', '')}`
-}
-
-/** Whether a file name is that of a set-aside of the database. */
-export function isPrevious(target: string, name: string): boolean {
-  const prefix = `${basename(target)}${ASIDE}`
-  return name.startsWith(prefix) && /^\d{8}T\d{6}\.\d{3}Z$/.test(name.slice(prefix.length))
+/** Nothing that a failing restore takes back may be of an earlier one. */
+function assertFree(previous: string): void {
+  if (!existsSync(previous)) return
+  throw new NexusError('refused', 'set_aside_exists', `${previous} exists already and is never overwritten`, {
+    hint: 'run it again',
+  })
 }

@@ -4,13 +4,15 @@ import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
+import { realTarget } from '../sources/sqlite/restore-record.js'
 import { chainOf } from './chain-members.js'
 import { finishInterruptedRestore } from './interrupted-restore.js'
 import { lockOptions, withLocks } from './locked.js'
-import { previousName, putInPlace, realTarget } from './put-in-place.js'
+import { putInPlace } from './put-in-place.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
-import { type Selected, selectBackup } from './select.js'
+import { reselect, type Selected, selectBackup } from './select.js'
+import { previousName } from './set-aside.js'
 import { shellQuoted } from './shell.js'
 import { stageRestore } from './stage-restore.js'
 
@@ -39,8 +41,8 @@ export async function restore(context: Context, journal: Journal, request: Resto
     journal,
     subject,
     () =>
-      withLocks(selected.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), () =>
-        carryOut(context, request, { plan, selected, began }),
+      withLocks(selected.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), async () =>
+        carryOut(context, request, { plan, selected: await reselect(context, selected), began }),
       ),
     result => ({ result: 'done', backup: result.id }),
   )

@@ -1,16 +1,18 @@
-import { existsSync, readdirSync, statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { existsSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
 import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { messageOf, NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
-import { existingSidecars } from '../sources/sqlite/swap.js'
+import { realTarget } from '../sources/sqlite/restore-record.js'
+import { dropEmptySidecars, existingSidecars } from '../sources/sqlite/swap.js'
 import { finishInterruptedRestore } from './interrupted-restore.js'
-import { isPrevious, previousName, putInPlace, realTarget } from './put-in-place.js'
+import { putInPlace } from './put-in-place.js'
 import type { RestorePlan, RollbackRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
+import { lastPrevious, previousName } from './set-aside.js'
 
 /**
  * What `restore SOURCE --rollback` would do: bring back what the last restore of this database replaced.
@@ -45,10 +47,11 @@ export async function rollback(context: Context, journal: Journal, request: Roll
 
 async function carryOut(context: Context, source: SourceSettings): Promise<RestoreResult> {
   const began = context.now()
-  await finishInterruptedRestore(context, source)
+  if ((await finishInterruptedRestore(context, source)) === 'undone') throw nothingReplaced(source)
   const target = realTarget(source.path)
   const aside = lastSetAside(source, target)
-  const sidecars = existingSidecars(aside).map(from => ({ from, to: target + from.slice(aside.length) }))
+  const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
+  const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))
   let checks: RestoreResult['checks'] = []
   const placement = {
     target,
@@ -84,10 +87,19 @@ async function tell(path: string): Promise<RestoreResult['checks']> {
 }
 
 function lastSetAside(source: SourceSettings, target: string): string {
-  const names = readdirSync(dirname(target)).filter(name => isPrevious(target, name))
-  const last = names.sort().at(-1)
-  if (last !== undefined) return join(dirname(target), last)
+  const last = lastPrevious(target)
+  if (last !== undefined) return last
   throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${source.name} has set anything aside`, {
     hint: `a backup can be restored instead: nexus-backup list ${source.name}`,
   })
+}
+
+/** Going on would bring back what the restore before that one replaced, which nobody asked for. */
+function nothingReplaced({ name }: SourceSettings): NexusError {
+  return new NexusError(
+    'refused',
+    'restore_was_undone',
+    `the last restore of ${name} was killed before it replaced anything, so there is nothing of it to roll back`,
+    { hint: 'to bring back what the restore before that one replaced, run it again' },
+  )
 }

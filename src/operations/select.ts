@@ -48,6 +48,22 @@ export async function selectBackup(
   })
 }
 
+/**
+ * Looks at a selected backup again, now that a lock keeps it from being pruned.
+ *
+ * @throws NexusError `not-found` when it was pruned meanwhile, `damage`
+ */
+export async function reselect(context: Context, { room, manifest: { id } }: Selected): Promise<Selected> {
+  const known = await survey(room, context.now())
+  const manifest = known.manifests.find(member => member.id === id)
+  if (manifest !== undefined) return assertWhole({ room, survey: known, manifest })
+  const lost = known.problems.find(problem => problem.id === id)
+  if (lost !== undefined) throw unusable(id, lost.problem)
+  throw new NexusError('not-found', 'backup_not_found', `${id} was pruned meanwhile`, {
+    hint: "choose another: 'nexus-backup list' shows what there is",
+  })
+}
+
 async function latestOf(
   context: Context,
   rooms: readonly SourceRoom[],

@@ -1,8 +1,34 @@
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 
-/** Stops a systemd unit and waits until it has stopped. @throws NexusError `failed` (`service_failed`) */
-export async function stopService(unit: string): Promise<void> {
-  await systemctl('stop', unit, 'nothing was replaced; see: ')
+/**
+ * Runs `work` while a systemd unit is stopped, and starts the unit again whatever came of it.
+ *
+ * @param unit null to run `work` only
+ * @param done what to tell of work that is done when the unit does not start
+ * @throws NexusError `failed` (`service_failed`) when the unit cannot be stopped, `work` then not being run, or not be
+ *   started again
+ */
+export async function withServiceStopped<T>(
+  unit: string | null,
+  work: () => Promise<T>,
+  done: (value: T) => string,
+): Promise<T> {
+  if (unit === null) return work()
+  await stop(unit)
+  let value: T
+  try {
+    value = await work()
+  } catch (error) {
+    await startAfter(unit, error)
+    throw error
+  }
+  try {
+    await startService(unit)
+  } catch (error) {
+    const message = `${done(value)}, but ${messageOf(error)}`
+    throw new NexusError('failed', 'service_failed', message, { ...hintOf(error), cause: error })
+  }
+  return value
 }
 
 /** Starts a systemd unit. @throws NexusError `failed` (`service_failed`) */
@@ -10,10 +36,36 @@ export async function startService(unit: string): Promise<void> {
   await systemctl('start', unit, `start it by hand: systemctl start ${unit}; see: `)
 }
 
+/** A unit that could not be stopped may have been stopped half-way: it must not stay like that. */
+async function stop(unit: string): Promise<void> {
+  try {
+    await systemctl('stop', unit, 'nothing was replaced; see: ')
+  } catch (error) {
+    await startService(unit).catch(() => {})
+    throw error
+  }
+}
+
+/** Both must be told: what failed, and that the application is down. */
+async function startAfter(unit: string, error: unknown): Promise<void> {
+  try {
+    await startService(unit)
+  } catch (second) {
+    if (!(error instanceof NexusError)) throw error
+    const message = `${error.message}; and ${messageOf(second)}`
+    throw new NexusError(error.kind, error.code, message, { ...hintOf(second), cause: error })
+  }
+}
+
+function hintOf(error: unknown): { hint?: string } {
+  return error instanceof NexusError && error.hint !== undefined ? { hint: error.hint } : {}
+}
+
 async function systemctl(verb: 'stop' | 'start', unit: string, hint: string): Promise<void> {
   const { execa } = await import('execa')
   try {
-    await execa('systemctl', [verb, '--', unit], { stdin: 'ignore' })
+    // Detached: Ctrl-C reaches every process of the terminal's group, and a unit half stopped would stay down.
+    await execa('systemctl', [verb, '--', unit], { stdin: 'ignore', detached: true })
   } catch (error) {
     const stderr = (error as { stderr?: unknown }).stderr
     const why =

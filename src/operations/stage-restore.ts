@@ -2,12 +2,13 @@ import { rmSync } from 'node:fs'
 import { open, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../context.js'
-import { errnoOf, NexusError } from '../errors.js'
+import { NexusError } from '../errors.js'
 import { chainTable, DamagedChain, restoreFile } from '../image/restore-file.js'
 import { WorkerPool } from '../image/workers/pool.js'
 import { keepAttributes } from '../sources/sqlite/attributes.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
-import { existingSidecars } from '../sources/sqlite/swap.js'
+import { diskFull } from '../sources/sqlite/disk-full.js'
+import { digestsBeside, dropStaged } from '../sources/sqlite/swap.js'
 import { chainOf, memberOf } from './chain-members.js'
 import type { RestoreResult } from './results.js'
 import type { Selected } from './select.js'
@@ -24,8 +25,8 @@ export async function stageRestore(
     await keepAttributes(staged, replaces, selected.manifest.facts)
     return checks
   } catch (error) {
-    for (const name of [staged, ...existingSidecars(staged)]) rmSync(name, { force: true })
-    throw explain(error, staged)
+    dropStaged(staged)
+    throw error
   }
 }
 
@@ -43,7 +44,7 @@ export async function writeImage<T>(
   const manifests = new Map(survey.manifests.map(member => [member.id, member]))
   const chain = chainOf(manifest, manifests)
   const members = chain.map(member => memberOf(room, member))
-  await assertImageDigest(selected, members, `${path}.digests`)
+  await assertImageDigest(selected, members, digestsBeside(path))
   const file = await open(path, 'wx+', 0o600)
   const pool = WorkerPool.start(context.signal)
   try {
@@ -98,16 +99,4 @@ async function assertSpace(path: string, bytes: number): Promise<void> {
   const free = bavail * bsize
   if (free >= bytes) return
   throw diskFull(dirname(path), `${Math.ceil(bytes / 1e6)} MB are needed and ${Math.floor(free / 1e6)} MB are free`)
-}
-
-function explain(error: unknown, path: string): unknown {
-  const cause = error instanceof NexusError ? error.cause : error
-  if (errnoOf(cause) === 'ENOSPC') return diskFull(dirname(path), 'it filled up meanwhile')
-  return error
-}
-
-function diskFull(directory: string, why: string): NexusError {
-  return new NexusError('failed', 'disk_full', `no room to restore in ${directory}: ${why}`, {
-    hint: 'nothing was replaced; free space there or restore to another disk with --to PATH',
-  })
 }

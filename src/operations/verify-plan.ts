@@ -16,6 +16,8 @@ export interface VerifyPlan {
   targets: Manifest[]
   /** Something about the source's own files. */
   problems: { part: string; problem: string }[]
+  /** What was asked for, to plan again once a lock keeps backups from being pruned. */
+  wanted: readonly string[]
 }
 
 /**
@@ -49,6 +51,11 @@ export async function planVerify(
   return plans
 }
 
+/** The same plan for what is there now. */
+export async function planAgain({ room, wanted }: VerifyPlan): Promise<VerifyPlan> {
+  return planRoom(room, await room.entries(), wanted)
+}
+
 async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: readonly string[]): Promise<VerifyPlan> {
   const whole = wanted.includes(room.name)
   const named = ({ id }: { id: string }) =>
@@ -64,6 +71,7 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
     targets: whole ? sound.slice(-1) : chosen,
     problems: whole ? await ownFiles(room) : [],
+    wanted,
   }
 }
 

@@ -8,7 +8,7 @@ import type { VerifyRequest } from './requests.js'
 import type { VerifiedBackup, VerifyResult } from './results.js'
 import { roomsOf } from './rooms.js'
 import { withStateScratch } from './state-directory.js'
-import { planVerify, type VerifyPlan } from './verify-plan.js'
+import { planAgain, planVerify, type VerifyPlan } from './verify-plan.js'
 import { verifyRoom } from './verify-room.js'
 import { checkRepositories } from './verify-root.js'
 
@@ -35,9 +35,9 @@ async function verifyOne(
   context: Context,
   journal: Journal,
   request: VerifyRequest,
-  plan: VerifyPlan,
+  found: VerifyPlan,
 ): Promise<VerifiedBackup[]> {
-  const { room } = plan
+  const { room } = found
   const operation = request.drill ? 'drill' : 'verify'
   const subject = { operation, source: room.name, repository: room.repository.location }
   const options = lockOptions(context, `${operation} ${room.name}`)
@@ -48,6 +48,7 @@ async function verifyOne(
     () =>
       withLocks(room, [['delete', 'shared']], options, () =>
         withStateScratch(context.stateDirectory, async scratch => {
+          const plan = await planAgain(found)
           const results = await verifyRoom(context, plan, scratch)
           return request.drill ? await drill(context, plan, results, scratch) : results
         }),

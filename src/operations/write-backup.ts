@@ -21,15 +21,14 @@ const SCAN_BYTES = 4 * 1024 * 1024
 /** A consistent image, and where scratch files go. */
 export interface CapturedSource {
   capture: SqliteCapture
-  capturedAt: Date
   scratch: string
 }
 
 /** Writes a backup of a captured image and commits it. @throws NexusError `damage` when the source fails its checks */
 export async function writeBackup(task: BackUpTask, captured: CapturedSource): Promise<Manifest> {
   const { context, room, plan, source, request } = task
-  const { capture, capturedAt } = captured
-  const id = makeBackupId(capturedAt, plan.type)
+  const { capture } = captured
+  const id = makeBackupId(capture.capturedAt, plan.type)
   const level = request.check ?? (plan.type === 'full' ? 'integrity' : 'none')
   const writer = await room.begin(id)
   try {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 import { messageOf, NexusError } from '../errors.js'
-import { canonicalJson, parseOutsideJson, prettyJson } from './json.js'
+import { canonicalJson, isPrettyJson, parseOutsideJson, prettyJson } from './json.js'
 import { claimFile, quoted } from './layout.js'
 import { FORMAT, sourceKinds } from './manifest.js'
 import type { Claim } from './types.js'
@@ -45,13 +45,14 @@ export function formatClaim(claim: Claim, claimedAt: Date, former: unknown[]): B
  * @throws NexusError damage when it is not what we wrote
  */
 export function parseClaim(bytes: Uint8Array, source: string): ClaimDocument {
-  const result = v.safeParse(documentSchema, parsed(bytes, source), { abortEarly: true })
+  const document = parsed(bytes, source)
+  const result = v.safeParse(documentSchema, document, { abortEarly: true })
   if (!result.success) {
     const [issue] = result.issues
     throw damaged(source, `${quoted(v.getDotPath(issue) ?? 'the whole')} is not as it must be`)
   }
   const { sha256, ...rest } = result.output
-  if (digestOf(rest) !== sha256) throw damaged(source, 'it was changed after it was written')
+  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document)) throw damaged(source, 'it was changed after it was written')
   return result.output
 }
 

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { checksumsLimit, parseChecksums } from './checksums.js'
 import { parseOutsideJson, prettyJson } from './json.js'
-import { quoted, repositoryFile } from './layout.js'
+import { checksumsFile, isSourceName, quoted, repositoryFile } from './layout.js'
 import { FORMAT } from './manifest.js'
+import { sha256Of } from './root-files.js'
 import type { LocalStorage } from './storage/local.js'
 
 /** Bytes nexus-backup.json may have. */
@@ -23,10 +25,18 @@ export function newDescription(now: Date): Buffer {
 
 /**
  * Reads nexus-backup.json and returns the repository's id.
- * @throws NexusError not-found without it, damage when it is broken, failed for a format we do not know
+ * @throws NexusError not-found where there is no repository, damage when it is broken or was taken out of one, failed for
+ *   a format we do not know
  */
 export async function readRepositoryId(storage: LocalStorage): Promise<string> {
-  return describe(await readDescription(storage), storage.location)
+  const bytes = await readDescription(storage)
+  try {
+    return describe(bytes, storage.location)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'failed') throw error
+    if (await isAsWritten(storage, bytes)) throw error
+    throw damaged(storage.location, `it names a format, but its SHA-256 differs from ${checksumsFile}`, error)
+  }
 }
 
 async function readDescription(storage: LocalStorage): Promise<Buffer> {
@@ -34,12 +44,30 @@ async function readDescription(storage: LocalStorage): Promise<Buffer> {
     return await storage.readSmall(repositoryFile, descriptionLimit)
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'not-found') {
+      if (await holdsSources(storage)) throw damaged(storage.location, 'it is missing', error)
       throw missing(storage.location, `it has no ${repositoryFile}`, error)
     }
     if (error instanceof NexusError && errnoOf(error.cause) === 'ENOTDIR') {
       throw missing(storage.location, 'it is not a directory', error)
     }
     throw error
+  }
+}
+
+/** Whether there is something that only a repository has: an interrupted init leaves nothing in its root but files. */
+async function holdsSources(storage: LocalStorage): Promise<boolean> {
+  const found = await storage.list('')
+  if (!found.some(({ name }) => name === checksumsFile)) return false
+  return found.some(({ name, kind }) => kind === 'directory' && isSourceName(name))
+}
+
+/** Whether the root's checksums vouch for the bytes; also when they cannot be read and so contradict nothing. */
+async function isAsWritten(storage: LocalStorage, bytes: Buffer): Promise<boolean> {
+  try {
+    const sums = parseChecksums(await storage.readSmall(checksumsFile, checksumsLimit), checksumsFile)
+    return sums.get(repositoryFile) === sha256Of(bytes)
+  } catch {
+    return true
   }
 }
 

@@ -32,6 +32,11 @@ export function prettyJson(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
 }
 
+/** Whether bytes are the very ones that `prettyJson` makes of what they say, down to the line feed at the end. */
+export function isPrettyJson(bytes: Uint8Array, value: unknown): boolean {
+  return prettyJson(value).equals(bytes)
+}
+
 function decode(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)

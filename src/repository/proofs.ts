@@ -1,6 +1,7 @@
+import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 import { messageOf, NexusError } from '../errors.js'
-import { parseOutsideJson, prettyJson } from './json.js'
+import { canonicalJson, isPrettyJson, parseOutsideJson, prettyJson } from './json.js'
 import { isBackupId, proofsDirectory } from './layout.js'
 import { mapParallel } from './parallel.js'
 import type { Storage } from './storage/storage.js'
@@ -26,6 +27,9 @@ const proofSchema = v.object({
   ),
 })
 
+/** On disk a proof carries a SHA-256 over the canonical JSON of everything else in it. */
+const writtenSchema = v.looseObject({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
+
 /** All proofs of a source, oldest first. Throws `damage` naming the first file that is not a proof. */
 export async function readProofs(storage: Storage, source: string): Promise<Proof[]> {
   const directory = `${source}/${proofsDirectory}`
@@ -40,7 +44,7 @@ export async function writeProof(storage: Storage, source: string, proof: Proof)
   if (!result.success)
     throw new NexusError('failed', 'proof_invalid', 'a proof that is not one was about to be written')
   const instant = new Date(proof.at).toISOString().replaceAll('-', '').replaceAll(':', '')
-  const bytes = prettyJson(result.output)
+  const bytes = prettyJson({ ...result.output, sha256: digestOf(result.output) })
   for (let attempt = 1; ; attempt++) {
     const name = `${proof.id}-${instant}${attempt === 1 ? '' : `-${attempt}`}.json`
     try {
@@ -53,11 +57,20 @@ export async function writeProof(storage: Storage, source: string, proof: Proof)
 
 async function readProof(storage: Storage, name: string): Promise<Proof> {
   const bytes = await storage.readSmall(name, proofLimit)
-  const result = v.safeParse(proofSchema, parsed(bytes, name), { abortEarly: true })
+  const document = parsed(bytes, name)
+  const written = v.safeParse(writtenSchema, document, { abortEarly: true })
+  if (!written.success) throw damaged(name, 'it is not a proof')
+  const { sha256, ...rest } = written.output
+  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document)) throw damaged(name, 'it was changed after it was written')
+  const result = v.safeParse(proofSchema, rest, { abortEarly: true })
   if (!result.success) throw damaged(name, 'it is not a proof')
   const own = name.slice(name.lastIndexOf('/') + 1).startsWith(`${result.output.id}-`)
   if (!own) throw damaged(name, 'it is the proof of another backup')
   return result.output
+}
+
+function digestOf(proof: object): string {
+  return createHash('sha256').update(canonicalJson(proof)).digest('hex')
 }
 
 function parsed(bytes: Uint8Array, name: string): unknown {

@@ -20,6 +20,11 @@ export async function checkRootFiles(storage: Storage): Promise<{ part: string; 
       if (sums && sums.get(name) !== actual) throw differs(name)
     })
   }
+  for (const { name, kind } of await storage.list('')) {
+    // A linked source would be passed over as if it were not there.
+    if (kind === 'other')
+      findings.push({ part: name, problem: 'is neither a file nor a directory; links are never followed' })
+  }
   return findings
 
   async function found<T>(part: string, check: () => Promise<T>): Promise<T | undefined> {

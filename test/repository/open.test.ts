@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -118,6 +119,11 @@ describe('openRepository', () => {
     const file = join(path, 'nexus-backup.json')
     const good = readFileSync(file, 'utf8')
     writeFileSync(file, good.replace('"format": 1', '"format": 2'))
+    // A flipped bit is damage; another format is one that the checksums vouch for.
+    await expect(openRepository(path)).rejects.toMatchObject({ kind: 'damage', code: 'repository_damaged' })
+    const sums = readFileSync(join(path, 'SHA256SUMS'), 'utf8')
+    const [before, after] = [good, readFileSync(file, 'utf8')].map(text => createHash('sha256').update(text).digest('hex'))
+    writeFileSync(join(path, 'SHA256SUMS'), sums.replace(before ?? '', after ?? ''))
     await expect(openRepository(path)).rejects.toMatchObject({ code: 'repository_format_unknown' })
     for (const text of [
       '',

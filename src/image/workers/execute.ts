@@ -3,9 +3,12 @@ import binding from 'zstd-napi/binding.js'
 import { type BlockDigester, createBlockDigester } from '../digest.js'
 import { DIGEST_BYTES, type DigestKind, type Extent, ZEROS } from '../types.js'
 import type {
+  FrameToOpen,
   Opened,
   OpenTask,
   Packed,
+  PackTask,
+  PlacedPiece,
   Scanned,
   ScanTask,
   Stored,
@@ -34,16 +37,30 @@ export class TaskExecutor {
       case 'scan':
         return this.#scan(task, await this.#digester(task.digest))
       case 'pack':
-        return { stored: this.#compress(task.bytes, task.level) }
+        return this.#pack(task)
       case 'open':
         return this.#open(task, await this.#digester(task.digest))
     }
   }
 
   #store(task: StoreTask, digester: BlockDigester): Stored {
-    const plain = this.#gather(task.bytes, task.length)
-    const digests = digestRuns(plain, task.runs, digester)
-    return { stored: this.#compress(plain, task.level), digests }
+    const digests: Uint8Array[] = []
+    const lengths = new Uint32Array(task.frames.length)
+    let at = 0
+    for (const [number, frame] of task.frames.entries()) {
+      const plain = this.#gather(frame.bytes, frame.length)
+      digests.push(digestRuns(plain, frame.runs, digester))
+      const length = this.#compress(plain, task.level, at)
+      lengths[number] = length
+      at += length
+    }
+    return { stored: this.#packed.slice(0, at), lengths, digests: concatenated(digests) }
+  }
+
+  #pack(task: PackTask): Packed {
+    // Not in one expression: compressing may put a larger buffer in the place of the one it began with.
+    const length = this.#compress(task.bytes, task.level, 0)
+    return { stored: this.#packed.slice(0, length) }
   }
 
   #scan(task: ScanTask, digester: BlockDigester): Scanned {
@@ -60,17 +77,28 @@ export class TaskExecutor {
   }
 
   #open(task: OpenTask, digester: BlockDigester): Opened {
-    const plain = this.#scratch(task.plainLength)
+    let at = 0
+    const problems = task.frames.map(frame => {
+      const stored = task.stored.subarray(at, at + frame.storedLength)
+      at += frame.storedLength
+      if (stored.length < frame.storedLength) return 'is cut off'
+      return frame.pieces === null ? null : this.#openFrame(stored, frame, frame.pieces, digester)
+    })
+    return { problems }
+  }
+
+  #openFrame(stored: Uint8Array, frame: FrameToOpen, pieces: PlacedPiece[], digester: BlockDigester): string | null {
+    const plain = this.#scratch(frame.plainLength)
     try {
-      const length = this.#decompressor.decompress(plain, task.stored)
-      if (length !== task.plainLength) return { problem: `decompresses to ${length} bytes, not ${task.plainLength}` }
+      const length = this.#decompressor.decompress(plain, stored)
+      if (length !== frame.plainLength) return `decompresses to ${length} bytes, not ${frame.plainLength}`
     } catch (error) {
-      return { problem: `cannot be decompressed (${error instanceof Error ? error.message : String(error)})` }
+      return `cannot be decompressed (${error instanceof Error ? error.message : String(error)})`
     }
-    const digests = digestRuns(plain, task.runs, digester)
-    if (Buffer.compare(digests, task.digests) !== 0) return { problem: 'holds blocks that differ from their digests' }
-    for (const piece of task.pieces) writeAll(piece.fd, plain, piece.offset, piece.length, piece.position)
-    return { problem: null }
+    const digests = digestRuns(plain, frame.runs, digester)
+    if (Buffer.compare(digests, frame.digests) !== 0) return 'holds blocks that differ from their digests'
+    for (const piece of pieces) writeAll(piece.fd, plain, piece.offset, piece.length, piece.position)
+    return null
   }
 
   #gather(parts: TaskBytes[], length: number): Uint8Array {
@@ -99,16 +127,21 @@ export class TaskExecutor {
     return known
   }
 
-  #compress(plain: Uint8Array, level: number): Uint8Array<ArrayBuffer> {
+  /** Compresses to the position `at` of the buffer for packed bytes and returns the length. */
+  #compress(plain: Uint8Array, level: number, at: number): number {
     if (this.#level !== level) {
       this.#compressor.setParameter(binding.CParameter.compressionLevel, level)
       // The same 32-bit content checksum that the zstd program adds: `zstd -t` finds rot without us.
       this.#compressor.setParameter(binding.CParameter.checksumFlag, 1)
       this.#level = level
     }
-    const room = binding.compressBound(plain.length)
-    if (this.#packed.length < room) this.#packed = new Uint8Array(room)
-    return this.#packed.slice(0, this.#compressor.compress2(this.#packed, plain))
+    const room = at + binding.compressBound(plain.length)
+    if (this.#packed.length < room) {
+      const larger = new Uint8Array(2 * room)
+      larger.set(this.#packed.subarray(0, at))
+      this.#packed = larger
+    }
+    return this.#compressor.compress2(this.#packed.subarray(at), plain)
   }
 
   #scratch(length: number): Uint8Array {
@@ -126,6 +159,16 @@ function digestRuns(plain: Uint8Array, runs: TaskRun[], digester: BlockDigester)
     row += rows.length
   }
   return digests
+}
+
+function concatenated(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const piece of pieces) {
+    whole.set(piece, at)
+    at += piece.length
+  }
+  return whole
 }
 
 function changedBlocks(task: ScanTask, digests: Uint8Array): { index: number; offset: number; length: number }[] {

@@ -12,17 +12,25 @@ export interface TaskRun {
   count: number
 }
 
-/** Digest the runs' blocks and compress everything. */
-export interface StoreTask {
-  kind: 'store'
-  digest: DigestKind
-  level: number
+/** One frame to be made. */
+export interface FrameToStore {
   bytes: TaskBytes[]
   length: number
   runs: TaskRun[]
 }
+
+/** For each frame: digest the runs' blocks and compress everything. Several at a time, for a message costs a wake-up. */
+export interface StoreTask {
+  kind: 'store'
+  digest: DigestKind
+  level: number
+  frames: FrameToStore[]
+}
 export interface Stored {
+  /** The frames, one after another, and the length of each. */
   stored: Uint8Array<ArrayBuffer>
+  lengths: Uint32Array<ArrayBuffer>
+  /** Digests of all the frames' blocks in order. */
   digests: Uint8Array<ArrayBuffer>
 }
 
@@ -62,19 +70,27 @@ export interface PlacedPiece {
   length: number
 }
 
-/** Decompress, compare every block with its digest, and write the pieces asked for. */
-export interface OpenTask {
-  kind: 'open'
-  digest: DigestKind
-  stored: Uint8Array<ArrayBuffer>
+/** One frame to be opened. */
+export interface FrameToOpen {
+  storedLength: number
   plainLength: number
   runs: (IndexedRun & { length: number; blockSize: number })[]
   digests: Uint8Array<ArrayBuffer>
-  pieces: PlacedPiece[]
+  /** What to write where; null to leave the frame compressed. */
+  pieces: PlacedPiece[] | null
+}
+
+/** For each frame: decompress it, compare every block with its digest, and write the pieces asked for. */
+export interface OpenTask {
+  kind: 'open'
+  digest: DigestKind
+  /** The frames, one after another; cut off when the part is. */
+  stored: Uint8Array<ArrayBuffer>
+  frames: FrameToOpen[]
 }
 export interface Opened {
-  /** What is wrong with the frame, or null. */
-  problem: string | null
+  /** What is wrong with each frame, or null. */
+  problems: (string | null)[]
 }
 
 export type Task = StoreTask | ScanTask | PackTask | OpenTask

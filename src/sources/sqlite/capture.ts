@@ -32,6 +32,8 @@ export interface SqliteFacts {
 /** A consistent image of a database, held open. */
 export interface SqliteCapture {
   image: FileImage
+  /** The instant the image stands for: when it was pinned, however long reading it takes. */
+  capturedAt: Date
   facts: SqliteFacts
   sqliteVersion: string
   /**
@@ -52,6 +54,7 @@ export interface CaptureSettings {
   /** Directory for a copy, made and removed by the caller; used outside WAL mode only. */
   staging: string
   signal: AbortSignal
+  now(): Date
 }
 
 /**
@@ -75,21 +78,23 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
   const opened = openDatabaseFile(path, settings.uid)
   try {
     const pin = await Pin.on(opened.path)
+    const capturedAt = settings.now()
     try {
       if (statSync(opened.path).ino !== opened.inode) throw moved(path, 'it was replaced while being opened')
-      if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, settings)
+      if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, capturedAt, settings)
       const size = fstatSync(opened.fd).size
       const staged = await stageCopy(opened.fd, size, settings.staging, settings.signal)
       await pin.release()
-      return await stagedCapture(opened, staged)
+      return await stagedCapture(opened, staged, capturedAt)
     } catch (error) {
       await pin.release()
       throw error
     }
   } catch (error) {
     try {
+      const capturedAt = settings.now()
       const staged = await recoverHotJournal(error, opened, settings)
-      if (staged !== null) return await stagedCapture(opened, staged)
+      if (staged !== null) return await stagedCapture(opened, staged, capturedAt)
     } catch (failure) {
       closeSync(opened.fd)
       throw failure
@@ -100,7 +105,12 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
 }
 
 /** WAL mode: the database file and, over it, the log's frames up to the pinned commit. */
-async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSettings): Promise<SqliteCapture> {
+async function liveCapture(
+  opened: OpenedDatabase,
+  pin: Pin,
+  capturedAt: Date,
+  settings: CaptureSettings,
+): Promise<SqliteCapture> {
   const { snapshot } = pin
   const log = snapshot.wal === null ? null : openLog(opened.path)
   try {
@@ -116,6 +126,7 @@ async function liveCapture(opened: OpenedDatabase, pin: Pin, settings: CaptureSe
     })
     return {
       image,
+      capturedAt,
       facts: factsOf(opened, pin),
       sqliteVersion: snapshot.sqliteVersion,
       changedSince: earlier => changedBlocks(earlier, { opened, pin, log, header, signal: settings.signal }),
@@ -177,7 +188,7 @@ async function changedBlocks(
 }
 
 /** Any other journal mode: a copy taken under the pin, which blocks writers, so everything else works on the copy. */
-async function stagedCapture(opened: OpenedDatabase, staged: string): Promise<SqliteCapture> {
+async function stagedCapture(opened: OpenedDatabase, staged: string, capturedAt: Date): Promise<SqliteCapture> {
   const facts = factsOf(opened, null)
   const fd = openSync(staged, 'r')
   try {
@@ -187,6 +198,7 @@ async function stagedCapture(opened: OpenedDatabase, staged: string): Promise<Sq
     facts.journal_mode = pin.snapshot.journalMode
     return {
       image: stagedImage(fd, { pageSize, pageCount, storedBytes: fstatSync(fd).size }),
+      capturedAt,
       facts,
       sqliteVersion: pin.snapshot.sqliteVersion,
       changedSince: async () => null,

@@ -1,6 +1,8 @@
 import { statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { NexusError } from '../../errors.js'
+import { diskFull } from './disk-full.js'
 import { type FileUser, usersOf } from './users.js'
 
 /** Long enough for a commit to end, too short to keep an operator waiting at 3 a.m. */
@@ -9,11 +11,12 @@ const BUSY_TIMEOUT_MS = 3000
 /**
  * Makes a database's file complete by itself: an unfinished transaction is rolled back, committed content of the log is
  * moved into the file, and the sidecars are gone. Without this, a database put in its place would be read with the old
- * one's log over it (design section 4). Returns `damaged` when SQLite cannot open it.
+ * one's log over it (design section 4). Returns `damaged` when SQLite cannot open it; it is then as it was.
  *
- * @throws NexusError `refused` (`database_in_use`) when somebody has it open
+ * @throws NexusError `refused` (`database_in_use`) when somebody has it open, `failed` when the disk is full or refuses
  */
 export function foldLog(path: string): 'folded' | 'damaged' {
+  if (isUnreadable(path)) return 'damaged'
   let database: Database.Database | undefined
   try {
     database = new Database(path, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
@@ -26,15 +29,32 @@ export function foldLog(path: string): 'folded' | 'damaged' {
       if (result?.busy !== 0) throw inUse(path)
     }
   } catch (error) {
-    const code = String((error as { code?: unknown }).code)
-    if (code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT')) return 'damaged'
-    if (code.startsWith('SQLITE_BUSY')) throw inUse(path)
-    throw error
+    if (meansDamage(error)) return 'damaged'
+    throw explain(path, error)
   } finally {
     database?.close()
   }
   if (!sidecarsEmpty(path)) throw inUse(path)
   return 'folded'
+}
+
+/**
+ * Asks on a read-only connection, which changes nothing: a writable one that closes takes the log of a database that it
+ * could not read away with it (SQLite wal.c, sqlite3WalClose).
+ */
+function isUnreadable(path: string): boolean {
+  let database: Database.Database | undefined
+  try {
+    database = new Database(path, { fileMustExist: true, readonly: true, timeout: BUSY_TIMEOUT_MS })
+    // Reads the header and nothing else: a damaged schema can still be folded.
+    database.pragma('schema_version')
+    return false
+  } catch (error) {
+    // Anything else, such as a journal that only a writer may roll back, shows again where it matters.
+    return meansDamage(error)
+  } finally {
+    database?.close()
+  }
 }
 
 /**
@@ -49,8 +69,7 @@ export function holdExclusively(otherName: string): { release(): void } {
     return { release: () => database.close() }
   } catch (error) {
     database.close()
-    if (String((error as { code?: unknown }).code).startsWith('SQLITE_BUSY')) throw inUse(otherName)
-    throw error
+    throw explain(otherName, error)
   }
 }
 
@@ -68,6 +87,29 @@ export function assertUnused(path: string, warn: (message: string) => void): voi
   const { processes, incomplete } = usersOf(path)
   if (processes.length > 0) throw inUse(path, processes)
   if (incomplete) warn(`other users' processes could not be looked at: make sure none of them uses ${path}`)
+}
+
+function sqliteCode(error: unknown): string {
+  return String((error as { code?: unknown }).code)
+}
+
+function meansDamage(error: unknown): boolean {
+  const code = sqliteCode(error)
+  return code === 'SQLITE_NOTADB' || code.startsWith('SQLITE_CORRUPT')
+}
+
+/** SQLite's own words for a disk that is full or refuses say neither which nor what to do. */
+function explain(path: string, error: unknown): unknown {
+  const code = sqliteCode(error)
+  if (code.startsWith('SQLITE_BUSY')) return inUse(path)
+  if (code === 'SQLITE_FULL') {
+    return diskFull(dirname(path), 'the database there must be completed from its own log first', error)
+  }
+  if (!code.startsWith('SQLITE_')) return error
+  return new NexusError('failed', 'target_unusable', `${path} could not be locked and completed: ${String(error)}`, {
+    hint: 'nothing was replaced; its directory and its -wal and -journal must be writable for whoever runs this',
+    cause: error,
+  })
 }
 
 function inUse(path: string, known?: FileUser[]): NexusError {

@@ -1,4 +1,4 @@
-import { readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
@@ -31,19 +31,68 @@ export function recordPath(target: string): string {
   return join(dirname(target), `.${basename(target)}.nexus-restore.json`)
 }
 
-/** Writes or replaces the record, durably. */
-export async function writeRecord(record: RestoreRecord): Promise<void> {
+/**
+ * Writes the record down, durably, before anything else is done.
+ *
+ * @throws NexusError `locked` when there is one: another restore of this database has begun
+ */
+export async function createRecord(record: RestoreRecord): Promise<void> {
   const final = recordPath(record.target)
-  const draft = `${final}.new`
-  const file = await open(draft, 'w', 0o600)
+  const draft = await writeDraft(record)
   try {
-    await file.writeFile(`${JSON.stringify(record, null, 2)}\n`)
-    await file.sync()
+    linkSync(draft, final)
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST') throw error
+    throw new NexusError('locked', 'restore_running', `another restore of ${record.target} has begun`, {
+      hint: 'run again when it has ended',
+      cause: error,
+    })
   } finally {
-    await file.close()
+    rmSync(draft, { force: true })
   }
-  renameSync(draft, final)
   await syncDirectory(dirname(final))
+}
+
+/** Replaces the record, durably. */
+export async function replaceRecord(record: RestoreRecord): Promise<void> {
+  const draft = await writeDraft(record)
+  renameSync(draft, recordPath(record.target))
+  await syncDirectory(dirname(record.target))
+}
+
+async function writeDraft(record: RestoreRecord): Promise<string> {
+  const draft = `${recordPath(record.target)}.${process.pid}.new`
+  try {
+    const file = await open(draft, 'w', 0o600)
+    try {
+      await file.writeFile(`${JSON.stringify(record, null, 2)}\n`)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    return draft
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
+  }
+}
+
+/** Removes records that processes were writing when they were killed. */
+export function removeDeadDrafts(target: string, isAlive: (pid: number) => boolean): void {
+  const prefix = `${basename(recordPath(target))}.`
+  const directory = dirname(target)
+  for (const name of existsSync(directory) ? readdirSync(directory) : []) {
+    if (!name.startsWith(prefix)) continue
+    const pid = /^(\d+)\.new$/.exec(name.slice(prefix.length))?.[1]
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(directory, name), { force: true })
+  }
+}
+
+/** The real path of a database that may not exist, nor its directory. */
+export function realTarget(path: string): string {
+  if (existsSync(path)) return realpathSync(path)
+  const directory = dirname(path)
+  return existsSync(directory) ? join(realpathSync(directory), basename(path)) : path
 }
 
 /**

@@ -47,16 +47,21 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     for (const { from, to } of orphans) swap.warn(`${from} had no database beside it and is kept as ${to}`)
     return false
   }
-  if (foldLog(target) === 'damaged' || swap.sidecars.length > 0) {
+  if (foldLog(target) === 'damaged') {
     await replaceByCopy(swap)
     return true
+  }
+  let begun = false
+  const willMove: Swap['willMove'] = async (moves, remove) => {
+    await swap.willMove(moves, remove)
+    begun = true
   }
   for (let attempt = 1; ; attempt += 1) {
     linkSync(target, previous)
     try {
-      if (await renameUnderLock(swap)) return true
+      if (await renameUnderLock({ ...swap, willMove })) return true
     } catch (error) {
-      dropLink(target, previous)
+      if (!begun) dropLink(target, previous)
       throw error
     }
     dropLink(target, previous)
@@ -69,13 +74,15 @@ export async function swapIn(swap: Swap): Promise<boolean> {
   }
 }
 
-async function renameUnderLock({ target, staged, previous }: Swap): Promise<boolean> {
+async function renameUnderLock({ target, staged, sidecars, previous, willMove }: Swap): Promise<boolean> {
   const hold = holdExclusively(previous)
   try {
     if (!sidecarsEmpty(target)) return false
     for (const name of existingSidecars(target)) rmSync(name, { force: true })
-    renameSync(staged, target)
-    await syncDirectory(dirname(target))
+    // The database goes first: a damaged one without its log is no worse, a sound one beside a foreign log would be.
+    const moves = [{ from: staged, to: target }, ...sidecars]
+    if (sidecars.length > 0) await willMove(moves, [])
+    await carryOutMoves(moves, [])
     return true
   } finally {
     hold.release()
@@ -90,15 +97,19 @@ async function replaceByCopy(swap: Swap): Promise<void> {
   const { target, staged, previous } = swap
   const sidecars = existingSidecars(target)
   for (const name of [target, ...sidecars]) await copyDurably(name, previous + name.slice(target.length))
-  const moves = [...swap.sidecars, { from: staged, to: target }]
-  const leftovers = sidecars.filter(name => !moves.some(({ to }) => to === name))
-  await swap.willMove(moves, leftovers)
-  await carryOutMoves(moves, leftovers)
+  await syncDirectory(dirname(target))
+  const moves = [{ from: staged, to: target }, ...swap.sidecars]
+  await swap.willMove(moves, sidecars)
+  await carryOutMoves(moves, sidecars)
 }
 
-/** Does what is still to do of a replacement; repeatable after a crash. */
+/**
+ * Does what is still to do of a replacement; repeatable after a crash. What is to be removed goes before the first move,
+ * and not any more once that is done: something of the same name may have been moved there since.
+ */
 export async function carryOutMoves(moves: readonly Move[], remove: readonly string[]): Promise<void> {
-  for (const name of remove) rmSync(name, { force: true })
+  const [first] = moves
+  if (first !== undefined && existsSync(first.from)) for (const name of remove) rmSync(name, { force: true })
   for (const { from, to } of moves) {
     if (existsSync(from)) renameSync(from, to)
   }
@@ -140,4 +151,21 @@ async function copyDurably(from: string, to: string): Promise<void> {
 /** Undoes the setting aside of a swap that did not come about. */
 export function dropPrevious(previous: string): void {
   for (const name of [previous, ...existingSidecars(previous)]) rmSync(name, { force: true })
+}
+
+/** Scratch table of block digests beside a file that is being staged. */
+export function digestsBeside(staged: string): string {
+  return `${staged}.digests`
+}
+
+/** Removes a staged file that nothing comes of, with all that was made beside it. */
+export function dropStaged(staged: string): void {
+  for (const name of [staged, ...existingSidecars(staged), digestsBeside(staged)]) rmSync(name, { force: true })
+}
+
+/** Removes sidecars that hold nothing, which a killed process leaves; false when there is something in them. */
+export function dropEmptySidecars(path: string): boolean {
+  if (!sidecarsEmpty(path)) return false
+  for (const name of existingSidecars(path)) rmSync(name, { force: true })
+  return true
 }

@@ -1,6 +1,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
 
+/** Characters of a command line that are shown. */
+const MAX_COMMAND = 80
+
 /** A process that has a file open. */
 export interface FileUser {
   pid: number
@@ -79,7 +82,12 @@ function commandOf(pid: number): string {
     const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
       .split('\0')
       .filter(word => word !== '')
-    return words.slice(0, 3).join(' ') || readFileSync(`/proc/${pid}/comm`, 'utf8').trim()
+    const text = words.slice(0, 3).join(' ') || readFileSync(`/proc/${pid}/comm`, 'utf8')
+    // Any user chooses what his command line holds: no control characters reach the operator's terminal.
+    return text
+      .replace(/[\p{C}\s]+/gu, ' ')
+      .trim()
+      .slice(0, MAX_COMMAND)
   } catch {
     return 'a process'
   }

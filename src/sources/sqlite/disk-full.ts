@@ -1,0 +1,21 @@
+import { errnoOf, NexusError } from '../../errors.js'
+
+/** A disk that a database is restored to has no room. @param why what was wanted of it */
+export function diskFull(directory: string, why: string, cause?: unknown): NexusError {
+  return new NexusError('failed', 'disk_full', `no room to restore in ${directory}: ${why}`, {
+    hint: 'nothing was replaced; free space there or restore to another disk with --to PATH',
+    cause,
+  })
+}
+
+/** Runs work that writes into a directory; a full disk is told with its name, which the system does not give. */
+export async function namingFullDisk<T>(directory: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const errno = errnoOf(error instanceof NexusError ? error.cause : error)
+    if (errno !== 'ENOSPC' && errno !== 'EDQUOT') throw error
+    if (error instanceof NexusError && error.code === 'disk_full' && error.message.includes(directory)) throw error
+    throw diskFull(directory, errno === 'EDQUOT' ? 'the quota is used up' : 'it filled up meanwhile', error)
+  }
+}
