@@ -4,7 +4,7 @@ import type { FileImage } from '../../image/file-image.js'
 import { changedSince } from './changed-since.js'
 import { recoverHotJournal } from './hot-journal.js'
 import { Pin } from './pin.js'
-import type { CheckOutcome } from './pin-protocol.js'
+import type { CheckOutcome, PinnedSnapshot } from './pin-protocol.js'
 import { type OpenedDatabase, openDatabaseFile } from './preflight.js'
 import { stageCopy } from './staged-copy.js'
 import { userName } from './users.js'
@@ -130,7 +130,11 @@ async function liveCapture(
       facts: factsOf(opened, pin),
       sqliteVersion: snapshot.sqliteVersion,
       changedSince: earlier => changedBlocks(earlier, { opened, pin, log, header, signal: settings.signal }),
-      check: (level, queries) => pin.check(level, queries),
+      async check(level, queries) {
+        // With frames in the log the file need not be whole: a checkpoint has yet to lengthen it.
+        const cut = snapshot.wal === null ? missingEnd(snapshot, fstatSync(opened.fd).size) : []
+        return [...cut, ...(await pin.check(level, queries))]
+      },
       async confirm() {
         if (overlay === null || log === null) return
         if ((await readWalHeader(log))?.salts !== snapshot.wal?.salts)
@@ -202,7 +206,10 @@ async function stagedCapture(opened: OpenedDatabase, staged: string, capturedAt:
       facts,
       sqliteVersion: pin.snapshot.sqliteVersion,
       changedSince: async () => null,
-      check: (level, queries) => pin.check(level, queries),
+      check: async (level, queries) => [
+        ...missingEnd(pin.snapshot, fstatSync(fd).size),
+        ...(await pin.check(level, queries)),
+      ],
       confirm: async () => {},
       async close() {
         await pin.release()
@@ -214,6 +221,17 @@ async function stagedCapture(opened: OpenedDatabase, staged: string, capturedAt:
     closeSync(fd)
     throw error
   }
+}
+
+/**
+ * SQLite itself takes what lies beyond the end of a file for zeros when less than a page is missing (pager.c, readDbPage,
+ * pagerPagecount), and quick increments run no integrity_check: a file that was cut off must not pass for sound.
+ */
+function missingEnd(snapshot: PinnedSnapshot, bytes: number): CheckOutcome[] {
+  const whole = snapshot.pageCount * snapshot.pageSize
+  if (bytes >= whole) return []
+  const detail = `the file is cut off: it has ${bytes} bytes and ${snapshot.pageCount} pages need ${whole}`
+  return [{ name: 'file_size', kind: 'integrity', status: 'failed', detail }]
 }
 
 function factsOf(opened: OpenedDatabase, pin: Pin | null): SqliteFacts {
