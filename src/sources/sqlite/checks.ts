@@ -1,4 +1,5 @@
 import type Database from 'better-sqlite3'
+import { messageOf } from '../../errors.js'
 import type { CheckOutcome } from './pin-protocol.js'
 
 const MAX_DETAIL = 100_000
@@ -23,8 +24,45 @@ function integrityCheck(database: Database.Database, name: string): CheckOutcome
     const status = rows.length === 1 && rows[0] === 'ok' ? 'ok' : 'failed'
     return { name, kind: 'integrity', status, detail: rows.join('\n').slice(0, MAX_DETAIL) }
   } catch (error) {
-    return failed(name, 'integrity', error)
+    return needsApplication(error) ? checkInParts(database, name, error) : failed(name, 'integrity', error)
   }
+}
+
+/**
+ * For a database whose tables use what only its application defines (a collation, a function in an index): SQLite
+ * cannot even begin integrity_check on it, which says nothing about damage. Every table is checked by itself as far as
+ * that goes, and all pages of all trees are walked.
+ */
+function checkInParts(database: Database.Database, name: string, reason: Error): CheckOutcome {
+  const tables = database.prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all()
+  const problems = tables.flatMap(table => tableProblems(database, table))
+  try {
+    const torn = database.prepare("SELECT count(*) FROM dbstat WHERE pagetype = 'corrupted'").pluck().get()
+    if (torn !== 0) problems.push(`${torn} pages are malformed`)
+  } catch (error) {
+    problems.push(messageOf(error))
+  }
+  const unseen = `not checked is what needs the application itself: ${reason.message}`
+  const detail = [...(problems.length === 0 ? ['ok'] : problems), unseen].join('\n').slice(0, MAX_DETAIL)
+  return { name, kind: 'integrity', status: problems.length === 0 ? 'ok' : 'failed', detail }
+}
+
+function tableProblems(database: Database.Database, table: string): string[] {
+  try {
+    const rows = database
+      .prepare<[], string>(`PRAGMA quick_check('${table.replaceAll("'", "''")}')`)
+      .pluck()
+      .all()
+    return rows.filter(row => row !== 'ok')
+  } catch (error) {
+    return needsApplication(error) ? [] : [messageOf(error)]
+  }
+}
+
+/** The plain SQLITE_ERROR: a statement that cannot be prepared here. Damage has codes of its own. */
+function needsApplication(error: unknown): error is Error {
+  const { code } = error as { code?: unknown }
+  return error instanceof Error && (code === 'SQLITE_ERROR' || code === 'SQLITE_ERROR_MISSING_COLLSEQ')
 }
 
 function contentCheck(database: Database.Database, query: string): CheckOutcome {
@@ -52,5 +90,5 @@ function isBufferJson(value: unknown): value is { type: 'Buffer'; data: number[]
 }
 
 function failed(name: string, kind: CheckOutcome['kind'], error: unknown): CheckOutcome {
-  return { name, kind, status: 'failed', detail: error instanceof Error ? error.message : String(error) }
+  return { name, kind, status: 'failed', detail: messageOf(error) }
 }
