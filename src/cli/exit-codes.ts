@@ -22,6 +22,11 @@ export function signalStatus(signal: EndingSignal): number {
   return statusOfSignal[signal]
 }
 
+/** The signal that a status stands for. */
+export function signalOfStatus(status: number): EndingSignal | undefined {
+  return (Object.keys(statusOfSignal) as EndingSignal[]).find(signal => statusOfSignal[signal] === status)
+}
+
 /** Why `Context.signal` is aborted: work that stops throws it, and it tells its exit status. */
 export function interruption(signal: EndingSignal): NexusError {
   return new NexusError('interrupted', `interrupted_${signal.toLowerCase()}`, `stopped by ${signal}`)

@@ -4,7 +4,9 @@
  */
 export function armExitGuard(): () => void {
   process.exitCode = 1
-  const complain = () => {
+  const complain = (code: number) => {
+    // Somebody meant it: a second signal ends the process with a status of its own.
+    if (code > 128) return
     process.stderr.write('nexus-backup: error: the run ended before its work was done; this is a defect\n')
     process.exitCode = 1
   }

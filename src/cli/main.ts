@@ -8,6 +8,7 @@ export function main(): void {
     async status => {
       await drained()
       disarm()
+      await endInterrupted(status)
       process.exit(status === 0 && lost() ? 1 : status)
     },
     (error: unknown) => {
@@ -27,6 +28,17 @@ async function run(argv: readonly string[]): Promise<number> {
   }
   const [{ processIo }, { runCommandLine }] = await Promise.all([import('./process-io.js'), import('./run.js')])
   return await runCommandLine(argv, processIo())
+}
+
+/** Ends a run that a signal stopped; returns for any other. */
+async function endInterrupted(status: number): Promise<void> {
+  if (status <= 128) return
+  const [{ signalOfStatus }, { endBySignal }] = await Promise.all([
+    import('./exit-codes.js'),
+    import('./end-process.js'),
+  ])
+  const signal = signalOfStatus(status)
+  if (signal !== undefined) endBySignal(signal)
 }
 
 /**

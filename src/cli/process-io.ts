@@ -1,5 +1,6 @@
 import { homedir, hostname, userInfo } from 'node:os'
-import { type EndingSignal, interruption, signalStatus } from './exit-codes.js'
+import { endBySignal } from './end-process.js'
+import { type EndingSignal, interruption } from './exit-codes.js'
 import type { CommandIo } from './io.js'
 
 /** What the command line may know of this process. From now on signals stop the work, a second one the process. */
@@ -33,7 +34,7 @@ function onSignals(stop: (signal: EndingSignal) => void): void {
   let stopping = false
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
-      if (stopping) process.exit(signalStatus(signal))
+      if (stopping) endBySignal(signal)
       stopping = true
       stop(signal)
     })

@@ -1,4 +1,5 @@
 import { NexusError } from '../errors.js'
+import { buffered } from './buffered.js'
 import { type BlockRun, type ByteReader, type ByteSink, DIGEST_BYTES } from './types.js'
 
 /**
@@ -10,6 +11,8 @@ const END_MAGIC = Buffer.from('NXBKEND1', 'latin1')
 const HEADER_BYTES = 16
 const RECORD_HEAD_BYTES = 12
 const RUN_BYTES = 24
+
+const WRITE_BYTES = 256 * 1024
 
 /** Bounds checked before anything is allocated: an index is input from outside. */
 export const MAX_PLAIN_BYTES = 16 * 1024 * 1024
@@ -36,6 +39,9 @@ export interface FrameRecord {
 /** Writes an index record by record, in the order of the frames. */
 export class BlockIndexWriter {
   readonly #sink: ByteSink
+  /** Records not yet handed on: each by itself would be a trip to another thread. */
+  #waiting: Uint8Array[] = []
+  #waitingBytes = 0
   #frames = 0n
   #blocks = 0n
 
@@ -47,7 +53,7 @@ export class BlockIndexWriter {
     const header = Buffer.alloc(HEADER_BYTES)
     MAGIC.copy(header)
     header.writeUInt32LE(DIGEST_BYTES, 8)
-    await this.#sink.write(header)
+    await this.#write(header)
   }
 
   async add(record: FrameRecord): Promise<void> {
@@ -63,8 +69,8 @@ export class BlockIndexWriter {
       head.writeUInt32LE(run.offset, at + 16)
       at += RUN_BYTES
     }
-    await this.#sink.write(head)
-    await this.#sink.write(record.digests)
+    await this.#write(head)
+    await this.#write(record.digests)
     this.#frames += 1n
     this.#blocks += BigInt(record.digests.length / DIGEST_BYTES)
   }
@@ -74,7 +80,21 @@ export class BlockIndexWriter {
     end.writeBigUInt64LE(this.#frames, RECORD_HEAD_BYTES)
     end.writeBigUInt64LE(this.#blocks, RECORD_HEAD_BYTES + 8)
     END_MAGIC.copy(end, RECORD_HEAD_BYTES + 16)
-    await this.#sink.write(end)
+    await this.#write(end)
+    await this.#flush()
+  }
+
+  async #write(bytes: Uint8Array): Promise<void> {
+    this.#waiting.push(bytes)
+    this.#waitingBytes += bytes.length
+    if (this.#waitingBytes >= WRITE_BYTES) await this.#flush()
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = Buffer.concat(this.#waiting)
+    this.#waiting = []
+    this.#waitingBytes = 0
+    await this.#sink.write(bytes)
   }
 }
 
@@ -88,29 +108,30 @@ export async function* readBlockIndex(
   reader: ByteReader,
   files: readonly { size: number; block_size: number }[],
 ): AsyncGenerator<FrameRecord, void, void> {
-  const header = await take(reader, HEADER_BYTES)
+  const input = buffered(reader)
+  const header = await take(input, HEADER_BYTES)
   if (!header.subarray(0, 8).equals(MAGIC)) throw damaged('it does not begin as a block index does')
   if (header.readUInt32LE(8) !== DIGEST_BYTES) throw damaged('its digests have an unknown length')
   let frames = 0n
   let blocks = 0n
   for (;;) {
-    const head = await take(reader, RECORD_HEAD_BYTES)
+    const head = await take(input, RECORD_HEAD_BYTES)
     const storedLength = head.readUInt32LE(0)
     const plainLength = head.readUInt32LE(4)
     const runCount = head.readUInt32LE(8)
     if (storedLength === 0) {
-      await checkEnd(reader, frames, blocks)
+      await checkEnd(input, frames, blocks)
       return
     }
     if (storedLength > MAX_STORED_BYTES || plainLength > MAX_PLAIN_BYTES || plainLength === 0 || runCount > MAX_RUNS) {
       throw damaged(`frame ${frames} claims an impossible length`)
     }
-    const runs = parseRuns(await take(reader, runCount * RUN_BYTES), files, plainLength, frames)
+    const runs = parseRuns(await take(input, runCount * RUN_BYTES), files, plainLength, frames)
     const count = runs.reduce((sum, run) => sum + run.count, 0)
     if (count * MIN_BLOCK_BYTES > plainLength + MIN_BLOCK_BYTES * runs.length) {
       throw damaged(`frame ${frames} claims more blocks than it has room for`)
     }
-    const digests = new Uint8Array(await take(reader, count * DIGEST_BYTES))
+    const digests = new Uint8Array(await take(input, count * DIGEST_BYTES))
     frames += 1n
     blocks += BigInt(count)
     yield { storedLength, plainLength, runs, digests }

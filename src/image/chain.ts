@@ -91,6 +91,25 @@ export async function readMember(
   return findings
 }
 
+/** Number of blocks in a member's image. */
+export function blocksOf(member: Pick<ChainMember, 'files'>): number {
+  return member.files.reduce((sum, file) => sum + Math.ceil(file.size / file.block_size), 0)
+}
+
+/**
+ * Why an image as large as the manifest says cannot come of a member: every block that is not in the image before must
+ * stand in its index with a digest. Asked before anything of that size is made, for a manifest is input from outside.
+ * @param before blocks of the image that the member's are changes against; 0 for a full
+ */
+export async function sizeProblem({ files, index }: ChainMember, before: number): Promise<Finding | null> {
+  const problems: Finding[] = []
+  const reader = await openPart(index, (part, problem) => problems.push({ part, problem }))
+  await reader?.close()
+  if (reader === undefined) return problems[0] ?? null
+  if (blocksOf({ files }) <= before + Math.floor(reader.size / DIGEST_BYTES)) return null
+  return { part: index.name, problem: 'has no room for as many blocks as the manifest claims' }
+}
+
 /** A frame's runs as pieces of the one file `fd`, cut to the blocks `wanted` says. */
 export function piecesFor(
   record: FrameRecord,

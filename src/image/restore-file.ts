@@ -1,5 +1,5 @@
 import { NexusError } from '../errors.js'
-import { type ChainMember, type Finding, piecesFor, readDigests, readMember } from './chain.js'
+import { blocksOf, type ChainMember, type Finding, piecesFor, readDigests, readMember, sizeProblem } from './chain.js'
 import { DigestTable } from './digest-table.js'
 import type { Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
@@ -29,6 +29,8 @@ export async function chainTable(chain: readonly ChainMember[], path: string): P
   const table = DigestTable.create(path, 0)
   try {
     for (const member of chain) {
+      const problem = await sizeProblem(member, table.rows)
+      if (problem !== null) throw new DamagedChain([{ id: member.id, findings: [problem] }])
       table.resize(blocksOf(member))
       await readDigests(member, table)
     }
@@ -67,11 +69,6 @@ export async function restoreFile(
   if (!written.complete) {
     throw new DamagedChain([{ id: newest.id, findings: [{ part: 'chain', problem: 'does not hold every block' }] }])
   }
-}
-
-/** Number of blocks in a member's image. */
-export function blocksOf(member: Pick<ChainMember, 'files'>): number {
-  return member.files.reduce((sum, file) => sum + Math.ceil(file.size / file.block_size), 0)
 }
 
 /** Which blocks have been seen: one bit each, 32 MiB for a terabyte of 4 KiB pages. */

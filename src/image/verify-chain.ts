@@ -1,8 +1,15 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { applyDigests, type ChainMember, type Finding, firstRowsOf, readMember } from './chain.js'
+import {
+  applyDigests,
+  blocksOf,
+  type ChainMember,
+  type Finding,
+  firstRowsOf,
+  readMember,
+  sizeProblem,
+} from './chain.js'
 import { DigestTable } from './digest-table.js'
-import { blocksOf } from './restore-file.js'
 import type { Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
 
@@ -39,6 +46,10 @@ export class ChainVerifier {
   /** Findings of one member by itself; damage of its parents is theirs. */
   async check(member: VerifiedMember): Promise<Finding[]> {
     const parent = member.parent === null ? undefined : this.#known.get(member.parent)
+    // Of a member whose parent is lost nothing but its own bytes can be checked.
+    if (member.parent !== null && parent === undefined) return readMember(member, this.#settings, () => [])
+    const problem = await sizeProblem(member, parent?.table.rows ?? 0)
+    if (problem !== null) return [problem]
     const table = this.#tableFor(member, parent)
     const firstRows = firstRowsOf(member.files)
     const findings = await readMember(member, this.#settings, record => {

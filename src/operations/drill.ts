@@ -44,7 +44,7 @@ async function drillOne(
   const began = performance.now()
   try {
     const selected = { room, manifest, survey: await survey(room, context.now()) }
-    const checks = await writeImage(context, selected, path, () => checkRestored(path, manifest))
+    const checks = await writeImage(context, selected, path, () => checkRestored(path, manifest, context.signal))
     const failed = checks.filter(({ status }) => status === 'failed')
     const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))
     const status = findings.length > 0 ? 'damaged' : 'ok'

@@ -5,6 +5,7 @@ import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { type Decision, planRetention, type RetentionPlan } from '../policy/retention.js'
 import { openRepository } from '../repository/open.js'
+import { symlinkFault } from '../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../repository/types.js'
 import { lockOptions, withLocks } from './locked.js'
 import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js'
@@ -105,10 +106,17 @@ async function planned(
   return { plan, problems: problems.filter(({ status }) => status === 'damaged') }
 }
 
+/** A link in a source's place must not pass for a source that has no backups. */
+async function assertNoLink({ storage }: Repository, name: string): Promise<void> {
+  const found = (await storage.list('')).find(entry => entry.name === name)
+  if (found?.kind === 'other') throw symlinkFault(`${storage.location}/${name}`)
+}
+
 /** The source's room, or undefined where it has none: nothing to prune. A name that looks mistyped is mentioned. */
 async function roomOf(context: Context, repository: Repository, name: string): Promise<SourceRoom | undefined> {
   const names = await repository.sources()
   if (names.includes(name)) return repository.source(name)
+  await assertNoLink(repository, name)
   const meant = nearest(name, names)
   if (meant !== undefined) context.warn(`${repository.location} holds no backups of ${name}; did you mean ${meant}?`)
   return undefined

@@ -63,7 +63,7 @@ async function carryOut(context: Context, source: SourceSettings): Promise<Resto
   }
   const previous = await putInPlace(context, placement, async () => {
     // With sidecars it was too damaged to be opened: opening it now would change what is to come back as it was.
-    checks = sidecars.length > 0 ? [] : await tell(aside)
+    checks = sidecars.length > 0 ? [] : await tell(aside, context.signal)
   })
   return {
     command: 'restore',
@@ -78,9 +78,9 @@ async function carryOut(context: Context, source: SourceSettings): Promise<Resto
 }
 
 /** Says how it is; a rollback brings it back all the same. */
-async function tell(path: string): Promise<RestoreResult['checks']> {
+async function tell(path: string, signal: AbortSignal): Promise<RestoreResult['checks']> {
   try {
-    return await checkRestored(path, { checks: [] })
+    return await checkRestored(path, { checks: [] }, signal)
   } catch (error) {
     return [{ name: 'integrity_check', status: 'failed', detail: messageOf(error) }]
   }

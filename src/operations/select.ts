@@ -1,6 +1,7 @@
 import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
+import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
 import { roomsOf } from './rooms.js'
@@ -18,7 +19,7 @@ export interface Selected {
  * captured not after that instant.
  *
  * @throws NexusError `not-found`, `usage` for an ambiguous prefix (naming the candidates), `damage` when the backup
- *   meant is damaged: an older one is never silently taken for it
+ *   meant is damaged, or so damaged that only its id shows it to be the one meant: an older one is never silently taken
  */
 export async function selectBackup(
   context: Context,
@@ -70,8 +71,10 @@ async function latestOf(
   { backup, at }: { backup: string; at?: Date | undefined },
 ): Promise<Selected> {
   const candidates: Selected[] = []
+  const unreadable: { id: string; problem: string }[] = []
   for (const room of rooms) {
     const known = await survey(room, context.now())
+    unreadable.push(...unreadableOf(known))
     const early = known.manifests.filter(
       ({ captured_at }) => at === undefined || Date.parse(captured_at) <= at.getTime(),
     )
@@ -79,11 +82,35 @@ async function latestOf(
     if (manifest !== undefined) candidates.push({ room, survey: known, manifest })
   }
   const [best] = candidates.sort((a, b) => b.manifest.captured_at.localeCompare(a.manifest.captured_at))
+  const lost = unreadable.findLast(({ id }) => {
+    return (
+      (best === undefined || instantOf(id) > instantOf(best.manifest.id)) &&
+      (at === undefined || instantOf(id) <= stampOf(at))
+    )
+  })
+  if (lost !== undefined) throw unusable(lost.id, lost.problem, best && newestSound(best.survey))
   if (best !== undefined) return assertWhole(best)
   const when = at === undefined ? '' : ` captured at or before ${at.toISOString()}`
   throw new NexusError('not-found', 'backup_not_found', `there is no backup of ${backup}${when}`, {
     hint: `the points there are: nexus-backup pitr points ${backup}`,
   })
+}
+
+/** Damaged directories whose manifest nobody can read: of their place in the order only the id tells. */
+function unreadableOf({ manifests, problems }: Survey): { id: string; problem: string }[] {
+  const readable = new Set(manifests.map(({ id }) => id))
+  return problems
+    .filter(({ id, status }) => status === 'damaged' && !readable.has(id) && isBackupId(id))
+    .sort((a, b) => a.id.localeCompare(b.id))
+}
+
+/** The instant in an id, as text that sorts. */
+function instantOf(id: string): string {
+  return id.slice(0, id.indexOf('Z'))
+}
+
+function stampOf(at: Date): string {
+  return instantOf(at.toISOString().replaceAll('-', '').replaceAll(':', ''))
 }
 
 function newest(manifests: readonly Manifest[]): Manifest | undefined {
@@ -93,8 +120,11 @@ function newest(manifests: readonly Manifest[]): Manifest | undefined {
 function assertWhole(selected: Selected): Selected {
   const problem = selected.survey.broken.get(selected.manifest.id)
   if (problem === undefined) return selected
-  const sound = selected.survey.manifests.findLast(({ id }) => !selected.survey.broken.has(id))
-  throw unusable(selected.manifest.id, problem, sound?.id)
+  throw unusable(selected.manifest.id, problem, newestSound(selected.survey))
+}
+
+function newestSound({ manifests, broken }: Survey): string | undefined {
+  return manifests.findLast(({ id }) => !broken.has(id))?.id
 }
 
 function unusable(id: string, problem: string, instead?: string): NexusError {

@@ -20,7 +20,9 @@ export async function stageRestore(
 ): Promise<RestoreResult['checks']> {
   await assertSpace(staged, selected.manifest.bytes_source)
   try {
-    const checks = await writeImage(context, selected, staged, () => checkRestored(staged, selected.manifest))
+    const checks = await writeImage(context, selected, staged, () =>
+      checkRestored(staged, selected.manifest, context.signal),
+    )
     assertProven(selected, checks)
     await keepAttributes(staged, replaces, selected.manifest.facts)
     return checks

@@ -71,11 +71,16 @@ async function checkOne(
 /** A backup is worth no more than what it stands on. */
 function chainProblem(
   plan: VerifyPlan,
-  { parent, type }: Manifest,
+  { parent, type, sequence }: Manifest,
   before: readonly VerifiedBackup[],
 ): { status: Status; finding: Finding } | null {
   if (type === 'full') return null
   const known = before.find(({ id }) => id === parent)
+  const older = parent === null ? undefined : plan.manifests.get(parent)
+  // Order goes by sequence: without this a circle of parents would pass for a chain.
+  if (older !== undefined && older.sequence >= sequence) {
+    return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which is not older` } }
+  }
   if (known?.status === 'ok') return null
   const present = parent !== null && plan.manifests.has(parent)
   const what =

@@ -52,7 +52,8 @@ export function parseClaim(bytes: Uint8Array, source: string): ClaimDocument {
     throw damaged(source, `${quoted(v.getDotPath(issue) ?? 'the whole')} is not as it must be`)
   }
   const { sha256, ...rest } = result.output
-  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document)) throw damaged(source, 'it was changed after it was written')
+  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document))
+    throw damaged(source, 'it was changed after it was written')
   return result.output
 }
 

@@ -1,13 +1,16 @@
 /** Deepest nesting we accept; our own files stay below ten. */
 const depthLimit = 64
+/** Most members of arrays and objects: a few bytes of text make an object of many in memory. */
+const memberLimit = 2_000_000
 
 /**
  * Parses JSON that came from outside. Throws a plain Error with a sentence when it is not UTF-8, not JSON,
- * or nested so deeply that writing it out again would exhaust the stack.
+ * or so deep or with so many members that it would exhaust stack or memory.
  */
 export function parseOutsideJson(bytes: Uint8Array): unknown {
   const text = decode(bytes)
-  if (nestingExceeds(bytes, depthLimit)) throw new Error(`it is nested deeper than ${depthLimit} levels`)
+  const excess = excessOf(bytes)
+  if (excess !== undefined) throw new Error(excess)
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -47,10 +50,16 @@ function decode(bytes: Uint8Array): string {
 
 const quote = 0x22
 const backslash = 0x5c
+const comma = 0x2c
+const openBrace = 0x7b
+const closeBrace = 0x7d
+const openBracket = 0x5b
+const closeBracket = 0x5d
 
-/** Counts brackets outside strings; text that is not JSON may be miscounted, and then fails to parse. */
-function nestingExceeds(bytes: Uint8Array, limit: number): boolean {
+/** Counts brackets and commas outside strings; text that is not JSON may be miscounted, and then fails to parse. */
+function excessOf(bytes: Uint8Array): string | undefined {
   let depth = 0
+  let members = 0
   let inString = false
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes[at]
@@ -58,10 +67,13 @@ function nestingExceeds(bytes: Uint8Array, limit: number): boolean {
       if (byte === backslash) at++
       else if (byte === quote) inString = false
     } else if (byte === quote) inString = true
-    else if (byte === 0x7b || byte === 0x5b) {
+    else if (byte === comma) members++
+    else if (byte === openBrace || byte === openBracket) {
       depth++
-      if (depth > limit) return true
-    } else if (byte === 0x7d || byte === 0x5d) depth--
+      members++
+      if (depth > depthLimit) return `it is nested deeper than ${depthLimit} levels`
+    } else if (byte === closeBrace || byte === closeBracket) depth--
+    if (members > memberLimit) return `it has more than ${memberLimit} members`
   }
-  return false
+  return undefined
 }

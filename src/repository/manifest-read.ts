@@ -100,6 +100,7 @@ function imageProblem(manifest: Manifest): string | undefined {
     if (bytes > Number.MAX_SAFE_INTEGER) return 'its files are larger together than can be'
   }
   if (blocks !== manifest.blocks_total) return `its files have ${blocks} blocks, not ${manifest.blocks_total}`
+  if (manifest.type === 'full' && manifest.blocks_stored !== blocks) return 'a full backup does not hold every block'
   return undefined
 }
 

@@ -61,7 +61,8 @@ async function readProof(storage: Storage, name: string): Promise<Proof> {
   const written = v.safeParse(writtenSchema, document, { abortEarly: true })
   if (!written.success) throw damaged(name, 'it is not a proof')
   const { sha256, ...rest } = written.output
-  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document)) throw damaged(name, 'it was changed after it was written')
+  if (digestOf(rest) !== sha256 || !isPrettyJson(bytes, document))
+    throw damaged(name, 'it was changed after it was written')
   const result = v.safeParse(proofSchema, rest, { abortEarly: true })
   if (!result.success) throw damaged(name, 'it is not a proof')
   const own = name.slice(name.lastIndexOf('/') + 1).startsWith(`${result.output.id}-`)

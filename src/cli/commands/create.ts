@@ -61,7 +61,12 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
     const kind: ErrorKind =
       result.backups.length > 0 ? 'partial' : kinds.size === 1 && only !== undefined ? only : 'failed'
     const message = `${counted(failures.length, 'source')} of ${asked} could not be backed up`
-    failures.push(new NexusError(kind, 'sources_failed', message))
+    const names = result.failures.map(({ source }) => source).join(' ')
+    failures.push(
+      new NexusError(kind, 'sources_failed', message, {
+        hint: `each says why; once that is mended, only these: nexus-backup create ${names}`,
+      }),
+    )
   }
   if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))
   return failures

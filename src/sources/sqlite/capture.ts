@@ -77,7 +77,7 @@ export async function captureSqlite(path: string, settings: CaptureSettings): Pr
 async function captureOnce(path: string, settings: CaptureSettings): Promise<SqliteCapture> {
   const opened = openDatabaseFile(path, settings.uid)
   try {
-    const pin = await Pin.on(opened.path)
+    const pin = await Pin.on(opened.path, settings.signal)
     const capturedAt = settings.now()
     try {
       if (statSync(opened.path).ino !== opened.inode) throw moved(path, 'it was replaced while being opened')
@@ -85,7 +85,7 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
       const size = fstatSync(opened.fd).size
       const staged = await stageCopy(opened.fd, size, settings.staging, settings.signal)
       await pin.release()
-      return await stagedCapture(opened, staged, capturedAt)
+      return await stagedCapture(opened, staged, { capturedAt, signal: settings.signal })
     } catch (error) {
       await pin.release()
       throw error
@@ -94,7 +94,7 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
     try {
       const capturedAt = settings.now()
       const staged = await recoverHotJournal(error, opened, settings)
-      if (staged !== null) return await stagedCapture(opened, staged, capturedAt)
+      if (staged !== null) return await stagedCapture(opened, staged, { capturedAt, signal: settings.signal })
     } catch (failure) {
       closeSync(opened.fd)
       throw failure
@@ -192,11 +192,15 @@ async function changedBlocks(
 }
 
 /** Any other journal mode: a copy taken under the pin, which blocks writers, so everything else works on the copy. */
-async function stagedCapture(opened: OpenedDatabase, staged: string, capturedAt: Date): Promise<SqliteCapture> {
+async function stagedCapture(
+  opened: OpenedDatabase,
+  staged: string,
+  { capturedAt, signal }: { capturedAt: Date; signal: AbortSignal },
+): Promise<SqliteCapture> {
   const facts = factsOf(opened, null)
   const fd = openSync(staged, 'r')
   try {
-    const pin = await Pin.on(staged, { ours: true })
+    const pin = await Pin.on(staged, signal)
     const { pageSize, pageCount } = pin.snapshot
     facts.page_size = pageSize
     facts.journal_mode = pin.snapshot.journalMode

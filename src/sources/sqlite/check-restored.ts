@@ -16,10 +16,11 @@ export interface RestoredCheck {
 export async function checkRestored(
   path: string,
   recorded: { checks: readonly { name: string; kind: 'integrity' | 'content'; detail: string; status: string }[] },
+  signal: AbortSignal,
 ): Promise<RestoredCheck[]> {
   const queries = recorded.checks.filter(({ kind }) => kind === 'content').map(({ name }) => name)
   const before = new Map(recorded.checks.map(check => [check.name, check]))
-  const pin = await Pin.on(path, { ours: true })
+  const pin = await Pin.on(path, signal)
   try {
     const outcomes = await pin.check('integrity', queries)
     return outcomes.map(({ name, kind, status, detail }) => {

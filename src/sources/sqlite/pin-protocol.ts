@@ -25,7 +25,7 @@ export type CheckOutcome = {
 }
 
 export type PinRequest =
-  | { kind: 'pin'; path: string; busyTimeoutMs: number; attempts: number; ours: boolean }
+  | { kind: 'pin'; path: string; busyTimeoutMs: number; attempts: number }
   | { kind: 'check'; level: 'integrity' | 'quick' | 'none'; queries: string[] }
   | { kind: 'close' }
 

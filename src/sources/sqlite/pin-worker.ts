@@ -6,9 +6,6 @@ import { runChecks } from './checks.js'
 import type { CheckOutcome, PinnedSnapshot, PinRequest, PinResponse } from './pin-protocol.js'
 import { readWalIndexHeader, type WalIndexHeader } from './wal-index.js'
 
-/** As much of a private file as SQLite maps by default at the most. */
-const MAPPED_BYTES = 0x7fff_0000
-
 let database: Database.Database | undefined
 let sharedIndex: number | undefined
 
@@ -37,10 +34,9 @@ function answer(request: PinRequest): PinnedSnapshot | CheckOutcome[] | null {
 }
 
 /** Opens the database for reading and holds one read transaction until `close`. */
-function pin(request: { path: string; busyTimeoutMs: number; attempts: number; ours: boolean }): PinnedSnapshot {
+function pin(request: { path: string; busyTimeoutMs: number; attempts: number }): PinnedSnapshot {
   const connection = new Database(request.path, { readonly: true, fileMustExist: true, timeout: request.busyTimeoutMs })
   database = connection
-  if (request.ours) connection.pragma(`mmap_size = ${MAPPED_BYTES}`)
   const touch = connection.prepare('SELECT count(*) FROM sqlite_schema')
   connection.exec('BEGIN')
   touch.get()

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { NexusError } from '../../errors.js'
+import { whileBusy } from './busy-threads.js'
 import type { CheckOutcome, PinFailure, PinnedSnapshot, PinRequest, PinResponse } from './pin-protocol.js'
 import { usersOf } from './users.js'
 
@@ -12,41 +13,44 @@ export class Pin {
   readonly snapshot: PinnedSnapshot
   readonly #thread: Worker
   readonly #path: string
+  readonly #signal: AbortSignal
   #released: Promise<void> | undefined
 
-  private constructor(thread: Worker, path: string, snapshot: PinnedSnapshot) {
+  private constructor(thread: Worker, path: string, signal: AbortSignal, snapshot: PinnedSnapshot) {
     this.#thread = thread
     this.#path = path
+    this.#signal = signal
     this.snapshot = snapshot
   }
 
   /**
    * Opens the database read-only and begins a read transaction.
    *
-   * @param ours a file that no other process knows: it may be mapped into memory, which a live one must not be, since
-   *   a mapped file that becomes shorter ends the process
    * @throws NexusError when it is no database, is damaged, or held exclusively by somebody
    */
-  static async on(path: string, { ours = false } = {}): Promise<Pin> {
+  static async on(path: string, signal: AbortSignal): Promise<Pin> {
     const thread = new Worker(new URL('./pin-worker.js', import.meta.url))
     try {
-      const limits = { busyTimeoutMs: BUSY_TIMEOUT_MS, attempts: BRACKET_ATTEMPTS }
-      const request = { kind: 'pin' as const, path, ours, ...limits }
-      return new Pin(thread, path, (await ask(thread, path, request)) as PinnedSnapshot)
+      const request = { kind: 'pin' as const, path, busyTimeoutMs: BUSY_TIMEOUT_MS, attempts: BRACKET_ATTEMPTS }
+      return new Pin(thread, path, signal, (await ask(thread, path, request)) as PinnedSnapshot)
     } catch (error) {
       await end(thread, path)
       throw error
     }
   }
 
-  /** Runs SQLite's own check and content checks on the pinned snapshot. */
+  /**
+   * Runs SQLite's own check and content checks on the pinned snapshot. Nothing interrupts SQLite in them: after a signal
+   * they are left behind.
+   */
   async check(level: 'integrity' | 'quick' | 'none', queries: string[]): Promise<CheckOutcome[]> {
-    return (await ask(this.#thread, this.#path, { kind: 'check', level, queries })) as CheckOutcome[]
+    const checks = ask(this.#thread, this.#path, { kind: 'check', level, queries })
+    return (await unlessAborted(checks, this.#signal)) as CheckOutcome[]
   }
 
   /** Ends the transaction; once is enough. Raw descriptors of the database may be closed only after this. */
   release(): Promise<void> {
-    this.#released ??= end(this.#thread, this.#path)
+    this.#released ??= unlessAborted(end(this.#thread, this.#path), this.#signal).catch(() => {})
     return this.#released
   }
 }
@@ -56,8 +60,24 @@ async function end(thread: Worker, path: string): Promise<void> {
   await thread.terminate()
 }
 
+/** The result of `work`, or the reason of the signal as soon as it is aborted; `work` then goes on unheard. */
+async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  work.catch(() => {})
+  let stop = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
 function ask(thread: Worker, path: string, request: PinRequest): Promise<unknown> {
-  return new Promise((resolve, reject) => {
+  const answered = new Promise((resolve, reject) => {
     const done = () => {
       thread.off('message', onMessage)
       thread.off('error', onError)
@@ -78,6 +98,7 @@ function ask(thread: Worker, path: string, request: PinRequest): Promise<unknown
     thread.on('exit', onExit)
     thread.postMessage(request)
   })
+  return whileBusy(answered)
 }
 
 /** SQLite's result codes in words, with what to do about them. */

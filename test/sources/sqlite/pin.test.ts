@@ -21,14 +21,14 @@ describe('Pin', () => {
     const path = database('wal')
     const application = await sqlProcess(path)
     await application.run('INSERT INTO t VALUES (2)')
-    const pin = await Pin.on(path)
+    const pin = await Pin.on(path, new AbortController().signal)
     await application.run('INSERT INTO t VALUES (3)')
     expect(await pin.check('none', ['SELECT count(*) FROM t'])).toMatchObject([{ detail: '[["2"]]' }])
     await pin.release()
   })
 
   test('may be released twice', async () => {
-    const pin = await Pin.on(database('wal'))
+    const pin = await Pin.on(database('wal'), new AbortController().signal)
     await Promise.all([pin.release(), pin.release()])
     await pin.release()
   })
@@ -52,7 +52,10 @@ describe('Pin', () => {
     const fd = openSync(path, 'r+')
     // The b-tree header of page 1, right after the file's header.
     writeSync(fd, Buffer.alloc(60, 0xa5), 0, 60, 100)
-    await expect(Pin.on(path)).rejects.toMatchObject({ kind: 'damage', code: 'source_damaged' })
+    await expect(Pin.on(path, new AbortController().signal)).rejects.toMatchObject({
+      kind: 'damage',
+      code: 'source_damaged',
+    })
   })
 
   test('says that a file which lost its end is damaged', async () => {

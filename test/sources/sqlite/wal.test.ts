@@ -61,7 +61,10 @@ describe('readWalHeader', () => {
     ['an empty file', (wal: Buffer) => wal.subarray(0, 0)],
     ['a file cut within its header', (wal: Buffer) => wal.subarray(0, 31)],
     ['zeros', (wal: Buffer) => Buffer.alloc(wal.length)],
-    ...Array.from({ length: 32 }, (_, at) => [`a header whose byte ${at} is flipped`, flipped(at)] as [string, (wal: Buffer) => Buffer]),
+    ...Array.from(
+      { length: 32 },
+      (_, at) => [`a header whose byte ${at} is flipped`, flipped(at)] as [string, (wal: Buffer) => Buffer],
+    ),
   ]
 
   test.each(broken)('takes %s for no log', async (_, change) => {

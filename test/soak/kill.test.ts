@@ -1,0 +1,22 @@
+import { describe, it } from 'vitest'
+import {
+  killCreates,
+  killPrunes,
+  killReplacements,
+  killRestores,
+  killRestoresWithService,
+  killRollbacks,
+} from '../end-to-end/helpers/kills.js'
+
+describe('SIGKILL at hundreds of moments', () => {
+  it('of a full backup of a WAL database', () => killCreates('wal', 'full', 40))
+  it('of an increment of a WAL database', () => killCreates('wal', 'incr', 40))
+  it('of a full backup of a rollback-journal database', () => killCreates('delete', 'full', 40))
+  it('of an increment of a rollback-journal database', () => killCreates('delete', 'incr', 40))
+  it('of prune', () => killPrunes(40))
+  it('of an in-place restore over a live log', () => killRestores(100))
+  it('of an in-place restore of a rollback-journal database', () => killRestores(30, 'delete'))
+  it('of an in-place restore over a database that cannot be opened', () => killReplacements(40))
+  it('of a rollback', () => killRollbacks(40))
+  it('of an in-place restore with a service', () => killRestoresWithService(40))
+}, 3_600_000)
