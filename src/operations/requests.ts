@@ -72,6 +72,8 @@ export interface RestorePlan {
 export interface RollbackRequest {
   source: SourceSettings
   dryRun: boolean
+  /** As in a restore's request. */
+  previous?: string | null
 }
 
 /** All that prune needs of a source, which need not be configured: only its policy must be known. */

@@ -42,10 +42,11 @@ export async function planRollback(context: Context, request: RollbackRequest): 
 export async function rollback(context: Context, journal: Journal, request: RollbackRequest): Promise<RestoreResult> {
   const { source } = request
   const subject = { operation: 'rollback', source: source.name, repository: source.repository.path }
-  return recorded(context, journal, subject, () => carryOut(context, source))
+  return recorded(context, journal, subject, () => carryOut(context, request))
 }
 
-async function carryOut(context: Context, source: SourceSettings): Promise<RestoreResult> {
+async function carryOut(context: Context, request: RollbackRequest): Promise<RestoreResult> {
+  const { source } = request
   const began = context.now()
   if ((await finishInterruptedRestore(context, source)) === 'undone') throw nothingReplaced(source)
   const target = realTarget(source.path)
@@ -58,7 +59,7 @@ async function carryOut(context: Context, source: SourceSettings): Promise<Resto
     staged: aside,
     scratch: false,
     sidecars,
-    previous: previousName(target, began),
+    previous: request.previous ?? previousName(target, began),
     service: source.service,
   }
   const previous = await putInPlace(context, placement, async () => {

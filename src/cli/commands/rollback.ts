@@ -15,7 +15,10 @@ export const runRollback: Handler = async invocation => {
   if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   await confirmSource(invocation, source.name, 'rolls back the last restore of')
-  const result = undoableHere(await rollback(context, await invocation.journal(), request), invocation)
+  const result = undoableHere(
+    await rollback(context, await invocation.journal(), { ...request, previous: plan.previous }),
+    invocation,
+  )
   return {
     document: result,
     text: paint => renderRestore(result, { zone: settings.timezone, paint }),

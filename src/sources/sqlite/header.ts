@@ -20,7 +20,11 @@ export interface DatabaseHeader {
 export function readHeader(fd: number, path: string): DatabaseHeader {
   const header = Buffer.alloc(HEADER_BYTES)
   const length = readSync(fd, header, 0, HEADER_BYTES, 0)
-  if (length === 0) throw notADatabase(`${path} is empty: zero bytes`)
+  if (length === 0) {
+    throw new NexusError('failed', 'not_a_database', `${path} is empty: zero bytes`, {
+      hint: 'a database has at least one page: check the path, and whether the application has written to it yet',
+    })
+  }
   if (length < HEADER_BYTES || !header.subarray(0, MAGIC.length).equals(MAGIC)) {
     throw notADatabase(`${path} is encrypted or not a SQLite database`)
   }

@@ -76,7 +76,10 @@ function bracket(
     connection.exec('BEGIN')
     touch.get()
     const after = readWalIndexHeader(shm)
-    if (before !== null && after?.raw.equals(before.raw)) return positionOf(after)
+    // Once more, because a log that is started over changes its header before its backfill count: a reading torn
+    // between the two would pair the old header with the new count (SQLite wal.c, walRestartHdr).
+    const settled = readWalIndexHeader(shm)
+    if (before !== null && after?.raw.equals(before.raw) && settled?.raw.equals(before.raw)) return positionOf(after)
   }
   throw new Error('other processes commit so often that no moment between two commits could be found')
 }
