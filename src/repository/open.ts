@@ -1,6 +1,6 @@
 import { chmod, chown } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { errnoOf } from '../errors.js'
+import { errnoOf, NexusError } from '../errors.js'
 import { missing, readRepositoryId } from './description.js'
 import { assertSourceName, isSourceName, partialPrefix, repositoryFile } from './layout.js'
 import { assertOwner, resolveOwner } from './owner.js'
@@ -72,6 +72,17 @@ export async function initRepository(path: string, options: { owner?: string; no
   })
   if (names.some(name => name.startsWith(partialPrefix))) await storage.removeLeftovers('')
   // Opened again: its files go to the owner that the directory has now.
-  await writeRoot(await LocalStorage.open(location), options.now)
+  await writeRootBeside(await LocalStorage.open(location), options.now)
   return openRepository(location)
+}
+
+/** Another init that begins at the same time takes what we are writing for leftovers, once: then it is written again. */
+async function writeRootBeside(storage: LocalStorage, now: Date): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await writeRoot(storage, now)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'not_in_repository' || attempt === 5) throw error
+    }
+  }
 }

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -122,7 +122,9 @@ describe('openRepository', () => {
     // A flipped bit is damage; another format is one that the checksums vouch for.
     await expect(openRepository(path)).rejects.toMatchObject({ kind: 'damage', code: 'repository_damaged' })
     const sums = readFileSync(join(path, 'SHA256SUMS'), 'utf8')
-    const [before, after] = [good, readFileSync(file, 'utf8')].map(text => createHash('sha256').update(text).digest('hex'))
+    const [before, after] = [good, readFileSync(file, 'utf8')].map(text =>
+      createHash('sha256').update(text).digest('hex'),
+    )
     writeFileSync(join(path, 'SHA256SUMS'), sums.replace(before ?? '', after ?? ''))
     await expect(openRepository(path)).rejects.toMatchObject({ code: 'repository_format_unknown' })
     for (const text of [

@@ -1,0 +1,30 @@
+import { describe, expect, it, vi } from 'vitest'
+import { cutShort, flipBytes, storedFiles, takeAway, verifyAll } from './helpers/damage.js'
+import { sharedPool, smallRepository } from './helpers/small-repository.js'
+
+vi.mock(import('../../src/repository/proofs.js'), async original => {
+  return { ...(await original()), writeProof: async () => {} }
+})
+
+// test/soak/damage.test.ts takes every byte. recover.mjs is most of them, and one SHA-256 covers it as a whole.
+const strideOf = (file: string) => (file === 'recover.mjs' ? 997 : file.endsWith('.txt') ? 101 : 7)
+
+describe('verify', () => {
+  it('finds every flipped, missing and cut-off byte, and names the backups that it takes down', async () => {
+    const { repository } = await smallRepository()
+    const { context, stop } = sharedPool()
+    expect((await verifyAll(context, repository)).flatMap(({ findings }) => findings)).toEqual([])
+    const files = storedFiles(repository)
+    expect(files).toHaveLength(4 + 1 + 4 * 4 + 4)
+    let flipped = 0
+    for (const file of files) {
+      flipped += await flipBytes(context, repository, file, strideOf(file))
+      await cutShort(context, repository, file, strideOf(file) * 7)
+      // Proofs are files of their own and nothing names them: that one is gone can only the journal know.
+      if (!file.includes('/proofs/')) await takeAway(context, repository, file)
+    }
+    expect(flipped).toBeGreaterThan(1200)
+    expect((await verifyAll(context, repository)).flatMap(({ findings }) => findings)).toEqual([])
+    await stop()
+  })
+})

@@ -1,0 +1,228 @@
+import { createHash } from 'node:crypto'
+import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
+import { expect } from 'vitest'
+import { changeDatabase, crashAfterCommit, expectedState, makeDatabase, stateOf } from './database.js'
+import { backupIds, leftoversBeside, leftoversIn, type Place, place, setAside } from './place.js'
+import { type Running, run, start } from './run.js'
+import { fakeSystemctl, withService } from './systemctl.js'
+
+/**
+ * Moments (ms) spread over the duration of an undisturbed run, one in each of `count` equal parts and at random within
+ * it: every phase is hit, and no two runs of the suite hit the same instants.
+ */
+export function moments(duration: number, count: number): number[] {
+  return Array.from({ length: count }, (_, part) => ((part + Math.random()) / count) * duration)
+}
+
+/** Lets a process run for so long, then kills it as a power cut would. True when it was still running. */
+export async function killAfter(running: Running, milliseconds: number): Promise<boolean> {
+  await Promise.race([sleep(milliseconds), running.done])
+  running.child.kill('SIGKILL')
+  return (await running.done).signal === 'SIGKILL'
+}
+
+/** Looks at a path as often as the machine allows until the work is done; throws when it was ever missing. */
+export async function neverMissing<T>(path: string, work: Promise<T>): Promise<T> {
+  let done = false
+  const settled = work.finally(() => {
+    done = true
+  })
+  settled.catch(() => {})
+  while (!done) {
+    for (let look = 0; look < 50; look += 1) {
+      if (statSync(path, { throwIfNoEntry: false }) === undefined) throw new Error(`${path} was missing`)
+    }
+    await turn()
+  }
+  return settled
+}
+
+export function digestOf(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex')
+}
+
+/** Every backup that `list` shows must be sound. */
+export async function expectListedSound(at: Place): Promise<void> {
+  const { code, document } = await at.json('verify')
+  if (code === 5) {
+    expect(backupIds(at)).toEqual([])
+    return
+  }
+  expect(document.results.filter((result: { status: string }) => result.status !== 'ok')).toEqual([])
+  expect(code).toBe(0)
+}
+
+/** create, killed: no listed backup is damaged, the database is untouched, the next create needs no help. */
+export async function killCreates(mode: 'wal' | 'delete', type: 'full' | 'incr', count: number): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database, { mode })
+  await at.ok('create', ['--init'])
+  await changeDatabase(at.database, 1)
+  const { duration } = await at.ok('create', ['--type', type])
+  let hits = 0
+  for (const [index, moment] of moments(duration, count).entries()) {
+    await changeDatabase(at.database, index + 2)
+    const before = digestOf(at.database)
+    if (await neverMissing(at.database, killAfter(at.start('create', ['--type', type]), moment))) hits += 1
+    expect(digestOf(at.database)).toBe(before)
+    await expectListedSound(at)
+    await at.ok('create', ['--type', type])
+    expect(leftoversIn(at.repository)).toEqual([])
+    expect(stateOf(at.database)).toEqual(expectedState(index + 2))
+  }
+  expect(hits).toBeGreaterThan(0)
+  await expectListedSound(at)
+}
+
+/** prune, killed: what is listed is sound, what must be kept is there, and the next prune finishes. */
+export async function killPrunes(count: number): Promise<void> {
+  const at = place()
+  const template = join(at.directory, 'template')
+  await makeDatabase(at.database, { rows: 40 })
+  await at.ok('create', ['--init', '--type', 'full'])
+  for (const type of ['incr', 'full', 'incr', 'full', 'full']) await at.ok('create', ['--type', type])
+  cpSync(at.repository, template, { recursive: true })
+  const newest = backupIds(at).at(-1)
+  const { duration } = await at.ok('prune', ['app', '--keep-last', '1'])
+  let hits = 0
+  for (const moment of moments(duration, count)) {
+    rmSync(at.repository, { recursive: true })
+    cpSync(template, at.repository, { recursive: true })
+    if (await killAfter(at.start('prune', ['app', '--keep-last', '1']), moment)) hits += 1
+    expect(backupIds(at)).toContain(newest)
+    await expectListedSound(at)
+    await at.ok('prune', ['app', '--keep-last', '1'])
+    expect(backupIds(at)).toEqual([newest])
+    expect(leftoversIn(at.repository)).toEqual([])
+  }
+  expect(hits).toBeGreaterThan(0)
+}
+
+/**
+ * An in-place restore, killed, of a database that a crashed application left with committed content in its log: the
+ * database is wholly old, log included, or wholly new, never missing, and the next run of any kind cleans up.
+ */
+export async function killRestores(count: number, mode: 'wal' | 'delete' = 'wal'): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database, { mode })
+  await changeDatabase(at.database, 1)
+  await at.ok('create', ['--init'])
+  const restoring = [backupIds(at)[0] ?? '', '--in-place', '--confirm', 'app']
+  const { duration } = await at.ok('restore', restoring)
+  let hits = 0
+  for (const [index, moment] of moments(duration, count).entries()) {
+    const generation = index + 2
+    for (const name of setAside(at.database)) rmSync(name)
+    await crashAfterCommit(at.database, generation)
+    if (mode === 'wal') expect(statSync(`${at.database}-wal`).size).toBeGreaterThan(0)
+    if (await neverMissing(at.database, killAfter(at.start('restore', restoring), moment))) hits += 1
+    const found = stateOf(at.database)
+    expect([expectedState(generation), expectedState(1)]).toContainEqual(found)
+    // Any command of this source's is the next run: here one that would carry damage on.
+    await at.ok('create', ['--type', 'full'])
+    expect(stateOf(at.database)).toEqual(found)
+    expect(leftoversBeside(at.database)).toEqual([])
+    if (found.generation === 1) {
+      const [aside] = setAside(at.database)
+      expect(stateOf(aside ?? 'nothing was set aside')).toEqual(expectedState(generation))
+      expect(setAside(at.database)).toHaveLength(1)
+    } else expect(setAside(at.database)).toEqual([])
+  }
+  expect(hits).toBeGreaterThan(0)
+}
+
+/** The same for a database that SQLite cannot open: its bytes and its log's are there, or the restored one is. */
+export async function killReplacements(count: number): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database)
+  await changeDatabase(at.database, 1)
+  await at.ok('create', ['--init'])
+  const restoring = ['app', '--in-place', '--confirm', 'app']
+  spoil(at.database)
+  const { duration } = await at.ok('restore', restoring)
+  let hits = 0
+  for (const moment of moments(duration, count)) {
+    for (const name of setAside(at.database)) for (const suffix of ['', '-wal']) rmSync(name + suffix, { force: true })
+    const spoiled = spoil(at.database)
+    if (await neverMissing(at.database, killAfter(at.start('restore', restoring), moment))) hits += 1
+    if (digestOf(at.database) !== spoiled) expect(stateOf(at.database)).toEqual(expectedState(1))
+    await at.ok('restore', restoring)
+    expect(stateOf(at.database)).toEqual(expectedState(1))
+    expect(leftoversBeside(at.database).filter(name => !name.includes('.before-restore-'))).toEqual([])
+    // Whatever was replaced first must still be there, whole, with its log.
+    const kept = setAside(at.database).filter(name => digestOf(name) === spoiled)
+    expect(kept).toHaveLength(1)
+    expect(readFileSync(`${kept[0]}-wal`, 'latin1')).toBe('a log that belongs to the damaged database')
+  }
+  expect(hits).toBeGreaterThan(0)
+}
+
+/** A rollback, killed, between a database that nobody could open, with its log, and a sound one. */
+export async function killRollbacks(count: number): Promise<void> {
+  const at = place()
+  const rollback = ['app', '--rollback', '--confirm', 'app']
+  await makeDatabase(at.database)
+  await changeDatabase(at.database, 1)
+  await at.ok('create', ['--init'])
+  const spoiled = spoil(at.database)
+  const log = digestOf(`${at.database}-wal`)
+  await at.ok('restore', ['app', '--in-place', '--confirm', 'app'])
+  const { duration } = await at.ok('restore', rollback)
+  const isSpoiled = () => digestOf(at.database) === spoiled
+  let hits = 0
+  for (const moment of moments(duration, count)) {
+    const before = isSpoiled()
+    if (await neverMissing(at.database, killAfter(at.start('restore', rollback), moment))) hits += 1
+    // The sound one is never seen beside the other's log.
+    if (!isSpoiled()) {
+      expect(stateOf(at.database)).toEqual(expectedState(1))
+      expect(existsSync(`${at.database}-wal`) && digestOf(`${at.database}-wal`) === log).toBe(false)
+    }
+    // The next run finishes or undoes it; both databases are there, whole, one in place and the other set aside.
+    await at.run('create')
+    const aside = setAside(at.database)
+    expect(aside).toHaveLength(1)
+    const [damaged, sound] = isSpoiled() ? [at.database, aside[0] ?? ''] : [aside[0] ?? '', at.database]
+    expect(digestOf(damaged)).toBe(spoiled)
+    expect(digestOf(`${damaged}-wal`)).toBe(log)
+    expect(stateOf(sound)).toEqual(expectedState(1))
+    expect(leftoversBeside(at.database).filter(name => !name.includes('.before-restore-'))).toEqual([])
+    if (before === isSpoiled()) await at.ok('restore', rollback)
+  }
+  expect(hits).toBeGreaterThan(0)
+}
+
+/** An in-place restore, killed, with a service: whatever was stopped is started again by the next run. */
+export async function killRestoresWithService(count: number): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database)
+  await at.ok('create', ['--init'])
+  const systemctl = fakeSystemctl(at.directory)
+  const flags = withService(at.directory, at)
+  const restoring = ['restore', backupIds(at)[0] ?? '', '--in-place', '--confirm', 'app', ...flags]
+  const { code, duration } = await run(restoring, systemctl)
+  expect(code).toBe(0)
+  let hits = 0
+  // The service is stopped for the last part of a run only.
+  for (const moment of moments(duration * 0.6, count)) {
+    if (await neverMissing(at.database, killAfter(start(restoring, systemctl), duration * 0.4 + moment))) hits += 1
+    expect(await run(['create', ...flags], systemctl)).toMatchObject({ code: 0 })
+    const calls = systemctl.calls()
+    const stopped = calls.lastIndexOf('stop -- app.service')
+    expect(calls.slice(stopped)).toContain('start -- app.service')
+    expect(leftoversBeside(at.database)).toEqual([])
+  }
+  expect(hits).toBeGreaterThan(0)
+}
+
+/** Makes a database unreadable, with a log beside it that must not be lost; returns its digest. */
+export function spoil(path: string): string {
+  const bytes = readFileSync(path)
+  bytes.write('this is not a database any more', 0, 'latin1')
+  writeFileSync(path, bytes)
+  writeFileSync(`${path}-wal`, 'a log that belongs to the damaged database')
+  rmSync(`${path}-shm`, { force: true })
+  return digestOf(path)
+}
