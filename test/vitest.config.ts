@@ -23,6 +23,7 @@ export default defineConfig({
   plugins: [compiledWorkers],
   test: {
     root: root.pathname,
+    globalSetup: 'test/global-setup.ts',
     include: ['test/**/*.test.ts'],
     exclude: ['test/soak/**', '**/node_modules/**'],
     reporters: results === undefined ? ['default'] : ['default', ['json', { outputFile: results }]],

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { crashAfterCommit, expectedState, makeDatabase, stateOf } from './helpers/database.js'
 import { expectListedSound } from './helpers/kills.js'
 import { backupIds, leftoversBeside, leftoversIn, type Place, place, setAside } from './helpers/place.js'
-import type { Running } from './helpers/run.js'
+import type { Finished, Running } from './helpers/run.js'
 
 const endings = [
   ['SIGHUP', 129],
@@ -40,8 +41,9 @@ describe.each(endings)('%s', (signal, status) => {
     const running = at.start('create', ['--type', 'full'])
     await appears(running, () => leftoversIn(at.repository).length > 0)
     running.child.kill(signal)
-    const { code, stdout, stderr } = await running.done
-    expect({ code, stdout }).toEqual({ code: status, stdout: '' })
+    const ended = await running.done
+    const { stdout, stderr } = ended
+    expect({ status: shellStatus(ended), stdout }).toEqual({ status, stdout: '' })
     expect(stderr).toContain(signal)
     expect(leftoversIn(at.repository)).toEqual([])
     expect(backupIds(at)).toHaveLength(1)
@@ -53,12 +55,17 @@ describe.each(endings)('%s', (signal, status) => {
     const running = at.start('restore', ['app', '--in-place', '--confirm', 'app'])
     await appears(running, () => leftoversBeside(at.database).length > 0)
     running.child.kill(signal)
-    expect((await running.done).code).toBe(status)
+    expect(shellStatus(await running.done)).toBe(status)
     expect(leftoversBeside(at.database)).toEqual([])
     expect(setAside(at.database)).toEqual([])
     expect(stateOf(at.database)).toEqual(expectedState(1, large.rows))
   })
 })
+
+/** What a shell calls the status: a run whose thread is deep in a check ends by the signal itself, any other exits. */
+function shellStatus({ code, signal }: Finished): number | null {
+  return signal === null ? code : 128 + constants.signals[signal]
+}
 
 describe('a second signal', () => {
   it('ends the process at once, and the next run cleans up', async () => {
@@ -67,7 +74,7 @@ describe('a second signal', () => {
     await appears(running, () => leftoversBeside(join(at.directory, 'restored.db')).some(name => name.startsWith('.')))
     running.child.kill('SIGTERM')
     running.child.kill('SIGINT')
-    expect([130, 143]).toContain((await running.done).code)
+    expect([130, 143]).toContain(shellStatus(await running.done))
     expect(existsSync(join(at.directory, 'restored.db'))).toBe(false)
     await at.ok('restore', ['app', '--to', join(at.directory, 'restored.db')])
     await expectListedSound(at)

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
 
 /** Characters of a command line that are shown. */
-const MAX_COMMAND = 80
+const MAX_COMMAND = 200
 
 /** A process that has a file open. */
 export interface FileUser {

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import { checkout, forOthers } from '../../helpers/checkout.js'
 
 /** The program under test; another build of it can be named, so that a long run is not disturbed by a rebuild. */
 export const binary =
@@ -51,10 +52,11 @@ export function start(args: readonly string[], options: RunOptions = {}): Runnin
 export function startProcess(command: string, args: readonly string[], options: RunOptions = {}): Running {
   const { cwd, uid, gid } = options
   const began = performance.now()
-  const child = spawn(command, args, {
+  const other = uid !== undefined && uid !== 0
+  const child = spawn(command, other ? args.map(forOthers) : args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: minimalEnvironment(options.env),
-    ...(cwd === undefined ? {} : { cwd }),
+    cwd: cwd ?? (other ? forOthers(checkout) : process.cwd()),
     ...(uid === undefined ? {} : { uid }),
     ...(gid === undefined ? {} : { gid }),
   })

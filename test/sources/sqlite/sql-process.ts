@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { onTestFinished } from 'vitest'
+import { checkout, forOthers } from '../../helpers/checkout.js'
 
 /**
  * An application: a process with a database open, which does what it is told. The process under test must never have
@@ -40,6 +41,7 @@ export async function sqlProcess(
   const child = spawn(process.execPath, ['-e', script, path, String(options.timeout ?? 5000)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     ...options.as,
+    cwd: forOthers(checkout),
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   await once(child, 'message')
