@@ -81,6 +81,17 @@ describe('restore', () => {
     )
   })
 
+  it('ends with 4 when what came back is damaged as it was, and names the way to salvage it', async () => {
+    operations.restore.mockResolvedValue({
+      ...restored,
+      checks: [{ name: 'integrity_check', status: 'failed', detail: 'row 3 missing' }],
+    })
+    const run = await runFake(['restore', 'itsm', ...place, '--in-place', '--confirm', 'itsm', '--json'])
+    expect(run.status).toBe(4)
+    expect(JSON.parse(run.stdout)).toMatchObject({ command: 'restore' })
+    expect(JSON.parse(run.stderr).error.hint).toContain('.recover')
+  })
+
   it('only plans on a dry run, and needs no confirmation for that', async () => {
     const run = await runFake(['restore', 'itsm', ...place, '--in-place', '--dry-run', '--json'])
     expect(run.status).toBe(0)

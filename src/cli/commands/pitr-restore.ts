@@ -5,9 +5,9 @@ import { planRestore, restore } from '../../operations/restore.js'
 import { instantOf } from '../instants.js'
 import type { Handler } from '../invocation.js'
 import { humanDuration } from '../output/format.js'
-import { renderPlan, renderRestore } from '../output/render-restore.js'
+import { renderPlan } from '../output/render-restore.js'
 import { switchOption, textOption } from '../parsed.js'
-import { planOutcome } from './restore-parts.js'
+import { planOutcome, restoredOutcome } from './restore-parts.js'
 
 /** `pitr restore SOURCE --at TIME --to PATH` */
 export const runPitrRestore: Handler = async invocation => {
@@ -41,11 +41,7 @@ export const runPitrRestore: Handler = async invocation => {
   const nearness = `${name}: asked for ${instant.toISOString()}; the state of ${plan.captured_at} lies ${before} before it\n`
   if (request.dryRun) return planOutcome('pitr restore', plan, settings.timezone, nearness)
   invocation.say(`${nearness}${renderPlan(plan, settings.timezone)}`)
-  const result = await restore(context, await invocation.journal(), request)
-  return {
-    document: { ...result, command: 'pitr restore', requested_at: instant.toISOString() },
-    text: paint => renderRestore(result, { zone: settings.timezone, paint }),
-    always: false,
-    failures: [],
-  }
+  const restored = await restore(context, await invocation.journal(), request)
+  const more = { command: 'pitr restore', requested_at: instant.toISOString() }
+  return restoredOutcome(restored, invocation, settings.timezone, more)
 }

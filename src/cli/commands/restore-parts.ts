@@ -4,7 +4,7 @@ import type { RestoreResult } from '../../operations/results.js'
 import { shellQuoted } from '../../operations/shell.js'
 import type { Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
-import { renderPlan } from '../output/render-restore.js'
+import { renderPlan, renderRestore } from '../output/render-restore.js'
 import { placeFlags, textOption } from '../parsed.js'
 import { pasteable } from '../pasteable.js'
 
@@ -66,7 +66,29 @@ export async function confirmSource(invocation: Invocation, source: string, what
   )
 }
 
-/** The undo command needs the same configuration, repository and source as this one had. */
-export function undoableHere(result: RestoreResult, { options, io }: Invocation): RestoreResult {
-  return result.undo === null ? result : { ...result, undo: pasteable(result.undo, placeFlags(options, io.cwd)) }
+/** What a restore or rollback that was carried out has to say; `more` goes into its document. */
+export function restoredOutcome(
+  restored: RestoreResult,
+  { options, io }: Invocation,
+  zone: string,
+  more = {},
+): Outcome {
+  // The undo command needs the same configuration, repository and source as this one had.
+  const undo = restored.undo === null ? null : pasteable(restored.undo, placeFlags(options, io.cwd))
+  const result = { ...restored, undo }
+  return {
+    document: { ...result, ...more },
+    text: paint => renderRestore(result, { zone, paint }),
+    always: false,
+    failures: failedChecks(result),
+  }
+}
+
+/** A database that was damaged when it was backed up or set aside comes back damaged: that is never silent. */
+function failedChecks({ checks, target }: RestoreResult): NexusError[] {
+  const failed = checks.find(({ status }) => status === 'failed')
+  if (failed === undefined) return []
+  const message = `${target} is restored as it was, and that is damaged: it fails ${failed.name}: ${failed.detail}`
+  const hint = `salvage what is in it with: sqlite3 ${shellQuoted(target)} .recover`
+  return [new NexusError('damage', 'restored_as_damaged', message, { hint })]
 }

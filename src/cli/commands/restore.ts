@@ -6,10 +6,10 @@ import { planRestore, restore } from '../../operations/restore.js'
 import { shellQuoted } from '../../operations/shell.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
-import { renderPlan, renderRestore } from '../output/render-restore.js'
+import { renderPlan } from '../output/render-restore.js'
 import { switchOption, textOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
-import { confirmSource, planOutcome, undoableHere } from './restore-parts.js'
+import { confirmSource, planOutcome, restoredOutcome } from './restore-parts.js'
 import { sourceOfBackup } from './source-of-backup.js'
 
 /** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback)` */
@@ -104,14 +104,6 @@ async function carryOut(invocation: Invocation, settings: Settings, request: Res
   if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   if (plan.in_place) await confirmSource(invocation, plan.source, 'replaces the live data of')
-  const result = undoableHere(
-    await restore(context, await invocation.journal(), { ...request, previous: plan.previous }),
-    invocation,
-  )
-  return {
-    document: result,
-    text: paint => renderRestore(result, { zone: settings.timezone, paint }),
-    always: false,
-    failures: [],
-  }
+  const restored = await restore(context, await invocation.journal(), { ...request, previous: plan.previous })
+  return restoredOutcome(restored, invocation, settings.timezone)
 }

@@ -1,9 +1,9 @@
 import { planRollback, rollback } from '../../operations/rollback.js'
 import type { Handler } from '../invocation.js'
-import { renderPlan, renderRestore } from '../output/render-restore.js'
+import { renderPlan } from '../output/render-restore.js'
 import { switchOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
-import { confirmSource, planOutcome, undoableHere } from './restore-parts.js'
+import { confirmSource, planOutcome, restoredOutcome } from './restore-parts.js'
 
 /** `restore SOURCE --rollback` */
 export const runRollback: Handler = async invocation => {
@@ -15,14 +15,6 @@ export const runRollback: Handler = async invocation => {
   if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   await confirmSource(invocation, source.name, 'rolls back the last restore of')
-  const result = undoableHere(
-    await rollback(context, await invocation.journal(), { ...request, previous: plan.previous }),
-    invocation,
-  )
-  return {
-    document: result,
-    text: paint => renderRestore(result, { zone: settings.timezone, paint }),
-    always: false,
-    failures: [],
-  }
+  const restored = await rollback(context, await invocation.journal(), { ...request, previous: plan.previous })
+  return restoredOutcome(restored, invocation, settings.timezone)
 }
