@@ -259,29 +259,29 @@ describe('a hostile repository', () => {
 })
 
 describe('a backup directory robbed of its manifest or checksums', () => {
-  it.each(['manifest.json', 'SHA256SUMS'])(
-    'is damage to list and verify without its %s, and is never removed',
-    async name => {
-      const at = await hostile({ own: true })
-      const [id = ''] = at.ids
-      const part = join(at.repository, 'app', id, 'app.db.zst')
-      rmSync(join(at.repository, 'app', id, name))
-      const listed = await at.json('list')
-      expect(listed.code).toBe(4)
-      expect(listed.document.problems).toContainEqual(expect.objectContaining({ id, status: 'damaged' }))
-      const verified = await at.json('verify')
-      expect(verified.code).toBe(4)
-      expect(verified.document.results).toContainEqual(expect.objectContaining({ id, affects: at.ids }))
-      // What stood on it cannot be built on: a full is made, and says why.
-      const created = await at.json('create')
-      expect(created.code).toBe(0)
-      expect(created.document.backups[0]).toMatchObject({ type: 'full' })
-      expect(created.document.backups[0].warnings.join()).toContain('full')
-      expect((await at.json('prune', ['app', '--keep-last', '1'])).code).toBe(4)
-      expect(existsSync(part)).toBe(true)
-      expect(backupIds(at)).toContain(id)
-    },
-  )
+  it.each([
+    'manifest.json',
+    'SHA256SUMS',
+  ])('is damage to list and verify without its %s, and is never removed', async name => {
+    const at = await hostile({ own: true })
+    const [id = ''] = at.ids
+    const part = join(at.repository, 'app', id, 'app.db.zst')
+    rmSync(join(at.repository, 'app', id, name))
+    const listed = await at.json('list')
+    expect(listed.code).toBe(4)
+    expect(listed.document.problems).toContainEqual(expect.objectContaining({ id, status: 'damaged' }))
+    const verified = await at.json('verify')
+    expect(verified.code).toBe(4)
+    expect(verified.document.results).toContainEqual(expect.objectContaining({ id, affects: at.ids }))
+    // What stood on it cannot be built on: a full is made, and says why.
+    const created = await at.json('create')
+    expect(created.code).toBe(0)
+    expect(created.document.backups[0]).toMatchObject({ type: 'full' })
+    expect(created.document.backups[0].warnings.join()).toContain('full')
+    expect((await at.json('prune', ['app', '--keep-last', '1'])).code).toBe(4)
+    expect(existsSync(part)).toBe(true)
+    expect(backupIds(at)).toContain(id)
+  })
 
   it('that holds nothing at all is damage too', async () => {
     const at = await hostile({ own: true })

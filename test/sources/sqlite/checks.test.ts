@@ -33,15 +33,18 @@ describe('runChecks', () => {
     ])
   })
 
-  test.each(['SELECT * FROM missing', 'DELETE FROM t', 'INSERT INTO t VALUES (1, 2) RETURNING a', 'nonsense', ''])(
-    'a query that cannot serve as a check has failed: %s',
-    query => {
-      const checked = database()
-      const [outcome] = runChecks(checked, 'none', [query])
-      expect(outcome).toMatchObject({ name: query, kind: 'content', status: 'failed' })
-      expect(checked.prepare('SELECT count(*) FROM t').pluck().get()).toBe(3)
-    },
-  )
+  test.each([
+    'SELECT * FROM missing',
+    'DELETE FROM t',
+    'INSERT INTO t VALUES (1, 2) RETURNING a',
+    'nonsense',
+    '',
+  ])('a query that cannot serve as a check has failed: %s', query => {
+    const checked = database()
+    const [outcome] = runChecks(checked, 'none', [query])
+    expect(outcome).toMatchObject({ name: query, kind: 'content', status: 'failed' })
+    expect(checked.prepare('SELECT count(*) FROM t').pluck().get()).toBe(3)
+  })
 
   test('a result that is too long to be kept has failed', () => {
     const [outcome] = runChecks(database(), 'none', ["SELECT printf('%.*c', 200000, 'x')"])
