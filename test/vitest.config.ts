@@ -23,7 +23,7 @@ export default defineConfig({
   plugins: [compiledWorkers],
   test: {
     root: root.pathname,
-    globalSetup: 'test/global-setup.ts',
+    globalSetup: new URL('global-setup.ts', import.meta.url).pathname,
     include: ['test/**/*.test.ts'],
     exclude: ['test/soak/**', '**/node_modules/**'],
     reporters: results === undefined ? ['default'] : ['default', ['json', { outputFile: results }]],
