@@ -20,7 +20,7 @@ export function fakeIo(overrides: Partial<CommandIo> = {}): { io: CommandIo; std
   const io: CommandIo = {
     stdin: Readable.from([]),
     env: {},
-    cwd: '/work',
+    cwd: '/desk',
     now: () => new Date('2025-11-03T03:00:00.000Z'),
     host: 'test-host',
     user: { name: 'tester', uid: 1000, home: '/home/tester' },

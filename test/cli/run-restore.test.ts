@@ -119,7 +119,7 @@ describe('restore', () => {
     operations.planRestore.mockResolvedValue({ ...plan, in_place: false })
     await runFake(['restore', 'itsm', '--repo', '/repo', '--to', 'out.db', '--force'])
     expect(operations.restore.mock.calls[0]?.[2]).toMatchObject({
-      target: { kind: 'path', path: '/work/out.db', force: true },
+      target: { kind: 'path', path: '/desk/out.db', force: true },
       source: undefined,
     })
   })

@@ -88,12 +88,12 @@ describe('restore on a terminal', { timeout: 20_000 }, () => {
       ['Which backup of itsm?', '\r'],
       ['Where to?', '\r'],
       ['Path of the restored file:', 'out.db\r'],
-      [`Restore ${id} to /work/out.db?`, 'y\r'],
+      [`Restore ${id} to /desk/out.db?`, 'y\r'],
     ])
     expect(await runCommandLine(['restore', ...place], io)).toBe(0)
     expect(operations.restore.mock.calls[0]?.[2]).toMatchObject({
       backup: id,
-      target: { kind: 'path', path: '/work/out.db', force: false },
+      target: { kind: 'path', path: '/desk/out.db', force: false },
     })
   })
 
