@@ -39,6 +39,8 @@ export interface Context {
   stateDirectory: string
   /** IANA zone of retention's calendar and of times given without one. */
   timezone: string
+  /** The environment that child programs get: libpq's variables, PATH, locale. */
+  env: Readonly<Record<string, string | undefined>>
   /** Seconds to wait for a lock held by another run. */
   lockWaitSeconds: number
 }

@@ -1,32 +1,47 @@
 import { resolve } from 'node:path'
-import type { Settings } from '../config/settings.js'
+import type { Settings, SourceSettings } from '../config/settings.js'
 import { NexusError } from '../errors.js'
 import { list } from '../operations/list.js'
 import type { RestoreRequest } from '../operations/requests.js'
 import type { ListedBackup } from '../operations/results.js'
+import type { Origin } from './commands/source-of-backup.js'
 import type { Invocation } from './invocation.js'
 import { humanBytes, humanTime } from './output/format.js'
 import { switchOption } from './parsed.js'
 import { askForChoice, askForText, askWhether } from './prompt.js'
 
 /** Asks on the terminal what to restore and where to: source, backup, place. */
-export async function chooseRestore(invocation: Invocation, settings: Settings): Promise<RestoreRequest> {
+export async function chooseRestore(
+  invocation: Invocation,
+  settings: Settings,
+): Promise<{ request: RestoreRequest; origin: Origin }> {
   const { io, options } = invocation
   const { repositories } = settings
   const { backups } = await list(await invocation.context(), { repositories, source: undefined, all: false })
   const backup = await chooseBackup(invocation, settings, backups)
+  const origin = { name: backup.source, kind: backup.kind }
   const source = settings.sources.find(candidate => candidate.name === backup.source)
   const common = { repositories, backup: backup.id, source, at: undefined, dryRun: switchOption(options, 'dry-run') }
   const places = [{ name: 'beside the live data, to a path I give', value: 'path' as const }]
-  const inPlace = source === undefined ? [] : [{ name: `in place of ${source.path}`, value: 'in-place' as const }]
+  const live = source === undefined ? null : liveData(source)
+  const inPlace = live === null ? [] : [{ name: `in place of ${live}`, value: 'in-place' as const }]
   const place = await askForChoice(io, 'Where to?', [...places, ...inPlace])
-  if (place === 'in-place' && source !== undefined) return { ...common, target: { kind: 'in-place', source } }
-  const path = (await askForText(io, 'Path of the restored file:')).trim()
+  if (place === 'in-place' && source !== undefined) {
+    return { request: { ...common, target: { kind: 'in-place', source } }, origin }
+  }
+  const what = backup.kind === 'sqlite' ? 'file' : 'directory'
+  const path = (await askForText(io, `Path of the restored ${what}:`)).trim()
   if (path === '') throw nothingDone()
   const target = { kind: 'path', path: resolve(io.cwd, path), force: switchOption(options, 'force') } as const
   const agreed = switchOption(options, 'yes') || (await askWhether(io, `Restore ${backup.id} to ${target.path}?`))
   if (!agreed) throw nothingDone()
-  return { ...common, target }
+  return { request: { ...common, target }, origin }
+}
+
+/** Where a restore in place would write; null where the configuration does not say. */
+function liveData(source: SourceSettings): string | null {
+  if (source.kind === 'sqlite') return source.path
+  return source.kind === 'postgres' ? source.dataDirectory : source.paths.join(', ')
 }
 
 async function chooseBackup(

@@ -9,7 +9,10 @@ export function programHelp(commands: readonly CommandDeclaration[]): string {
   const group = (name: CommandDeclaration['group']) =>
     pairs(commands.filter(command => command.group === name).map(command => [command.name, command.summary]))
   return sections([
-    ['', 'Usage: nexus-backup COMMAND [ARGUMENT...] [OPTION...]\n\nBackup, proof and restore of SQLite databases.\n'],
+    [
+      '',
+      'Usage: nexus-backup COMMAND [ARGUMENT...] [OPTION...]\n\nBackup, proof and restore of SQLite databases, PostgreSQL clusters and files.\n',
+    ],
     ['Commands', group('main')],
     ['Further commands, never needed to back up or recover', group('further')],
     ['Everywhere, before or after the command', optionPairs([...globalOptions, version])],

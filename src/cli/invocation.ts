@@ -10,6 +10,8 @@ export interface Invocation {
   io: CommandIo
   operands: readonly string[]
   options: OptionValues
+  /** The command line as it was given. */
+  words: readonly string[]
   /** Questions may be asked: a terminal on stdin and stderr, and no `--json`. */
   interactive: boolean
   settings(): Promise<Settings>

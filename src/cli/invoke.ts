@@ -59,6 +59,7 @@ export function createInvocation(
       toolVersion: programVersion(),
       stateDirectory,
       timezone,
+      env: io.env,
       lockWaitSeconds: countOption(options, 'wait') ?? 0,
     }
   })
@@ -74,6 +75,7 @@ export function createInvocation(
     invocation: {
       io,
       operands: parsed.operands,
+      words: parsed.words,
       options,
       interactive: terminal && io.stdin.isTTY === true && !json,
       settings,

@@ -12,6 +12,8 @@ export interface CommandIo {
   stdin: Readable & { isTTY?: boolean }
   env: Readonly<Record<string, string | undefined>>
   cwd: string
+  /** How this program is called: absolute paths of Node and of the script. */
+  program: readonly string[]
   now(): Date
   host: string
   user: { name: string; uid: number; home: string }

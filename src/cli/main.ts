@@ -1,22 +1,31 @@
 import { armExitGuard } from './exit-guard.js'
+import { walCommand, walStatus } from './wal-command.js'
 
 /** The process around the command line: exit guard, signals, output that breaks. */
 export function main(): void {
-  const disarm = armExitGuard()
+  const argv = process.argv.slice(2)
+  const failure = walStatus(walCommand(argv), 1)
+  const disarm = armExitGuard(failure)
+  // Node's own status for an error that nobody caught would end a recovery early.
+  if (failure !== 1) process.on('uncaughtException', error => endBadly(error, failure))
   const lost = watchOutput()
-  run(process.argv.slice(2)).then(
+  run(argv).then(
     async status => {
       await drained()
       disarm()
       await endInterrupted(status)
-      process.exit(status === 0 && lost() ? 1 : status)
+      process.exit(status === 0 && lost() ? failure : status)
     },
     (error: unknown) => {
       disarm()
-      process.stderr.write(`nexus-backup: error: ${error instanceof Error ? error.stack : String(error)}\n`)
-      process.exit(1)
+      endBadly(error, failure)
     },
   )
+}
+
+function endBadly(error: unknown, status: number): void {
+  process.stderr.write(`nexus-backup: error: ${error instanceof Error ? error.stack : String(error)}\n`)
+  process.exit(status)
 }
 
 async function run(argv: readonly string[]): Promise<number> {

@@ -1,8 +1,8 @@
-import { parseDuration } from '../config/duration.js'
 import { NexusError } from '../errors.js'
 import { globalOptions } from './declaration/globals.js'
 import type { OptionDeclaration, ValueKind } from './declaration/types.js'
 import type { OptionValues, ParsedCommand } from './parsed.js'
+import { valueChecks } from './value-kinds.js'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -15,10 +15,11 @@ const off = new Set(['', '0', 'false', 'no'])
  */
 export function completeOptions(parsed: ParsedCommand, env: Environment): OptionValues {
   const declared = [...globalOptions, ...parsed.command.options]
-  const values: Record<string, string | true | undefined> = { ...parsed.options }
+  const values: Record<string, OptionValues[string]> = { ...parsed.options }
   for (const option of declared) {
     const given = values[option.name]
-    if (typeof given === 'string') checkValue(option.kind, given, `--${option.name}`)
+    const texts = typeof given === 'string' ? [given] : typeof given === 'object' ? given : []
+    for (const text of texts) checkValue(option.kind, text, `--${option.name}`)
     if (given === undefined) values[option.name] = fromEnvironment(option, env)
   }
   return values
@@ -42,10 +43,8 @@ export function environmentSwitch(name: string, text: string): true | undefined 
 
 function checkValue(kind: ValueKind | undefined, text: string, name: string): void {
   if (text === '') throw invalid(name, text, 'it must not be empty')
-  if (kind === 'count' && !/^[1-9][0-9]{0,8}$/.test(text)) throw invalid(name, text, 'give a whole number from 1')
-  if (kind === 'seconds' && !/^[0-9]{1,9}$/.test(text)) throw invalid(name, text, 'give whole seconds')
-  if (kind === 'duration' && parseDuration(text) === undefined)
-    throw invalid(name, text, 'give one such as 12h, 30d or 8w')
+  const check = kind === undefined ? undefined : valueChecks[kind]
+  if (check?.accepts(text) === false) throw invalid(name, text, check.advice)
 }
 
 function invalid(name: string, text: string, advice: string): NexusError {

@@ -1,20 +1,28 @@
 import { resolve } from 'node:path'
 import type { CommandDeclaration } from './declaration/types.js'
 
-/** Option values by long name, as text; a switch is true. */
-export type OptionValues = Readonly<Record<string, string | true | undefined>>
+/** Option values by long name, as text; a switch is true, an option that may be repeated a list. */
+export type OptionValues = Readonly<Record<string, string | true | readonly string[] | undefined>>
 
 /** A command line that was understood. */
 export interface ParsedCommand {
   command: CommandDeclaration
   operands: readonly string[]
   options: OptionValues
+  /** The command line as it was given. */
+  words: readonly string[]
 }
 
 /** The text of an option that takes a value. */
 export function textOption(options: OptionValues, name: string): string | undefined {
   const value = options[name]
   return typeof value === 'string' ? value : undefined
+}
+
+/** The texts of an option that may be repeated, in their order. */
+export function listOption(options: OptionValues, name: string): readonly string[] {
+  const value = options[name]
+  return typeof value === 'object' ? value : []
 }
 
 /** Whether a switch is on. */

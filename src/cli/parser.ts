@@ -13,7 +13,7 @@ export function parseCommandLine(argv: readonly string[]): ParsedCommand {
   const found: ParsedCommand[] = []
   const program = prepare(new Command('nexus-backup'))
   for (const option of globalOptions) program.addOption(toOption(option))
-  for (const command of commands) addCommand(program, command, found)
+  for (const command of commands) addCommand(program, command, { found, words: argv })
   try {
     program.parse([...argv], { from: 'user' })
   } catch (error) {
@@ -33,12 +33,17 @@ function prepare(command: Command): Command {
     .allowExcessArguments(false)
 }
 
-function addCommand(parent: Command, declaration: CommandDeclaration, found: ParsedCommand[]): void {
+interface Into {
+  found: ParsedCommand[]
+  words: readonly string[]
+}
+
+function addCommand(parent: Command, declaration: CommandDeclaration, into: Into): void {
   const word = declaration.name.split(' ').at(-1) ?? declaration.name
   const command = prepare(parent.command(word))
   for (const option of declaration.options) command.addOption(toOption(option))
   if (declaration.subcommands !== undefined) {
-    for (const subcommand of declaration.subcommands) addCommand(command, subcommand, found)
+    for (const subcommand of declaration.subcommands) addCommand(command, subcommand, into)
     command.allowExcessArguments(true).action((_options, self: Command) => {
       const [word] = self.args
       if (word === undefined) throw missingCommand(declaration.name, declaration.subcommands ?? [], declaration.name)
@@ -51,7 +56,7 @@ function addCommand(parent: Command, declaration: CommandDeclaration, found: Par
   for (const argument of declaration.arguments) command.addArgument(toArgument(argument))
   command.action((...given: unknown[]) => {
     const self = given.at(-1) as Command
-    found.push({ command: declaration, operands: self.args, options: valuesOf(self) })
+    into.found.push({ command: declaration, operands: self.args, options: valuesOf(self), words: into.words })
   })
 }
 
@@ -59,6 +64,9 @@ function toOption(declaration: OptionDeclaration): Option {
   const value = declaration.value === undefined ? '' : ` <${declaration.value}>`
   const option = new Option(`--${declaration.name}${value}`, declaration.description)
   if (declaration.choices !== undefined) option.choices([...declaration.choices])
+  if (declaration.repeatable === true) {
+    option.argParser((value: string, before: readonly string[] | undefined) => [...(before ?? []), value])
+  }
   return option
 }
 
@@ -72,11 +80,11 @@ function toArgument(declaration: ArgumentDeclaration): Argument {
 /** Commander names values in camel case and turns `--no-color` into a `color` that is false. */
 function valuesOf(command: Command): OptionValues {
   const given = command.optsWithGlobals() as Record<string, unknown>
-  const values: Record<string, string | true> = {}
+  const values: Record<string, string | true | readonly string[]> = {}
   for (const [key, value] of Object.entries(given)) {
     const name = key.replace(/[A-Z]/g, letter => `-${letter.toLowerCase()}`)
     if (value === false) values[`no-${name}`] = true
-    else if (typeof value === 'string') values[name] = value
+    else if (typeof value === 'string' || Array.isArray(value)) values[name] = value
     else if (value === true && name !== 'color') values[name] = true
   }
   return values

@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs'
 import { homedir, hostname, userInfo } from 'node:os'
 import { endBySignal } from './end-process.js'
 import { type EndingSignal, interruption } from './exit-codes.js'
@@ -15,6 +16,7 @@ export function processIo(): CommandIo {
     },
     env: process.env,
     cwd: currentDirectory(),
+    program: [process.execPath, process.argv[1] ?? ''],
     now: () => new Date(),
     host: hostname(),
     user: currentUser(),
@@ -46,9 +48,19 @@ function currentDirectory(): string {
   try {
     return process.cwd()
   } catch {
+    const remembered = directoryThatIsGone() ?? process.env.PWD ?? '/'
     // Programs that we start need one that exists.
     process.chdir('/')
-    return process.env.PWD ?? '/'
+    return remembered
+  }
+}
+
+/** As Linux remembers it; the shell that runs our first lines (bin/nexus-backup) forgets it. */
+function directoryThatIsGone(): string | undefined {
+  try {
+    return readlinkSync('/proc/self/cwd').replace(/ \(deleted\)$/, '')
+  } catch {
+    return undefined
   }
 }
 

@@ -8,6 +8,7 @@ import type { Outcome } from './outcome.js'
 import { noPaint, type Paint, paintFor } from './output/colour.js'
 import { errorDocument, errorText } from './output/errors.js'
 import { type OptionValues, type ParsedCommand, placeFlags, switchOption } from './parsed.js'
+import { type WalCommand, walCommand, walStatus } from './wal-command.js'
 import { hasSwitch, helpAskedFor } from './words.js'
 
 /** Major and minor of the JSON documents; additive within a major (design section 7). */
@@ -18,7 +19,8 @@ const formatVersion = '1.0'
  * Everything it knows of the process comes in `io`; it never exits and never throws.
  */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
-  const fallback = { json: wantsJson(argv, io), noColor: hasSwitch(argv, '--no-color') }
+  const wal = walCommand(argv)
+  const fallback = { json: wantsJson(argv, io), noColor: hasSwitch(argv, '--no-color'), wal }
   const warnings: string[] = []
   try {
     const early = await answerEarly(argv)
@@ -29,7 +31,7 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
     const { parseCommandLine } = await import('./parser.js')
     const parsed = parseCommandLine(argv)
     const options = completeOptions(parsed, io.env)
-    return await runParsed(parsed, options, io, warnings)
+    return await runParsed(parsed, options, io, { warnings, wal })
   } catch (error) {
     return await reportError(error, io, { ...fallback, warnings, place: [] })
   }
@@ -51,7 +53,7 @@ async function runParsed(
   parsed: ParsedCommand,
   options: OptionValues,
   io: CommandIo,
-  warnings: string[],
+  { warnings, wal }: { warnings: string[]; wal: WalCommand | undefined },
 ): Promise<number> {
   const json = switchOption(options, 'json')
   const paints = await paintsOf(options, io)
@@ -62,7 +64,10 @@ async function runParsed(
     const outcome = await handler(handle.invocation)
     handle.finish()
     const journal = journalFailures(handle)
-    return writeOutcome({ ...outcome, failures: [...journal, ...outcome.failures] }, { io, options, warnings, paints })
+    return writeOutcome(
+      { ...outcome, failures: [...journal, ...outcome.failures] },
+      { io, options, warnings, paints, wal },
+    )
   } catch (error) {
     handle.finish()
     for (const problem of handle.journalProblems) handle.invocation.warn(`the journal could not be written: ${problem}`)
@@ -70,6 +75,7 @@ async function runParsed(
       json,
       noColor: switchOption(options, 'no-color'),
       warnings,
+      wal,
       place: placeFlags(options, io.cwd),
     })
   } finally {
@@ -97,12 +103,13 @@ interface Writing {
   options: OptionValues
   warnings: readonly string[]
   paints: { stdout: Paint; stderr: Paint }
+  wal: WalCommand | undefined
 }
 
-function writeOutcome(outcome: Outcome, { io, options, warnings, paints }: Writing): number {
+function writeOutcome(outcome: Outcome, { io, options, warnings, paints, wal }: Writing): number {
   const last = outcome.failures.at(-1)
   const place = placeFlags(options, io.cwd)
-  const status = last === undefined ? 0 : (interruptedStatus(io) ?? exitStatusOf(last))
+  const status = last === undefined ? 0 : walStatus(wal, interruptedStatus(io) ?? exitStatusOf(last))
   if (switchOption(options, 'json')) {
     const document = { format_version: formatVersion, ...outcome.document }
     io.stdout.write(`${JSON.stringify(warnings.length === 0 ? document : { ...document, warnings })}\n`)
@@ -118,10 +125,16 @@ function writeOutcome(outcome: Outcome, { io, options, warnings, paints }: Writi
 async function reportError(
   error: unknown,
   io: CommandIo,
-  how: { json: boolean; noColor: boolean; warnings: readonly string[]; place: ReturnType<typeof placeFlags> },
+  how: {
+    json: boolean
+    noColor: boolean
+    warnings: readonly string[]
+    wal: WalCommand | undefined
+    place: ReturnType<typeof placeFlags>
+  },
 ): Promise<number> {
   const cause = io.signal.aborted ? io.signal.reason : error
-  const status = exitStatusOf(cause)
+  const status = walStatus(how.wal, exitStatusOf(cause))
   if (how.json) {
     io.stderr.write(`${JSON.stringify(errorDocument(cause, status, how))}\n`)
     return status

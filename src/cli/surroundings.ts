@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs'
 import { loadSettings } from '../config/load.js'
 import type { Settings } from '../config/settings.js'
 import type { CommandIo } from './io.js'
@@ -16,11 +17,24 @@ export function settingsOf(options: OptionValues, io: CommandIo, warn: (message:
     home: io.user.home,
     xdgConfigHome: io.env.XDG_CONFIG_HOME,
     xdgStateHome: io.env.XDG_STATE_HOME,
-    systemTimezone: systemTimezone(),
+    systemTimezone: systemTimezone(io.env.TZ),
     warn,
   })
 }
 
-function systemTimezone(): string {
-  return Intl.DateTimeFormat().resolvedOptions().timeZone
+/** The machine's zone. Loading what Node knows of zones takes longer than Node's own start. */
+function systemTimezone(asked: string | undefined): string {
+  const linked =
+    asked === undefined ? /\/zoneinfo\/([A-Za-z_]+(?:\/[A-Za-z_+-]+)+)$/.exec(localtimeTarget())?.[1] : undefined
+  if (linked === 'Etc/UTC') return 'UTC'
+  return linked ?? Intl.DateTimeFormat().resolvedOptions().timeZone
+}
+
+/** Where the machine's zone file leads; empty where it is no link. */
+function localtimeTarget(): string {
+  try {
+    return readlinkSync('/etc/localtime')
+  } catch {
+    return ''
+  }
 }

@@ -21,10 +21,8 @@ export function describeSettings(settings: Settings): DescribedSettings {
 
 function describeSource(source: SourceSettings): Record<string, unknown> {
   return {
-    kind: source.kind,
-    path: source.path,
+    ...describeContent(source),
     repository: source.repository.name,
-    checks: source.checks,
     ...(source.service === null ? {} : { service: source.service }),
     keep: describeKeep(source.keep),
     chain: {
@@ -36,6 +34,25 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
   }
 }
 
-function describeKeep(keep: KeepPolicy): Record<string, unknown> {
-  return keep.within === undefined ? { ...keep } : { ...keep, within: formatDuration(keep.within) }
+/** What is protected, in the keys of its kind. */
+function describeContent(source: SourceSettings): Record<string, unknown> {
+  const { kind, checks } = source
+  if (kind === 'sqlite') return { kind, path: source.path, checks }
+  if (kind === 'files') return { kind, paths: source.paths, exclude: source.exclude, include: source.include }
+  const { connection, dataDirectory, binDirectory } = source
+  return {
+    kind,
+    connection,
+    ...(dataDirectory === null ? {} : { data_directory: dataDirectory }),
+    ...(binDirectory === null ? {} : { bin_directory: binDirectory }),
+    checks,
+  }
+}
+
+function describeKeep({ within, pitr, ...counts }: KeepPolicy): Record<string, unknown> {
+  return {
+    ...counts,
+    ...(within === undefined ? {} : { within: formatDuration(within) }),
+    ...(pitr === undefined ? {} : { pitr: formatDuration(pitr) }),
+  }
 }

@@ -12,7 +12,7 @@ interface LocalTime {
 }
 
 const pattern =
-  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,3})\d*)?)?)?\s*(Z|[+-]\d{2}:?\d{2})?$/i
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,3})\d*)?)?)?\s*(Z|[+-]\d{2}(?::?\d{2})?)?$/i
 
 /**
  * Reads an ISO 8601 date or time. Without an offset it is a wall-clock time in the zone; a date alone is its first
@@ -70,7 +70,8 @@ function utcOf(local: LocalTime): number | undefined {
 function withOffset(asUtc: number, offset: string): Date | InstantProblem {
   if (offset.toUpperCase() === 'Z') return new Date(asUtc)
   const hours = Number(offset.slice(1, 3))
-  const minutes = Number(offset.slice(-2))
+  // PostgreSQL writes whole hours without minutes: 2025-11-03 02:59:00+00.
+  const minutes = offset.length > 3 ? Number(offset.slice(-2)) : 0
   if (hours > 18 || minutes > 59) return 'not-a-time'
   const distance = (hours * 60 + minutes) * 60_000
   return new Date(offset.startsWith('-') ? asUtc + distance : asUtc - distance)

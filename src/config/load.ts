@@ -3,7 +3,8 @@ import { NexusError } from '../errors.js'
 import { repositoryFromFlag, sourceFromFlags } from './from-flags.js'
 import { configurationPlaces, defaultStateDirectory, locateConfiguration, type Surroundings } from './locate.js'
 import { checkFile, invalidConfiguration } from './read-file.js'
-import { defaultChainPolicy, type RepositorySettings, type Settings, type SourceSettings } from './settings.js'
+import type { RepositorySettings, Settings, SourceSettings } from './settings.js'
+import { sourceOf } from './source-of.js'
 import type { ConfigurationDocument } from './validate.js'
 
 /** What the operator said, from flags and environment, and where the run stands. */
@@ -92,27 +93,6 @@ function configuredSources(
   return (written?.sources ?? []).flatMap(({ name, value }) => {
     const repository = repositories.find(candidate => candidate.name === value.repository) ?? repositories[0]
     if (repository === undefined) return []
-    return [
-      {
-        kind: value.kind,
-        name,
-        path: value.path,
-        repository,
-        checks: value.checks ?? [],
-        service: value.service ?? null,
-        keep: definedOf(value.keep ?? {}),
-        chain: {
-          maxAge: value.chain?.max_age ?? defaultChainPolicy.maxAge,
-          maxLength: value.chain?.max_length ?? defaultChainPolicy.maxLength,
-          maxRatio: value.chain?.max_ratio ?? defaultChainPolicy.maxRatio,
-        },
-        digestAlgorithm: value.digest ?? 'xxh3-128',
-      },
-    ]
+    return [sourceOf(name, value, repository)]
   })
-}
-
-/** A policy without the keys that were not written. */
-function definedOf(keep: Record<string, number | undefined>): Record<string, number> {
-  return Object.fromEntries(Object.entries(keep).filter((entry): entry is [string, number] => entry[1] !== undefined))
 }

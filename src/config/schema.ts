@@ -3,7 +3,8 @@ import * as v from 'valibot'
 import { parseDuration } from './duration.js'
 import { sourceNameProblem } from './names.js'
 
-const absolutePath = v.pipe(
+/** An absolute path, normalized, without a slash at its end. */
+export const absolutePath = v.pipe(
   v.string('must be an absolute path'),
   v.check(path => isAbsolute(path) && !path.includes('\0'), 'must be an absolute path'),
   v.transform(path => normalize(path).replace(/(.)\/$/, '$1')),
@@ -34,7 +35,7 @@ const count = v.pipe(
 const mappingMessage = 'must be a mapping of keys to values'
 
 /** An object with these keys and no others; valibot alone takes a list for one. */
-function mapping<const E extends v.ObjectEntries>(entries: E, message = mappingMessage) {
+export function mapping<const E extends v.ObjectEntries>(entries: E, message = mappingMessage) {
   const schema = v.strictObject(entries, message)
   return v.pipe(v.custom<v.InferInput<typeof schema>>(isMapping, message), schema)
 }
@@ -52,11 +53,11 @@ function named<N extends v.GenericSchema<string, string>>(name: N) {
 }
 
 /** Keys of this set belong to the format but not to this version: they are refused, never ignored. */
-function later(what: string) {
+export function later(what: string) {
   return v.optional(v.never(`${what} is not in this version yet`))
 }
 
-export const keepSchema = mapping({
+const keepKeys = {
   last: v.optional(count),
   hourly: v.optional(count),
   daily: v.optional(count),
@@ -64,8 +65,16 @@ export const keepSchema = mapping({
   monthly: v.optional(count),
   yearly: v.optional(count),
   within: v.optional(duration),
-  pitr: later('keep.pitr'),
+}
+
+/** The retention policy of a kind that has no log between its backups. */
+export const keepSchema = mapping({
+  ...keepKeys,
+  pitr: v.optional(v.never('only sources of kind postgres have a log to keep')),
 })
+
+/** The retention policy of a cluster. */
+export const clusterKeepSchema = mapping({ ...keepKeys, pitr: v.optional(duration) })
 
 const ratioMessage = 'must be a number above 0'
 export const chainSchema = mapping({
@@ -75,29 +84,6 @@ export const chainSchema = mapping({
 })
 
 export const repositorySchema = mapping({ path: absolutePath, s3: later('a repository on S3') })
-
-const unitMessage = 'must be the name of a systemd unit such as itsm.service'
-
-export const sqliteSchema = mapping({
-  kind: v.literal('sqlite'),
-  path: absolutePath,
-  repository: v.optional(v.string('must be the name of a repository')),
-  checks: v.optional(
-    v.pipe(
-      v.array(
-        v.pipe(v.string('must be an SQL query'), v.trim(), v.minLength(1, 'must not be empty'), v.maxLength(4096)),
-      ),
-      v.maxLength(1000, 'at most 1000 queries'),
-    ),
-  ),
-  service: v.optional(
-    v.pipe(v.string(unitMessage), v.regex(/^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}$/, unitMessage)),
-  ),
-  keep: v.optional(keepSchema),
-  chain: v.optional(chainSchema),
-  digest: v.optional(v.picklist(['xxh3-128', 'sha256-128'], 'must be xxh3-128 or sha256-128')),
-  copies: later('copies'),
-})
 
 /** The document itself; what stands below `repositories` and `sources` is read entry by entry. */
 export const documentSchema = mapping(
@@ -116,8 +102,6 @@ export const documentSchema = mapping(
   },
   'must be a mapping with repositories and sources',
 )
-
-export type SqliteDocument = v.InferOutput<typeof sqliteSchema>
 
 function isSourceName(name: string): boolean {
   return sourceNameProblem(name) === undefined

@@ -10,6 +10,8 @@ export interface KeepPolicy {
   yearly?: number
   /** Milliseconds. */
   within?: number
+  /** Milliseconds for which every instant of a cluster stays restorable: WAL is kept that long (design section 6, prune). */
+  pitr?: number
 }
 
 /** When `--type auto` starts a new chain (design section 6, create). */
@@ -31,14 +33,11 @@ export interface RepositorySettings {
   path: string
 }
 
-/** A SQLite source, validated: every path absolute, every default filled in. */
-export interface SqliteSourceSettings {
-  kind: 'sqlite'
+/** What every source has, validated: every path absolute, every default filled in. */
+interface CommonSettings {
   name: string
-  /** Absolute path of the database file. */
-  path: string
   repository: RepositorySettings
-  /** Content checks: SQL run on the captured snapshot and again on what was restored. */
+  /** Content checks: SQL queries. */
   checks: string[]
   /** systemd unit stopped and started around an in-place restore. */
   service: string | null
@@ -47,7 +46,34 @@ export interface SqliteSourceSettings {
   digestAlgorithm: 'xxh3-128' | 'sha256-128'
 }
 
-export type SourceSettings = SqliteSourceSettings
+export interface SqliteSourceSettings extends CommonSettings {
+  kind: 'sqlite'
+  /** Absolute path of the database file. */
+  path: string
+}
+
+/** A whole cluster, physical. */
+export interface PostgresSourceSettings extends CommonSettings {
+  kind: 'postgres'
+  /** libpq connection string; empty: what libpq finds in its environment. Never holds a password. */
+  connection: string
+  /** Absolute; null: the server is asked. */
+  dataDirectory: string | null
+  /** Where PostgreSQL's programs lie; null: they are looked for by the server's version. */
+  binDirectory: string | null
+}
+
+/** Directories and single files. */
+export interface FilesSourceSettings extends CommonSettings {
+  kind: 'files'
+  /** Absolute, none inside another. */
+  paths: string[]
+  /** Patterns of what is left out, and of what is taken all the same. */
+  exclude: string[]
+  include: string[]
+}
+
+export type SourceSettings = SqliteSourceSettings | PostgresSourceSettings | FilesSourceSettings
 
 /** Everything a run needs to know, whether it came from a file or from flags. */
 export interface Settings {
@@ -60,4 +86,4 @@ export interface Settings {
 }
 
 /** Kinds that this version can protect. */
-export const supportedKinds: readonly SourceKind[] = ['sqlite']
+export const supportedKinds: readonly SourceKind[] = ['sqlite', 'postgres', 'files']

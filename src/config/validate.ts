@@ -3,7 +3,8 @@ import { sourceKinds } from '../repository/manifest.js'
 import { sourceNameProblem } from './names.js'
 import { nearest } from './nearest.js'
 import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
-import { documentSchema, repositorySchema, type SqliteDocument, sqliteSchema } from './schema.js'
+import { documentSchema, repositorySchema } from './schema.js'
+import { type SourceDocument, sourceSchemas } from './schema-sources.js'
 import { type RepositorySettings, supportedKinds } from './settings.js'
 
 /** A configuration as it was written, validated; defaults are filled in by `load.ts`. */
@@ -11,7 +12,7 @@ export interface ConfigurationDocument {
   timezone: string | undefined
   state: string | undefined
   repositories: RepositorySettings[]
-  sources: { name: string; value: SqliteDocument }[]
+  sources: { name: string; value: SourceDocument }[]
 }
 
 /** Checks a whole configuration and reports every mistake at once. */
@@ -41,12 +42,12 @@ export function validateDocument(
   const names = Object.keys(asRecord(raw.repositories))
   for (const [name, entry] of Object.entries(asRecord(raw.sources))) {
     const path = ['sources', name]
-    const kind = kindProblem(entry)
-    if (kind !== undefined) {
+    const kind = kindOf(entry)
+    if (typeof kind !== 'string') {
       problems.push(problemAt(document, [...path, ...kind.path], kind.message))
       continue
     }
-    const source = read(sqliteSchema, entry, path)
+    const source = read<v.GenericSchema<unknown, SourceDocument>>(sourceSchemas[kind], entry, path)
     if (source === undefined) continue
     const problem = repositoryProblem(source.repository, names)
     if (problem !== undefined) problems.push(problemAt(document, [...path, ...problem.path], problem.message))
@@ -66,13 +67,14 @@ interface Misfit {
 
 const protects = `this version protects: ${supportedKinds.join(', ')}`
 
-function kindProblem(entry: unknown): Misfit | undefined {
-  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return undefined
+/** The kind of a source, which decides what may stand below it. What is no mapping is told so by any schema. */
+function kindOf(entry: unknown): keyof typeof sourceSchemas | Misfit {
+  if (typeof entry !== 'object' || entry === null || Array.isArray(entry)) return 'sqlite'
   const kind = asRecord(entry).kind
-  if (kind === 'sqlite') return undefined
+  if (kind === 'sqlite' || kind === 'postgres' || kind === 'files') return kind
   if (kind === undefined) return { path: [], message: `kind is missing; ${protects}` }
   if (sourceKinds.some(known => known === kind)) {
-    return { path: ['kind'], message: `kind ${String(kind)} is not in this version yet` }
+    return { path: ['kind'], message: `kind ${String(kind)} is not in this version yet; ${protects}` }
   }
   const meant = nearest(String(kind), sourceKinds)
   return {

@@ -1,5 +1,6 @@
 import { NexusError } from '../errors.js'
 import { buffered } from './buffered.js'
+import { blocksOfFile, type FileLayout } from './file-layout.js'
 import { type BlockRun, type ByteReader, type ByteSink, DIGEST_BYTES } from './types.js'
 
 /**
@@ -104,10 +105,7 @@ export class BlockIndexWriter {
  *
  * @throws NexusError `damage` when the index is cut short, exceeds a bound or contradicts itself
  */
-export async function* readBlockIndex(
-  reader: ByteReader,
-  files: readonly { size: number; block_size: number }[],
-): AsyncGenerator<FrameRecord, void, void> {
+export async function* readBlockIndex(reader: ByteReader, layout: FileLayout): AsyncGenerator<FrameRecord, void, void> {
   const input = buffered(reader)
   const header = await take(input, HEADER_BYTES)
   if (!header.subarray(0, 8).equals(MAGIC)) throw damaged('it does not begin as a block index does')
@@ -126,7 +124,7 @@ export async function* readBlockIndex(
     if (storedLength > MAX_STORED_BYTES || plainLength > MAX_PLAIN_BYTES || plainLength === 0 || runCount > MAX_RUNS) {
       throw damaged(`frame ${frames} claims an impossible length`)
     }
-    const runs = parseRuns(await take(input, runCount * RUN_BYTES), files, plainLength, frames)
+    const runs = parseRuns(await take(input, runCount * RUN_BYTES), layout, plainLength, frames)
     const count = runs.reduce((sum, run) => sum + run.count, 0)
     if (count * MIN_BLOCK_BYTES > plainLength + MIN_BLOCK_BYTES * runs.length) {
       throw damaged(`frame ${frames} claims more blocks than it has room for`)
@@ -139,8 +137,9 @@ export async function* readBlockIndex(
 }
 
 /** Bytes that a run's blocks take; only a file's last block may be short. */
-export function runBytes(run: IndexedRun, file: { size: number; block_size: number }): number {
-  return Math.min((run.first + run.count) * file.block_size, file.size) - run.first * file.block_size
+export function runBytes(run: IndexedRun, layout: FileLayout): number {
+  const blockSize = layout.blockSizeOf(run.file)
+  return Math.min((run.first + run.count) * blockSize, layout.sizeOf(run.file)) - run.first * blockSize
 }
 
 /** The run of an image's stream as the index keeps it. */
@@ -148,12 +147,7 @@ export function indexedRun(run: BlockRun, offset: number): IndexedRun {
   return { file: run.file, first: run.first, count: run.count, offset }
 }
 
-function parseRuns(
-  bytes: Buffer,
-  files: readonly { size: number; block_size: number }[],
-  plainLength: number,
-  frame: bigint,
-): IndexedRun[] {
+function parseRuns(bytes: Buffer, layout: FileLayout, plainLength: number, frame: bigint): IndexedRun[] {
   const runs: IndexedRun[] = []
   let free = 0
   for (let at = 0; at < bytes.length; at += RUN_BYTES) {
@@ -164,16 +158,16 @@ function parseRuns(
       first: Number(first),
       offset: bytes.readUInt32LE(at + 16),
     }
-    const file = files[run.file]
-    if (file === undefined) throw damaged(`frame ${frame} names a file that the manifest does not have`)
-    const blocks = Math.ceil(file.size / file.block_size)
+    if (run.file >= layout.count) throw damaged(`frame ${frame} names a file that the image does not have`)
+    const blocks = blocksOfFile(layout, run.file)
     if (first > BigInt(Number.MAX_SAFE_INTEGER) || run.count === 0 || run.first + run.count > blocks) {
-      throw damaged(`frame ${frame} names blocks beyond the end of ${file.size} bytes`)
+      throw damaged(`frame ${frame} names blocks beyond the end of ${layout.sizeOf(run.file)} bytes`)
     }
-    if (run.offset < free || run.offset + runBytes(run, file) > plainLength) {
+    const length = runBytes(run, layout)
+    if (run.offset < free || run.offset + length > plainLength) {
       throw damaged(`frame ${frame} has blocks that overlap or lie outside of it`)
     }
-    free = run.offset + runBytes(run, file)
+    free = run.offset + length
     runs.push(run)
   }
   return runs

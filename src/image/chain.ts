@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { errnoOf, NexusError } from '../errors.js'
 import { type FrameRecord, readBlockIndex, runBytes } from './block-index.js'
-import type { DigestTable } from './digest-table.js'
+import type { FileLayout } from './file-layout.js'
 import { inBatches, inOrder } from './ordered.js'
 import { type ByteReader, DIGEST_BYTES, type DigestKind, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
@@ -22,7 +22,14 @@ export interface StoredPart {
 export interface ChainMember {
   id: string
   digest: DigestKind
-  files: readonly { path: string; size: number; block_size: number }[]
+  /** Blocks of the image by its manifest; the layout has as many. */
+  blocks: number
+  /**
+   * The image's files. Read anew each time: a chain of a hundred trees is never in memory at once.
+   *
+   * @throws DamagedPart
+   */
+  layout(): Promise<FileLayout>
   /** The frames: a full's image or the changed blocks. */
   frames: StoredPart
   index: StoredPart
@@ -32,6 +39,16 @@ export interface ChainMember {
 export interface Finding {
   part: string
   problem: string
+}
+
+/** A stored list of files that cannot be used. */
+export class DamagedPart extends NexusError {
+  readonly finding: Finding
+
+  constructor(part: string, problem: string) {
+    super('damage', 'part_damaged', `${part} ${problem}`)
+    this.finding = { part, problem }
+  }
 }
 
 /** What to do with one frame: the pieces to write, or null to leave it compressed. */
@@ -45,6 +62,7 @@ type Placement = (record: FrameRecord) => PlacedPiece[] | null
  */
 export async function readMember(
   member: ChainMember,
+  layout: FileLayout,
   settings: { pool: WorkerPool; work: Work },
   place: Placement,
 ): Promise<Finding[]> {
@@ -60,9 +78,9 @@ export async function readMember(
   const index = hashing(indexReader)
   const frames = hashing(framesReader)
   try {
-    const read = storedFrames(inBatches(records(member, index, problem), BATCH_FRAMES), frames)
+    const read = storedFrames(inBatches(records(member, layout, index, problem), BATCH_FRAMES), frames)
     const opened = inOrder(read, settings.pool.width, async ({ batch, stored }) => {
-      const list = batch.map(record => ({ ...frameToOpen(member, record), pieces: place(record) }))
+      const list = batch.map(record => ({ ...frameToOpen(layout, record), pieces: place(record) }))
       const task = { kind: 'open' as const, digest: member.digest, stored, frames: list }
       const { problems } = await settings.pool.run(task, [stored.buffer])
       return { batch, problems }
@@ -91,76 +109,29 @@ export async function readMember(
   return findings
 }
 
-/** Number of blocks in a member's image. */
-export function blocksOf(member: Pick<ChainMember, 'files'>): number {
-  return member.files.reduce((sum, file) => sum + Math.ceil(file.size / file.block_size), 0)
-}
-
 /**
  * Why an image as large as the manifest says cannot come of a member: every block that is not in the image before must
  * stand in its index with a digest. Asked before anything of that size is made, for a manifest is input from outside.
  * @param before blocks of the image that the member's are changes against; 0 for a full
  */
-export async function sizeProblem({ files, index }: ChainMember, before: number): Promise<Finding | null> {
+export async function sizeProblem({ blocks, index }: ChainMember, before: number): Promise<Finding | null> {
   const problems: Finding[] = []
   const reader = await openPart(index, (part, problem) => problems.push({ part, problem }))
   await reader?.close()
   if (reader === undefined) return problems[0] ?? null
-  if (blocksOf({ files }) <= before + Math.floor(reader.size / DIGEST_BYTES)) return null
+  if (blocks <= before + Math.floor(reader.size / DIGEST_BYTES)) return null
   return { part: index.name, problem: 'has no room for as many blocks as the manifest claims' }
 }
 
-/** A frame's runs as pieces of the one file `fd`, cut to the blocks `wanted` says. */
-export function piecesFor(
-  record: FrameRecord,
-  file: { size: number; block_size: number },
-  fd: number,
-  wanted: (block: number) => boolean,
-): PlacedPiece[] {
-  const pieces: PlacedPiece[] = []
-  for (const run of record.runs) {
-    let open: PlacedPiece | undefined
-    for (let block = run.first; block < run.first + run.count; block += 1) {
-      const position = block * file.block_size
-      const length = Math.min(file.block_size, file.size - position)
-      if (!wanted(block)) open = undefined
-      else if (open !== undefined) open.length += length
-      else {
-        open = { fd, position, offset: run.offset + (block - run.first) * file.block_size, length }
-        pieces.push(open)
-      }
-    }
-  }
-  return pieces
-}
-
-/** Puts the digests of a member's frame into the table of the image it makes; `firstRows` as `firstRowsOf` tells. */
-export function applyDigests(record: FrameRecord, table: DigestTable, firstRows: Float64Array): void {
-  let at = 0
-  for (const run of record.runs) {
-    const bytes = run.count * DIGEST_BYTES
-    table.put((firstRows[run.file] ?? 0) + run.first, record.digests.subarray(at, at + bytes))
-    at += bytes
-  }
-}
-
-/** The row of each file's first block in an image's digest table. */
-export function firstRowsOf(files: ChainMember['files']): Float64Array {
-  const rows = new Float64Array(files.length)
-  let next = 0
-  for (const [number, file] of files.entries()) {
-    rows[number] = next
-    next += Math.ceil(file.size / file.block_size)
-  }
-  return rows
-}
-
-/** Reads a member's index alone, checked against its SHA-256. @throws NexusError `damage` */
-export async function readDigests(member: ChainMember, table: DigestTable): Promise<void> {
+/** Reads a member's index alone, checked against its SHA-256. @throws DamagedPart or NexusError `damage` */
+export async function readDigests(
+  member: ChainMember,
+  layout: FileLayout,
+  use: (record: FrameRecord) => void,
+): Promise<void> {
   const reader = hashing(await member.index.open())
-  const firstRows = firstRowsOf(member.files)
   try {
-    for await (const record of readBlockIndex(reader, member.files)) applyDigests(record, table, firstRows)
+    for await (const record of readBlockIndex(reader, layout)) use(record)
     if ((await reader.finish()) !== member.index.sha256) {
       throw new NexusError('damage', 'index_damaged', `${member.id}/${member.index.name} differs from its SHA-256`)
     }
@@ -169,21 +140,26 @@ export async function readDigests(member: ChainMember, table: DigestTable): Prom
   }
 }
 
-function frameToOpen(member: ChainMember, record: FrameRecord): Omit<FrameToOpen, 'pieces'> {
+function frameToOpen(layout: FileLayout, record: FrameRecord): Omit<FrameToOpen, 'pieces'> {
   const runs = record.runs.map(run => {
-    const file = member.files[run.file] ?? { size: 0, block_size: 512 }
-    return { ...run, length: runBytes(run, file), blockSize: file.block_size }
+    return {
+      offset: run.offset,
+      count: run.count,
+      length: runBytes(run, layout),
+      blockSize: layout.blockSizeOf(run.file),
+    }
   })
   return { storedLength: record.storedLength, plainLength: record.plainLength, runs, digests: record.digests }
 }
 
 async function* records(
   member: ChainMember,
+  layout: FileLayout,
   index: ByteReader,
   problem: (part: string, text: string) => void,
 ): AsyncGenerator<FrameRecord, void, void> {
   try {
-    yield* readBlockIndex(index, member.files)
+    yield* readBlockIndex(index, layout)
   } catch (error) {
     if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
     problem(member.index.name, error.message)

@@ -3,7 +3,8 @@ import { closeSync, constants, copyFileSync, fstatSync, ftruncateSync, openSync,
 import { NexusError } from '../errors.js'
 import { DIGEST_BYTES } from './types.js'
 
-const CHUNK_BYTES = 1024 * 1024
+/** Rows read at a time: 1 MiB. */
+const CHUNK_ROWS = 65_536
 
 /**
  * The digest of every block of an image, one row of 16 bytes after another, in a file: a terabyte of
@@ -49,31 +50,42 @@ export class DigestTable {
     this.#rows = rows
   }
 
-  /** The digests of `count` rows; fewer when the table ends before. */
-  get(row: number, count: number): Uint8Array<ArrayBuffer> {
-    const rows = Math.max(0, Math.min(count, this.#rows - row))
-    const digests = new Uint8Array(rows * DIGEST_BYTES)
+  /** Fills `into` with the digests from `row` on; the table must have as many. */
+  read(row: number, into: Uint8Array): void {
     let have = 0
-    while (have < digests.length) {
-      const got = readSync(this.#fd, digests, have, digests.length - have, row * DIGEST_BYTES + have)
+    while (have < into.length) {
+      const got = readSync(this.#fd, into, have, into.length - have, row * DIGEST_BYTES + have)
       if (got === 0) throw new NexusError('failed', 'digest_table_short', `${this.path} became shorter while in use`)
       have += got
     }
-    return digests
   }
 
+  /** Writes rows; beyond the end the table grows. */
   put(row: number, digests: Uint8Array): void {
     let done = 0
     while (done < digests.length) {
       done += writeSync(this.#fd, digests, done, digests.length - done, row * DIGEST_BYTES + done)
+    }
+    this.#rows = Math.max(this.#rows, row + digests.length / DIGEST_BYTES)
+  }
+
+  /** Takes rows over from another table, from its row `from` to the row `to` here. */
+  copyRows(other: DigestTable, from: number, to: number, count: number): void {
+    for (let done = 0; done < count; done += CHUNK_ROWS) {
+      const digests = new Uint8Array(Math.min(CHUNK_ROWS, count - done) * DIGEST_BYTES)
+      other.read(from + done, digests)
+      this.put(to + done, digests)
     }
   }
 
   /** The image digest: SHA-256 over all rows, hexadecimal. */
   imageDigest(): string {
     const hash = createHash('sha256')
-    const step = CHUNK_BYTES / DIGEST_BYTES
-    for (let row = 0; row < this.#rows; row += step) hash.update(this.get(row, step))
+    for (let row = 0; row < this.#rows; row += CHUNK_ROWS) {
+      const digests = new Uint8Array(Math.min(CHUNK_ROWS, this.#rows - row) * DIGEST_BYTES)
+      this.read(row, digests)
+      hash.update(digests)
+    }
     return hash.digest('hex')
   }
 

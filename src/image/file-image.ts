@@ -46,6 +46,7 @@ export function* someFrames(
 
 function frameOf(image: FileImage, first: number, count: number): Frame {
   const length = Math.min((first + count) * image.blockSize, image.size) - first * image.blockSize
-  const run = { file: 0, first, count, blockSize: image.blockSize, row: first }
+  const before = { row: first, count }
+  const run = { file: 0, first, count, blockSize: image.blockSize, row: first, before }
   return [{ from: image.extents(first, count), length, run }]
 }

@@ -1,8 +1,14 @@
 import { NexusError } from '../errors.js'
-import { blocksOf, type ChainMember, type Finding, piecesFor, readDigests, readMember, sizeProblem } from './chain.js'
+import type { FrameRecord } from './block-index.js'
+import { BlockSet } from './block-set.js'
+import { type ChainMember, DamagedPart, type Finding, readDigests, readMember, sizeProblem } from './chain.js'
+import { applyDigests } from './digest-rows.js'
 import { DigestTable } from './digest-table.js'
+import type { FileLayout } from './file-layout.js'
+import { Lineage } from './lineage.js'
 import type { Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
+import type { PlacedPiece } from './workers/tasks.js'
 
 /** A damaged chain, with what was found in which member. */
 export class DamagedChain extends NexusError {
@@ -20,19 +26,54 @@ export class DamagedChain extends NexusError {
   }
 }
 
+/** One member of a chain on the way back from the newest. */
+export interface Step {
+  member: ChainMember
+  layout: FileLayout
+  lineage: Lineage
+}
+
 /**
- * The digest table of the image that a chain (full first) makes, from its indexes alone.
+ * Goes through a chain newest first, with two layouts in memory at a time.
  *
- * @throws NexusError `damage` when an index is damaged
+ * @throws DamagedChain when a list of files is damaged or does not fit its parent's
+ */
+export async function* newestFirst(chain: readonly ChainMember[]): AsyncGenerator<Step, void, void> {
+  let step: Step | undefined
+  for (const member of [...chain].reverse()) {
+    const layout = await layoutOf(member)
+    const lineage = step?.lineage ?? new Lineage(layout)
+    const problem = step === undefined ? null : lineage.back(step.layout, layout)
+    if (step !== undefined && problem !== null) {
+      throw new DamagedChain([{ id: step.member.id, findings: [{ part: 'chain', problem }] }])
+    }
+    step = { member, layout, lineage }
+    yield step
+  }
+}
+
+/**
+ * The digest table of the image that a chain (full first) makes, from its indexes alone. A row of which no index knows
+ * stays zero, so the image digest of an incomplete chain differs.
+ *
+ * @throws NexusError `damage` when an index or a list of files is damaged
  */
 export async function chainTable(chain: readonly ChainMember[], path: string): Promise<DigestTable> {
-  const table = DigestTable.create(path, 0)
+  let before = 0
+  for (const member of chain) {
+    const problem = await sizeProblem(member, before)
+    if (problem !== null) throw new DamagedChain([{ id: member.id, findings: [problem] }])
+    before = member.blocks
+  }
+  const table = DigestTable.create(path, before)
+  const known = new BlockSet(before)
   try {
-    for (const member of chain) {
-      const problem = await sizeProblem(member, table.rows)
-      if (problem !== null) throw new DamagedChain([{ id: member.id, findings: [problem] }])
-      table.resize(blocksOf(member))
-      await readDigests(member, table)
+    for await (const { member, layout, lineage } of newestFirst(chain)) {
+      const place = (file: number, block: number) => {
+        const row = lineage.row(file, block)
+        return row !== null && known.add(row) ? row : null
+      }
+      await readDigests(member, layout, record => applyDigests(record, table, place))
     }
     return table
   } catch (error) {
@@ -41,61 +82,86 @@ export async function chainTable(chain: readonly ChainMember[], path: string): P
   }
 }
 
+/** Where blocks of an image's file go. */
+export type Destination = (file: number) => { to: PlacedPiece['to']; size: number } | null
+
 /**
- * Writes the one file of a chain's newest image to `fd`, every block once: members are read newest first and a bit
- * for each block tells what is written already. All bytes of all members are checked on the way.
+ * Writes every block of a chain's newest image once: members are read newest first and a bit for each block tells
+ * what is written already. All bytes of all members are checked on the way.
  *
- * @throws DamagedChain when anything stored is damaged; the file is then incomplete
+ * @throws DamagedChain when anything stored is damaged; what was written is then incomplete
  */
+export async function restoreBlocks(
+  chain: readonly ChainMember[],
+  destination: Destination,
+  settings: { pool: WorkerPool; work: Work },
+): Promise<void> {
+  const newest = chain.at(-1)
+  if (newest === undefined) throw new NexusError('failed', 'empty_chain', 'nothing to restore from')
+  let written: BlockSet | undefined
+  const damage: { id: string; findings: Finding[] }[] = []
+  for await (const step of newestFirst(chain)) {
+    const blocks = written ?? new BlockSet(step.layout.rows)
+    written = blocks
+    const findings = await readMember(step.member, step.layout, settings, record => {
+      const pieces = piecesFor(record, step, destination, row => blocks.add(row))
+      return pieces.length > 0 ? pieces : null
+    })
+    if (findings.length > 0) damage.push({ id: step.member.id, findings })
+  }
+  if (damage.length > 0) throw new DamagedChain(damage)
+  if (written?.complete !== true) {
+    throw new DamagedChain([{ id: newest.id, findings: [{ part: 'chain', problem: 'does not hold every block' }] }])
+  }
+}
+
+/** Writes the one file of a chain's newest image to `fd`. @throws DamagedChain as `restoreBlocks` does */
 export async function restoreFile(
   chain: readonly ChainMember[],
   fd: number,
   settings: { pool: WorkerPool; work: Work },
 ): Promise<void> {
-  const newest = chain.at(-1)
-  if (newest === undefined) throw new NexusError('failed', 'empty_chain', 'nothing to restore from')
-  const written = new BlockSet(blocksOf(newest))
-  const damage: { id: string; findings: Finding[] }[] = []
-  for (const member of [...chain].reverse()) {
-    const [file] = member.files
-    if (file === undefined) continue
-    const findings = await readMember(member, settings, record => {
-      const pieces = piecesFor(record, file, fd, block => written.add(block))
-      return pieces.length > 0 ? pieces : null
-    })
-    if (findings.length > 0) damage.push({ id: member.id, findings })
-  }
-  if (damage.length > 0) throw new DamagedChain(damage)
-  if (!written.complete) {
-    throw new DamagedChain([{ id: newest.id, findings: [{ part: 'chain', problem: 'does not hold every block' }] }])
-  }
+  const size = (await chain.at(-1)?.layout())?.sizeOf(0) ?? 0
+  await restoreBlocks(chain, file => (file === 0 ? { to: fd, size } : null), settings)
 }
 
-/** Which blocks have been seen: one bit each, 32 MiB for a terabyte of 4 KiB pages. */
-class BlockSet {
-  readonly #bits: Uint8Array
-  readonly #size: number
-  #count = 0
-
-  constructor(size: number) {
-    this.#bits = new Uint8Array(Math.ceil(size / 8))
-    this.#size = size
+/** A frame's runs as pieces of files, cut to the blocks that are wanted. */
+function piecesFor(
+  record: FrameRecord,
+  { layout, lineage }: Step,
+  destination: Destination,
+  wanted: (row: number) => boolean,
+): PlacedPiece[] {
+  const pieces: PlacedPiece[] = []
+  for (const run of record.runs) {
+    const target = lineage.target(run.file)
+    const place = target < 0 ? null : destination(target)
+    if (place === null) continue
+    const blockSize = layout.blockSizeOf(run.file)
+    const size = layout.sizeOf(run.file)
+    let open: PlacedPiece | undefined
+    for (let block = run.first; block < run.first + run.count; block += 1) {
+      const position = block * blockSize
+      const length = Math.min(blockSize, size - position)
+      const row = lineage.row(run.file, block)
+      // A last block of another length is another block: the newer image has its own.
+      const whole = length === Math.min(blockSize, place.size - position)
+      if (row === null || !whole || !wanted(row)) open = undefined
+      else if (open !== undefined) open.length += length
+      else {
+        open = { to: place.to, position, offset: run.offset + (block - run.first) * blockSize, length }
+        pieces.push(open)
+      }
+    }
   }
+  return pieces
+}
 
-  /** True when the block was not there before; blocks beyond the end are never added. */
-  add(block: number): boolean {
-    if (block >= this.#size) return false
-    // Not >> 3: that would wrap at 2^31 blocks, 8 TiB of 4 KiB pages.
-    const byteAt = Math.floor(block / 8)
-    const byte = this.#bits[byteAt] ?? 0
-    const mask = 1 << (block & 7)
-    if ((byte & mask) !== 0) return false
-    this.#bits[byteAt] = byte | mask
-    this.#count += 1
-    return true
-  }
-
-  get complete(): boolean {
-    return this.#count === this.#size
+async function layoutOf(member: ChainMember): Promise<FileLayout> {
+  try {
+    return await member.layout()
+  } catch (error) {
+    if (!(error instanceof DamagedPart)) throw error
+    throw new DamagedChain([{ id: member.id, findings: [error.finding] }])
   }
 }

@@ -1,18 +1,11 @@
 import { NexusError } from '../errors.js'
 import { BlockIndexWriter, type FrameRecord, type IndexedRun, indexedRun, MAX_RUNS } from './block-index.js'
+import { recordDigests, rowsBefore } from './digest-rows.js'
 import type { DigestTable } from './digest-table.js'
+import { layOut, type PlacedRun } from './frame-layout.js'
 import { inBatches, inOrder } from './ordered.js'
-import {
-  type BlockRun,
-  type ByteSink,
-  DIGEST_BYTES,
-  type DigestKind,
-  FRAME_BYTES,
-  type Frame,
-  type Work,
-} from './types.js'
+import { type ByteSink, DIGEST_BYTES, type DigestKind, FRAME_BYTES, type Frame, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
-import type { TaskRun } from './workers/tasks.js'
 
 /** zstd level of every frame: the floor of design section 8 is `zstd -1`. */
 const LEVEL = 1
@@ -54,12 +47,10 @@ export async function storeAll(
   let blocks = 0
   const stored = inOrder(inBatches(frames, BATCH_FRAMES), settings.pool.width, async batch => {
     const layouts = batch.map(layOut)
-    const list = batch.map((frame, number) => {
-      const layout = layouts[number] ?? layOut(frame)
-      return { bytes: frame.map(span => span.from), ...layout.task }
-    })
-    const result = await settings.pool.run({ kind: 'store', digest: settings.digest, level: LEVEL, frames: list })
-    return { layouts, result }
+    const list = layouts.map(layout => layout.task)
+    const moved = layouts.flatMap(layout => layout.moved)
+    const task = { kind: 'store' as const, digest: settings.digest, level: LEVEL, frames: list }
+    return { layouts, result: await settings.pool.run(task, moved) }
   })
   for await (const { layouts, result } of stored) {
     settings.work.signal.throwIfAborted()
@@ -80,8 +71,8 @@ export async function storeAll(
 }
 
 /**
- * Stores the blocks of a stream whose digests differ from those of an earlier image. The rows of `before` are
- * compared by number; a row it does not have counts as changed.
+ * Stores the blocks of a stream whose digests differ from those of an earlier image, in the rows of `before` that each
+ * run names; a block without such a row counts as changed.
  *
  * @throws NexusError from reading the source, writing the part, or `interrupted`
  */
@@ -110,6 +101,8 @@ export async function storeChanged(
   return { blocks }
 }
 
+const nothing = { digests: new Uint8Array(0), changed: new Uint32Array(0), bytes: new Uint8Array(0) }
+
 /** Changed blocks of one scanned frame, with the runs they came from. */
 interface Changes {
   runs: IndexedRun[]
@@ -124,12 +117,11 @@ async function* scan(
   settings: StoreSettings,
 ): AsyncGenerator<Changes, void, void> {
   const scanned = inOrder(frames, settings.pool.width, async frame => {
-    const blocksOnly = frame.filter(span => span.run !== null)
-    const layout = layOut(blocksOnly)
-    const rows = layout.runs.map(({ run }) => before.get(run.row, run.count))
-    const bytes = blocksOnly.map(span => span.from)
-    const task = { kind: 'scan' as const, digest: settings.digest, bytes, before: rows, ...layout.task }
-    return { layout, result: await settings.pool.run(task) }
+    const layout = layOut(frame)
+    if (layout.runs.length === 0) return { layout, result: nothing }
+    const rows = rowsBefore(layout.runs, before)
+    const task = { kind: 'scan' as const, digest: settings.digest, ...layout.task, ...rows }
+    return { layout, result: await settings.pool.run(task, layout.moved) }
   })
   for await (const { layout, result } of scanned) {
     settings.work.signal.throwIfAborted()
@@ -189,7 +181,7 @@ function join(changes: Changes[], length: number): Pack {
 
 /** Turns positions of changed blocks into runs of neighbours, with offsets into the changed bytes. */
 function changesOf(
-  runs: { run: BlockRun; offset: number; length: number }[],
+  runs: readonly PlacedRun[],
   result: { changed: Uint32Array; digests: Uint8Array; bytes: Uint8Array },
 ): Changes {
   const indexed: IndexedRun[] = []
@@ -215,34 +207,6 @@ function changesOf(
     first += run.count
   }
   return { runs: indexed, digests, bytes: result.bytes }
-}
-
-interface Layout {
-  task: { length: number; runs: TaskRun[] }
-  runs: { run: BlockRun; offset: number; length: number }[]
-}
-
-function layOut(frame: Frame): Layout {
-  const runs: Layout['runs'] = []
-  let length = 0
-  for (const span of frame) {
-    if (span.run !== null) runs.push({ run: span.run, offset: length, length: span.length })
-    length += span.length
-  }
-  const taskRuns = runs.map(({ run, offset, length: bytes }) => {
-    return { offset, length: bytes, blockSize: run.blockSize, count: run.count }
-  })
-  return { task: { length, runs: taskRuns }, runs }
-}
-
-function recordDigests(runs: { run: BlockRun }[], digests: Uint8Array, table: DigestTable): number {
-  let at = 0
-  for (const { run } of runs) {
-    const bytes = run.count * DIGEST_BYTES
-    table.put(run.row, digests.subarray(at, at + bytes))
-    at += bytes
-  }
-  return at / DIGEST_BYTES
 }
 
 function record(

@@ -27,11 +27,16 @@ export interface BlockRun {
   blockSize: number
   /** Number of the first block within the image: its row in the digest table. */
   row: number
+  /** Where the blocks these are compared with stand in the earlier image's table, as many as there are; null for none. */
+  before: { row: number; count: number } | null
 }
 
 /** Consecutive bytes of the image's stream. */
 export interface Span {
-  /** Where the bytes are: in files, or in memory already (a tar stream from another program). */
+  /**
+   * Where the bytes are: in files, or in memory already (a tar stream from another program). Memory is handed over: spans
+   * of a frame that lie side by side in one buffer go to the worker without a copy, and the buffer is gone.
+   */
   from: Extent[] | Uint8Array<ArrayBuffer>
   length: number
   /** Null for bytes that belong to no block, such as a tar header. */

@@ -5,17 +5,21 @@ import type { Journal } from '../journal/types.js'
 import { makeBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Repository, SourceRoom } from '../repository/types.js'
+import { captureFiles } from '../sources/files/capture.js'
+import { captureCluster } from '../sources/postgres/capture.js'
 import { captureSqlite } from '../sources/sqlite/capture.js'
-import { probeSqlite } from '../sources/sqlite/probe.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
-import { finishInterruptedRestore } from './interrupted-restore.js'
+import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
+import { finishInterruptedTrees } from './interrupted-trees.js'
 import { lockOptions, withLocks } from './locked.js'
+import { probeSource } from './probe-source.js'
 import { readBack } from './read-back.js'
 import type { CreateRequest } from './requests.js'
 import { withStateScratch } from './state-directory.js'
 import { type Survey, surveyAnyway } from './survey.js'
-import { writeBackup } from './write-backup.js'
+import { writeFileBackup } from './write-file-backup.js'
+import { writeTreeBackup } from './write-tree-backup.js'
 
 export interface BackUpRequest {
   source: SourceSettings
@@ -42,14 +46,13 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   const { source, request } = wanted
   const began = context.now()
   await finishInterruptedRestore(context, source)
-  const probe = probeSqlite(source.path)
+  const probe = await probeSource(context, source)
   const repository = await wanted.open()
   const room = repository.source(source.name)
   const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
   return withLocks(room, locks, lockOptions(context, `create ${source.name}`), async () => {
     await room.removeLeftovers()
-    const claim = { kind: source.kind, host: context.host, path: probe.path, system_identifier: null }
-    const adopted = await room.enter(claim, { adopt: request.adopt, now: context.now() })
+    const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
     const history = await surveyAnyway(room, context)
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
@@ -57,7 +60,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     const plan = planCreate({
       requested: request.type,
       ...history,
-      identity: probe,
+      identity: probe.identity,
       digestAlgorithm: source.digestAlgorithm,
       policy: source.chain,
       adopted,
@@ -71,18 +74,37 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   })
 }
 
+async function finishInterruptedRestore(context: Context, source: SourceSettings): Promise<void> {
+  if (source.kind === 'sqlite') await finishInterruptedDatabaseRestore(context, source)
+  else if (source.kind === 'files') await finishInterruptedTrees(context, source)
+  else if (source.dataDirectory !== null) {
+    await finishInterruptedTrees(context, { name: source.name, paths: [source.dataDirectory] })
+  }
+}
+
 async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
   const { context, room, plan, source } = task
   return withScratch(context, room, plan, async scratch => {
-    const uid = process.geteuid?.() ?? 0
-    const { signal, now } = context
-    const capture = await captureSqlite(source.path, { uid, staging: scratch, signal, now })
-    try {
-      return await writeBackup(task, { capture, scratch })
-    } finally {
-      await capture.close()
+    if (source.kind === 'sqlite') {
+      const uid = process.geteuid?.() ?? 0
+      const { signal, now } = context
+      const capture = await captureSqlite(source.path, { uid, staging: scratch, signal, now })
+      return closing(capture, () => writeFileBackup(task, { source, capture, scratch }))
     }
+    const capture =
+      source.kind === 'postgres'
+        ? await captureCluster(source, { ...context, staging: scratch })
+        : await captureFiles(source, context)
+    return closing(capture, () => writeTreeBackup(task, { capture, scratch }))
   })
+}
+
+async function closing<T>(capture: { close(): Promise<void> }, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } finally {
+    await capture.close()
+  }
 }
 
 /**

@@ -3,12 +3,10 @@ import { brokenChains, bySequence } from '../policy/chains.js'
 import type { BackupType, DigestAlgorithm, Manifest } from '../repository/manifest.js'
 
 /** What decides whether blocks of an earlier backup can be compared with the source's. */
-export interface SourceIdentity {
-  device: number
-  inode: number
-  /** Bytes. */
-  page_size: number
-}
+export type SourceIdentity =
+  | { kind: 'sqlite'; device: number; inode: number; page_size: number }
+  | { kind: 'postgres'; system_identifier: string }
+  | { kind: 'files' }
 
 export interface CreatePlan {
   type: BackupType
@@ -68,12 +66,24 @@ function clockWarning(latest: Manifest | undefined, now: Date): string[] {
 }
 
 function identityChange(parent: Manifest, input: CreatePlanInput): string | null {
-  const { device, inode, page_size: pageSize } = parent.facts
-  const { identity } = input
-  if (pageSize !== identity.page_size) return `the page size changed from ${pageSize} to ${identity.page_size} bytes`
-  if (device !== identity.device || inode !== identity.inode)
-    return 'the database file was replaced since the last backup'
-  if (parent.digest_algorithm !== input.digestAlgorithm) return `the digest algorithm is now ${input.digestAlgorithm}`
+  const replaced = replacement(parent, input.identity)
+  if (replaced !== null) return replaced
+  return parent.digest_algorithm === input.digestAlgorithm
+    ? null
+    : `the digest algorithm is now ${input.digestAlgorithm}`
+}
+
+function replacement({ kind, facts }: Manifest, identity: SourceIdentity): string | null {
+  if (kind !== identity.kind) return `the source was of kind ${kind}`
+  if (identity.kind === 'sqlite') {
+    const { device, inode, page_size: pageSize } = facts
+    if (pageSize !== identity.page_size) return `the page size changed from ${pageSize} to ${identity.page_size} bytes`
+    const same = device === identity.device && inode === identity.inode
+    return same ? null : 'the database file was replaced since the last backup'
+  }
+  if (identity.kind === 'postgres' && facts.system_identifier !== identity.system_identifier) {
+    return 'the cluster is another one than at the last backup'
+  }
   return null
 }
 

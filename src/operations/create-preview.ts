@@ -2,8 +2,8 @@ import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { openRepository } from '../repository/open.js'
-import { probeSqlite } from '../sources/sqlite/probe.js'
 import { planCreate } from './create-plan.js'
+import { probeSource } from './probe-source.js'
 import type { CreateRequest } from './requests.js'
 import type { BackupReport } from './results.js'
 import { surveyAnyway } from './survey.js'
@@ -14,12 +14,12 @@ export async function previewCreate(
   source: SourceSettings,
   request: CreateRequest,
 ): Promise<BackupReport> {
-  const probe = probeSqlite(source.path)
+  const probe = await probeSource(context, source)
   const history = await existing(context, source, request)
   const plan = planCreate({
     requested: request.type,
     ...history,
-    identity: probe,
+    identity: probe.identity,
     digestAlgorithm: source.digestAlgorithm,
     policy: source.chain,
     adopted: request.adopt,
@@ -34,12 +34,13 @@ export async function previewCreate(
     captured_at: context.now().toISOString(),
     bytes_source: probe.size,
     bytes_stored: 0,
-    blocks_total: Math.ceil(probe.size / probe.page_size),
+    blocks_total: Math.ceil(probe.size / probe.blockSize),
     blocks_stored: 0,
     duration_ms: 0,
     repository: source.repository.path,
     warnings: [...plan.warnings, plan.reason],
     damaged_source: false,
+    incomplete: false,
   }
 }
 

@@ -35,12 +35,12 @@ export class DigestCache {
     return null
   }
 
-  /** Keeps a table, and of the others only those in `keep`. */
+  /** Keeps a table, which may be taken away from `path`, and of the others only those in `keep`. */
   async store(id: string, path: string, keep: readonly string[]): Promise<void> {
     try {
       await stateSubdirectory(this.#stateDirectory, ...this.#names)
       const draft = `${this.#path(id)}.new`
-      await copyFile(path, draft, constants.COPYFILE_FICLONE)
+      await moveOrCopy(path, draft)
       await shareState(draft, this.#directory)
       await rename(draft, this.#path(id))
       const kept = new Set([id, ...keep].map(name => `${name}.digests`))
@@ -53,5 +53,15 @@ export class DigestCache {
 
   #path(id: string): string {
     return join(this.#directory, `${id}.digests`)
+  }
+}
+
+/** A table of a large database is tens of megabytes: only another file system makes a copy necessary. */
+async function moveOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to)
+  } catch (error) {
+    if (errnoOf(error) !== 'EXDEV') throw error
+    await copyFile(from, to, constants.COPYFILE_FICLONE)
   }
 }

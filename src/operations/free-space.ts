@@ -17,14 +17,13 @@ export async function assertRoom(
   repository: Repository,
   plan: CreatePlan,
   manifests: readonly Manifest[],
-  source: { size: number; staged: boolean },
+  source: { size: number; staged: number },
 ): Promise<void> {
   const free = await repository.storage.freeBytes()
   if (free === undefined) return
   const earlier = manifests.findLast(({ type }) => type === plan.type)
   const unknown = plan.type === 'full' ? source.size / 10 : 0
-  const copy = source.staged ? source.size : 0
-  const needed = MARGIN_BYTES + copy + (earlier === undefined ? unknown : earlier.bytes_stored)
+  const needed = MARGIN_BYTES + source.staged + (earlier === undefined ? unknown : earlier.bytes_stored)
   if (free >= needed) return
   const [have, want] = [free, needed].map(bytes => `${Math.floor(bytes / 1e6)} MB`)
   throw new NexusError(

@@ -1,14 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import type { Context } from '../context.js'
-import { errnoOf, NexusError } from '../errors.js'
-import {
-  type RestoreRecord,
-  readRecord,
-  realTarget,
-  removeDeadDrafts,
-  removeRecord,
-} from '../sources/sqlite/restore-record.js'
+import { NexusError } from '../errors.js'
+import { removeDeadDrafts, removeRecord } from '../sources/crash-record.js'
+import { type RestoreRecord, readRecord, realTarget } from '../sources/sqlite/restore-record.js'
 import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../sources/sqlite/swap.js'
+import { isAlive, isRunning } from './restoring-process.js'
 import { startService } from './service.js'
 
 /**
@@ -18,7 +14,7 @@ import { startService } from './service.js'
  * @returns what came of that restore
  * @throws NexusError `locked` while that restore still runs
  */
-export async function finishInterruptedRestore(
+export async function finishInterruptedDatabaseRestore(
   context: Context,
   source: { name: string; path: string },
 ): Promise<'none' | 'finished' | 'undone'> {
@@ -56,29 +52,4 @@ async function settle(record: RestoreRecord): Promise<boolean> {
   if (!existsSync(previous)) return false
   dropEmptySidecars(previous)
   return true
-}
-
-function isRunning({ pid, started }: RestoreRecord): boolean {
-  // Where the kernel does not tell when a process started, a reused pid cannot be told from the old one.
-  return started === '' ? isAlive(pid) : startOf(pid) === started
-}
-
-/** When a process started, in the kernel's own count, so that a reused pid is not taken for it; '' when it is gone. */
-export function startOf(pid: number): string {
-  try {
-    // The command's name in parentheses may hold anything, so count from behind it: field 22 is the start time.
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? ''
-  } catch {
-    return ''
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return errnoOf(error) !== 'ESRCH'
-  }
 }

@@ -4,6 +4,7 @@ import { NexusError } from '../errors.js'
 import type { Decision } from '../policy/retention.js'
 import { parseOutsideJson, prettyJson } from '../repository/json.js'
 import type { SourceRoom } from '../repository/types.js'
+import type { SystemWalPlan } from './prune-wal-plan.js'
 
 const text = v.string()
 const planSchema = v.object({
@@ -12,6 +13,12 @@ const planSchema = v.object({
   host: text,
   operator: v.object({ user: text, sudo_user: v.nullable(text) }),
   delete: v.array(v.object({ id: text, reasons: v.array(text) })),
+  /** WAL to delete, by system: the kept WAL begins with `keep_from`; null: none of it is kept. */
+  wal: v.optional(
+    v.array(
+      v.object({ system_identifier: text, keep_from: v.nullable(text), files: v.number(), reasons: v.array(text) }),
+    ),
+  ),
 })
 
 /** What a prune is about to delete: written before the first deletion, gone after the last. */
@@ -20,7 +27,12 @@ export type PrunePlan = v.InferOutput<typeof planSchema>
 const limit = 64 * 1024 * 1024
 
 /** Writes the plan down, durably, in place of an interrupted one's. The caller holds the writer lock. */
-export async function writePlan(context: Context, room: SourceRoom, deletions: Decision[]): Promise<void> {
+export async function writePlan(
+  context: Context,
+  room: SourceRoom,
+  deletions: Decision[],
+  wal: readonly SystemWalPlan[],
+): Promise<void> {
   const { host, operator } = context
   const plan = {
     format: 1,
@@ -28,6 +40,14 @@ export async function writePlan(context: Context, room: SourceRoom, deletions: D
     host,
     operator,
     delete: deletions,
+    wal: wal
+      .filter(plan => plan.delete.length > 0)
+      .map(({ system: { system }, keepFromSegment, delete: { length }, reasons }) => ({
+        system_identifier: system,
+        keep_from: keepFromSegment,
+        files: length,
+        reasons,
+      })),
   } satisfies PrunePlan
   await room.repository.storage.replace(planName(room), prettyJson(plan))
 }

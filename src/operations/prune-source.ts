@@ -3,15 +3,17 @@ import type { Context } from '../context.js'
 import { messageOf, NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
-import { type Decision, planRetention, type RetentionPlan } from '../policy/retention.js'
+import type { Decision, RetentionPlan } from '../policy/retention.js'
 import { openRepository } from '../repository/open.js'
 import { symlinkFault } from '../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../repository/types.js'
 import { lockOptions, withLocks } from './locked.js'
 import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js'
+import { planPrune } from './prune-survey.js'
+import { describeWal, noteWal, removeWal } from './prune-wal.js'
+import type { SystemWalPlan } from './prune-wal-plan.js'
 import type { PruneSource } from './requests.js'
-import type { ListedProblem } from './results.js'
-import { survey } from './survey.js'
+import type { ListedProblem, PrunedWal } from './results.js'
 
 /** What prune did, or would do, to one source. */
 export interface SourceOutcome {
@@ -19,19 +21,20 @@ export interface SourceOutcome {
   /** Only what is gone, or, in a dry run, would be. */
   deleted: Decision[]
   bytes: number
+  wal: PrunedWal[]
   problems: ListedProblem[]
   /** Why it stopped before the end. */
   failure: unknown
 }
 
-const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, problems: [], failure: undefined }
+const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], problems: [], failure: undefined }
 
 /** The plan of one source, without taking a lock or changing anything. */
 export async function planSource(context: Context, source: PruneSource): Promise<SourceOutcome> {
   const room = await roomOf(context, await openRepository(source.repository.path), source.name)
   if (room === undefined) return nothing
-  const { plan, problems } = await planned(context, room, source)
-  return { ...nothing, keep: plan.keep, deleted: plan.delete, problems }
+  const { plan, wal, problems } = await planPrune(context, room, source)
+  return { ...nothing, keep: plan.keep, deleted: plan.delete, wal: await describeWal(room, wal), problems }
 }
 
 /**
@@ -50,21 +53,25 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
     withLocks(room, [['writer', 'exclusive']], options, async () => {
       await room.removeLeftovers()
       const interrupted = await readPlan(room)
-      const { plan, problems } = await planned(context, room, source)
+      const { plan, wal, problems } = await planPrune(context, room, source)
       if (interrupted !== undefined) context.warn(resumption(source.name, interrupted, plan))
-      if (plan.delete.length === 0) {
+      if (plan.delete.length === 0 && wal.every(system => system.delete.length === 0)) {
+        await noteWal(context, room, wal)
         await removePlan(room)
-        return { ...nothing, keep: plan.keep, problems }
+        return { ...nothing, keep: plan.keep, wal: await describeWal(room, wal), problems }
       }
       return withLocks(room, [['delete', 'exclusive']], options, () => carryOut(context, room, source))
     })
   return recorded(context, journal, entry, work, journalOutcome)
 }
 
-/** Plans once more, now that nobody reads or verifies: a verify may have found damage while we waited. */
+/**
+ * Plans once more, now that nobody reads or verifies: a verify may have found damage while we waited. Backups go first,
+ * then the WAL that none of the others needs: a stop in between leaves WAL too much, never a base without its WAL.
+ */
 async function carryOut(context: Context, room: SourceRoom, source: PruneSource): Promise<SourceOutcome> {
-  const { plan, problems } = await planned(context, room, source)
-  await noteDown(context, room, plan)
+  const { plan, wal, problems } = await planPrune(context, room, source)
+  await noteDown(context, room, plan, wal)
   const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems }
   for (const decision of plan.delete) {
     context.signal.throwIfAborted()
@@ -81,29 +88,26 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
       unit: 'items',
     })
   }
-  await removePlan(room)
-  return outcome
+  const isNoted = await noteWal(context, room, wal)
+  const { pruned, failure } = await removeWal(context, room, wal)
+  if (!isNoted) await noteWal(context, room, wal)
+  outcome.bytes += pruned.reduce((sum, system) => sum + system.delete.bytes, 0)
+  if (failure === undefined) await removePlan(room)
+  return { ...outcome, wal: pruned, failure }
 }
 
 /** A disk without room for the plan is the very one that pruning must be able to free: then it goes without. */
-async function noteDown(context: Context, room: SourceRoom, plan: RetentionPlan): Promise<void> {
+async function noteDown(
+  context: Context,
+  room: SourceRoom,
+  plan: RetentionPlan,
+  wal: readonly SystemWalPlan[],
+): Promise<void> {
   try {
-    await writePlan(context, room, plan.delete)
+    await writePlan(context, room, plan.delete, wal)
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'repository_full') throw error
   }
-}
-
-async function planned(
-  context: Context,
-  room: SourceRoom,
-  source: PruneSource,
-): Promise<{ plan: RetentionPlan; problems: ListedProblem[] }> {
-  const now = context.now()
-  const { manifests, damaged, proven, unsound, problems } = await survey(room, now)
-  const { timezone } = context
-  const plan = planRetention({ backups: manifests, damaged, unsound, proven, policy: source.keep, timezone, now })
-  return { plan, problems: problems.filter(({ status }) => status === 'damaged') }
 }
 
 /** A link in a source's place must not pass for a source that has no backups. */

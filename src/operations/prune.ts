@@ -15,8 +15,14 @@ import type { PruneResult } from './results.js'
  * @throws NexusError refused `empty_policy` before anything is deleted, when a policy keeps nothing
  */
 export async function prune(context: Context, journal: Journal, request: PruneRequest): Promise<PruneResult> {
-  const empty = request.sources.filter(({ keep }) => isEmptyPolicy(keep)).map(({ name }) => name)
-  if (empty.length > 0) throw emptyPolicy(empty)
+  const empty = request.sources.filter(({ keep }) => isEmptyPolicy(keep))
+  if (empty.length > 0) {
+    const hasPitr = empty.every(({ keep }) => (keep.pitr ?? 0) > 0)
+    throw emptyPolicy(
+      empty.map(({ name }) => name),
+      hasPitr,
+    )
+  }
   const outcomes: { name: string; outcome: SourceOutcome }[] = []
   const failures: { name: string; error: unknown }[] = []
   for (const source of request.sources) {
@@ -31,7 +37,7 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
     }
   }
   const [first] = failures
-  const isAnythingDone = outcomes.some(({ outcome }) => outcome.failure === undefined || outcome.deleted.length > 0)
+  const isAnythingDone = outcomes.some(({ outcome }) => outcome.failure === undefined || hasDeleted(outcome))
   if (first !== undefined && !isAnythingDone) {
     for (const { error } of failures.slice(1)) context.warn(messageOf(error))
     throw first.error
@@ -41,8 +47,13 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
     dry_run: request.dryRun,
     keep: outcomes.flatMap(({ name, outcome }) => outcome.keep.map(decision => ({ ...decision, source: name }))),
     delete: outcomes.flatMap(({ name, outcome }) => outcome.deleted.map(decision => ({ ...decision, source: name }))),
+    wal: outcomes.flatMap(({ outcome }) => outcome.wal),
     bytes_freed: outcomes.reduce((sum, { outcome }) => sum + outcome.bytes, 0),
     problems: outcomes.flatMap(({ outcome }) => outcome.problems),
     failures: failures.map(({ name, error }) => failureOf(name, error)),
   }
+}
+
+function hasDeleted({ deleted, wal }: SourceOutcome): boolean {
+  return deleted.length > 0 || wal.some(system => system.delete.segments > 0)
 }

@@ -2,11 +2,12 @@ import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
+import { removeRecord } from '../sources/crash-record.js'
 import { namingFullDisk } from '../sources/sqlite/disk-full.js'
 import { assertUnused } from '../sources/sqlite/fold.js'
-import { createRecord, type RestoreRecord, removeRecord, replaceRecord } from '../sources/sqlite/restore-record.js'
+import { createRecord, type RestoreRecord, replaceRecord } from '../sources/sqlite/restore-record.js'
 import { dropPrevious, dropStaged, type Move, swapIn } from '../sources/sqlite/swap.js'
-import { startOf } from './interrupted-restore.js'
+import { thisProcess } from './restoring-process.js'
 import { withServiceStopped } from './service.js'
 
 export interface Placement {
@@ -43,8 +44,7 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
   assertFree(previous)
   const record: RestoreRecord = {
     format: 1,
-    pid: process.pid,
-    started: startOf(process.pid),
+    ...thisProcess(),
     target,
     staged,
     scratch: placement.scratch,

@@ -19,7 +19,8 @@ export async function readBack(
     context.progress({ phase: `${manifest.source}: reading back`, done, total: manifest.bytes_stored })
   }
   const work = { signal: context.signal, advance }
-  const findings = await readMember(memberOf(room, manifest), { pool, work }, () => [])
+  const member = memberOf(room, manifest)
+  const findings = await readMember(member, await member.layout(), { pool, work }, () => [])
   if (findings.length === 0) return
   await room.addProof({
     id: manifest.id,

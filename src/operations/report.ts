@@ -20,5 +20,6 @@ export function reportOf(manifest: Manifest, repository: string): BackupReport {
     repository,
     warnings,
     damaged_source,
+    incomplete: manifest.incomplete ?? false,
   }
 }

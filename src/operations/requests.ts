@@ -38,6 +38,14 @@ export interface VerifyRequest {
   drill: boolean
 }
 
+/** How a server's restore_command calls this program. */
+export interface RecoveryCalls {
+  /** Absolute paths of Node and of the script. */
+  program: readonly string[]
+  /** Flags that say where configuration or repository lie (`--config FILE`, `--repo DIR`), absolute. */
+  flags: readonly string[]
+}
+
 export interface RestoreRequest {
   repositories: RepositorySettings[]
   /** A backup's id or prefix, or a source's name for its latest. */
@@ -51,6 +59,8 @@ export interface RestoreRequest {
   dryRun: boolean
   /** Name for what is replaced, from the plan that the operator saw; a new one is made where it is left out. */
   previous?: string | null
+  /** Only a cluster in place needs it. */
+  recovery?: RecoveryCalls
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */

@@ -1,20 +1,12 @@
-import { existsSync, statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
 import type { Context } from '../context.js'
-import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
-import { realTarget } from '../sources/sqlite/restore-record.js'
-import { chainOf } from './chain-members.js'
-import { finishInterruptedRestore } from './interrupted-restore.js'
 import { lockOptions, withLocks } from './locked.js'
-import { putInPlace } from './put-in-place.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
+import { planDatabaseRestore, restoreDatabase } from './restore-database.js'
+import { planTreeRestore, restoreTreeBackup } from './restore-tree-backup.js'
 import type { RestoreResult } from './results.js'
 import { reselect, type Selected, selectBackup } from './select.js'
-import { previousName } from './set-aside.js'
-import { shellQuoted } from './shell.js'
-import { stageRestore } from './stage-restore.js'
 
 /**
  * What a restore would do: printed before it is done, and all there is with `--dry-run`.
@@ -22,135 +14,38 @@ import { stageRestore } from './stage-restore.js'
  * @throws NexusError for everything that can be refused before any byte is written
  */
 export async function planRestore(context: Context, request: RestoreRequest): Promise<RestorePlan> {
-  const { plan } = await prepare(context, request)
-  return plan
+  return planOf(context, request, await selectBackup(context, request.repositories, request))
 }
 
 /**
  * Restores a backup: staged beside the target, proven, then swapped in; what it replaces is kept.
  *
- * @throws NexusError `refused` for a target that exists or is in use, `damage` when the backup or the restored database
- *   is damaged; the target is then as it was
+ * @throws NexusError `refused` for a target that exists or is in use, `damage` when the backup or what was restored is
+ *   damaged; the target is then as it was
  */
 export async function restore(context: Context, journal: Journal, request: RestoreRequest): Promise<RestoreResult> {
   const began = context.now()
-  const { plan, selected } = await prepare(context, request)
-  const subject = { operation: 'restore', source: plan.source, repository: selected.room.repository.location }
+  const found = await selectBackup(context, request.repositories, request)
+  const plan = await planOf(context, request, found)
+  const subject = { operation: 'restore', source: plan.source, repository: found.room.repository.location }
   return recorded(
     context,
     journal,
     subject,
     () =>
-      withLocks(selected.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), async () =>
-        carryOut(context, request, { plan, selected: await reselect(context, selected), began }),
-      ),
+      withLocks(found.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), async () => {
+        const selected = await reselect(context, found)
+        const work = { plan, selected, began }
+        return selected.manifest.kind === 'sqlite'
+          ? restoreDatabase(context, request, work)
+          : restoreTreeBackup(context, request, work)
+      }),
     result => ({ result: 'done', backup: result.id }),
   )
 }
 
-interface Prepared {
-  plan: RestorePlan
-  selected: Selected
-}
-
-async function prepare(context: Context, request: RestoreRequest): Promise<Prepared> {
-  const selected = await selectBackup(context, request.repositories, request)
-  const { manifest, survey } = selected
-  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
-  const target = targetOf(request)
-  const replaces = existsSync(target)
-  assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
-  const plan: RestorePlan = {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chain.map(({ id }) => id),
-    target,
-    in_place: request.target.kind === 'in-place',
-    replaces,
-    previous: replaces ? (request.previous ?? previousName(target, context.now())) : null,
-    service: request.target.kind === 'in-place' ? request.target.source.service : null,
-    bytes: manifest.bytes_source,
-  }
-  return { plan, selected }
-}
-
-function targetOf({ target }: RestoreRequest): string {
-  const path = target.kind === 'path' ? target.path : target.source.path
-  const directory = dirname(path)
-  if (!existsSync(directory) || !statSync(directory).isDirectory()) {
-    throw new NexusError(
-      'not-found',
-      'target_directory_missing',
-      `there is no directory ${directory} to restore into`,
-      {
-        hint: `make it first: mkdir -p ${shellQuoted(directory)}`,
-      },
-    )
-  }
-  return realTarget(path)
-}
-
-function assertTarget(
-  { target: wanted }: RestoreRequest,
-  facts: { target: string; replaces: boolean; damaged: boolean; id: string },
-): void {
-  const { target } = facts
-  if (facts.replaces && !statSync(target).isFile()) {
-    throw new NexusError('refused', 'target_not_a_file', `${target} exists and is not a file`, {
-      hint: `give a file's path, for example: --to ${shellQuoted(join(target, 'restored.db'))}`,
-    })
-  }
-  if (wanted.kind === 'path' && !wanted.force) {
-    const there = [target, `${target}-wal`, `${target}-journal`].find(name => existsSync(name))
-    if (there !== undefined) {
-      throw new NexusError('refused', 'target_exists', `${there} exists already`, {
-        hint: 'choose another path, or add --force to replace it; what it replaces is kept beside it',
-      })
-    }
-  }
-  if (wanted.kind === 'in-place' && facts.damaged) {
-    throw new NexusError('refused', 'damaged_source', `${facts.id} was made of a damaged database (--allow-damaged)`, {
-      hint: 'restore it beside the live one with --to PATH and salvage it with: sqlite3 PATH .recover',
-    })
-  }
-}
-
-async function carryOut(
-  context: Context,
-  request: RestoreRequest,
-  { plan, selected, began }: Prepared & { began: Date },
-): Promise<RestoreResult> {
-  const { target } = plan
-  const name = request.source?.name ?? plan.source
-  await finishInterruptedRestore(context, { name, path: target })
-  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
-  let checks: RestoreResult['checks'] = []
-  const placement = {
-    target,
-    staged,
-    scratch: true,
-    sidecars: [],
-    previous: plan.previous ?? previousName(target, context.now()),
-    service: plan.service,
-  }
-  const previous = await putInPlace(context, placement, async () => {
-    checks = await stageRestore(context, { selected, staged, replaces: plan.replaces ? target : null })
-  })
-  return {
-    command: request.at === undefined ? 'restore' : 'pitr restore',
-    id: plan.id,
-    target,
-    captured_at: plan.captured_at,
-    previous,
-    undo: undoOf(plan, previous),
-    checks,
-    duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
-  }
-}
-
-function undoOf(plan: RestorePlan, previous: string | null): string | null {
-  if (previous === null) return null
-  if (plan.in_place) return `nexus-backup restore ${plan.source} --rollback --confirm ${plan.source}`
-  return `mv -- ${shellQuoted(previous)} ${shellQuoted(plan.target)}`
+async function planOf(context: Context, request: RestoreRequest, selected: Selected): Promise<RestorePlan> {
+  return selected.manifest.kind === 'sqlite'
+    ? planDatabaseRestore(context, request, selected)
+    : planTreeRestore(context, request, selected)
 }

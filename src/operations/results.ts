@@ -18,6 +18,8 @@ export interface BackupReport {
   warnings: string[]
   /** Made with `--allow-damaged` from a source that failed its check: the command ends with 4. */
   damaged_source: boolean
+  /** Something vanished or changed while it was read; the warnings say what. The command ends with 3. */
+  incomplete: boolean
 }
 
 /** A backup whose chain is whole and in which no verify has found damage. */
@@ -68,7 +70,7 @@ export interface VerifiedBackup {
   findings: { part: string; problem: string }[]
   /** Ids that cannot be restored because of these findings. */
   affects: string[]
-  drill?: { restore_ms: number; checks: { name: string; status: 'ok' | 'failed'; detail: string }[] }
+  drill?: { restore_ms: number; checks: { name: string; status: 'ok' | 'failed' | 'skipped'; detail: string }[] }
 }
 
 export interface VerifyResult {
@@ -89,11 +91,25 @@ export interface RestoreResult {
   duration_ms: number
 }
 
+/** What prune did, or would do, with the WAL of one system. */
+export interface PrunedWal {
+  source: string
+  system_identifier: string
+  /** The segment that the kept WAL begins with; null when all of it is kept, or none. */
+  keep_from: string | null
+  /** Segments, and the bytes of everything that goes with them; names of the first and the last segment. */
+  delete: { segments: number; bytes: number; from: string | null; to: string | null }
+  reasons: string[]
+}
+
 export interface PruneResult {
   command: 'prune'
   dry_run: boolean
   keep: { id: string; source: string; reasons: string[] }[]
   delete: { id: string; source: string; reasons: string[] }[]
+  /** One entry for each system whose WAL is archived. */
+  wal: PrunedWal[]
+  /** Of backups and WAL. */
   bytes_freed: number
   /** Damaged backups, and those that damage makes unrestorable: prune left them alone. */
   problems: ListedProblem[]
@@ -105,5 +121,8 @@ export interface PointsResult {
   command: 'pitr points'
   source: string
   points: { id: string; at: string }[]
-  windows: { from: string; to: string }[]
+  /** In these every instant can be restored; of clusters with the timeline that is followed. */
+  windows: { from: string; to: string; timeline?: number }[]
+  /** Of clusters: what only `--timeline N` reaches. */
+  branches?: { from: string; to: string; timeline: number }[]
 }

@@ -8,11 +8,14 @@ import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
 import { realTarget } from '../sources/sqlite/restore-record.js'
 import { dropEmptySidecars, existingSidecars } from '../sources/sqlite/swap.js'
-import { finishInterruptedRestore } from './interrupted-restore.js'
+import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
 import { putInPlace } from './put-in-place.js'
 import type { RestorePlan, RollbackRequest } from './requests.js'
+import { directoryOf } from './restore-cluster-in-place.js'
+import { databaseOf } from './restore-database.js'
 import type { RestoreResult } from './results.js'
 import { lastPrevious, previousName } from './set-aside.js'
+import { planTreeRollback, rollBackTrees } from './tree-rollback.js'
 
 /**
  * What `restore SOURCE --rollback` would do: bring back what the last restore of this database replaced.
@@ -20,7 +23,9 @@ import { lastPrevious, previousName } from './set-aside.js'
  * @throws NexusError `not-found` when nothing was set aside
  */
 export async function planRollback(context: Context, request: RollbackRequest): Promise<RestorePlan> {
-  const { source } = request
+  const trees = treesOf(request.source)
+  if (trees !== null) return planTreeRollback(context, request, trees)
+  const source = databaseOf(request.source)
   const target = realTarget(source.path)
   const aside = lastSetAside(source, target)
   const replaces = existsSync(target)
@@ -46,9 +51,11 @@ export async function rollback(context: Context, journal: Journal, request: Roll
 }
 
 async function carryOut(context: Context, request: RollbackRequest): Promise<RestoreResult> {
-  const { source } = request
+  const trees = treesOf(request.source)
+  if (trees !== null) return rollBackTrees(context, request, trees)
+  const source = databaseOf(request.source)
   const began = context.now()
-  if ((await finishInterruptedRestore(context, source)) === 'undone') throw nothingReplaced(source)
+  if ((await finishInterruptedDatabaseRestore(context, source)) === 'undone') throw nothingReplaced(source)
   const target = realTarget(source.path)
   const aside = lastSetAside(source, target)
   const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
@@ -76,6 +83,12 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
     checks,
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
+}
+
+/** What the source's directories are called; null for a database. */
+function treesOf(source: SourceSettings): readonly string[] | null {
+  if (source.kind === 'sqlite') return null
+  return source.kind === 'files' ? source.paths : [directoryOf(source)]
 }
 
 /** Says how it is; a rollback brings it back all the same. */

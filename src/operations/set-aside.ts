@@ -9,9 +9,40 @@ const STAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3}Z)$/
  * what the last restore replaced, and none is used twice.
  */
 export function previousName(target: string, now: Date): string {
-  const last = lastPrevious(target)
-  const after = last === undefined ? 0 : instantOf(target, basename(last)) + 1
-  const instant = new Date(Math.max(now.getTime(), after))
+  return nameAt(target, instantAfterAll([target], now))
+}
+
+/** Names for several targets that are set aside together: of one instant, by which they are found again together. */
+export function previousNames(targets: readonly string[], now: Date): string[] {
+  const instant = instantAfterAll(targets, now)
+  return targets.map(target => nameAt(target, instant))
+}
+
+/** The names that go with one of them, from a plan that was shown; undefined when that is no such name. */
+export function namesLike(targets: readonly string[], previous: string): string[] | undefined {
+  const stamp = previous.slice(previous.lastIndexOf(MARK) + MARK.length)
+  return STAMP.test(stamp) ? targets.map(target => target + MARK + stamp) : undefined
+}
+
+/** What the last restore of any of several targets replaced, of those that it did replace. */
+export function lastPreviousOf(targets: readonly string[]): { target: string; previous: string }[] {
+  const found = targets.flatMap(target => {
+    const previous = lastPrevious(target)
+    return previous === undefined ? [] : [{ target, previous, instant: instantOf(target, basename(previous)) }]
+  })
+  const last = Math.max(...found.map(({ instant }) => instant))
+  return found.flatMap(({ target, previous, instant }) => (instant === last ? [{ target, previous }] : []))
+}
+
+function instantAfterAll(targets: readonly string[], now: Date): Date {
+  const after = targets.map(target => {
+    const last = lastPrevious(target)
+    return last === undefined ? 0 : instantOf(target, basename(last)) + 1
+  })
+  return new Date(Math.max(now.getTime(), ...after))
+}
+
+function nameAt(target: string, instant: Date): string {
   return `${target}${MARK}${instant.toISOString().replaceAll('-', '').replaceAll(':', '')}`
 }
 

@@ -3,13 +3,14 @@ import { open, statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
-import { chainTable, DamagedChain, restoreFile } from '../image/restore-file.js'
+import { restoreFile } from '../image/restore-file.js'
 import { WorkerPool } from '../image/workers/pool.js'
 import { keepAttributes } from '../sources/sqlite/attributes.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
 import { diskFull } from '../sources/sqlite/disk-full.js'
 import { digestsBeside, dropStaged } from '../sources/sqlite/swap.js'
 import { chainOf, memberOf } from './chain-members.js'
+import { assertImageDigest } from './image-digest.js'
 import type { RestoreResult } from './results.js'
 import type { Selected } from './select.js'
 
@@ -46,7 +47,12 @@ export async function writeImage<T>(
   const manifests = new Map(survey.manifests.map(member => [member.id, member]))
   const chain = chainOf(manifest, manifests)
   const members = chain.map(member => memberOf(room, member))
-  await assertImageDigest(selected, members, digestsBeside(path))
+  const scratch = digestsBeside(path)
+  try {
+    await assertImageDigest(selected, members, scratch)
+  } finally {
+    rmSync(scratch, { force: true })
+  }
   const file = await open(path, 'wx+', 0o600)
   const pool = WorkerPool.start(context.signal)
   try {
@@ -64,23 +70,6 @@ export async function writeImage<T>(
     await pool.stop()
     await file.close()
   }
-}
-
-async function assertImageDigest(
-  { manifest }: Selected,
-  members: Parameters<typeof chainTable>[0],
-  scratch: string,
-): Promise<void> {
-  try {
-    const table = await chainTable(members, scratch)
-    const same = table.imageDigest() === manifest.image_digest
-    table.close()
-    if (same) return
-  } finally {
-    rmSync(scratch, { force: true })
-  }
-  const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]
-  throw new DamagedChain([{ id: manifest.id, findings }])
 }
 
 function assertProven({ manifest }: Selected, checks: RestoreResult['checks']): void {

@@ -3,6 +3,7 @@ import { messageOf, NexusError } from '../errors.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../repository/types.js'
 import { chainOf } from './chain-members.js'
+import { readWalKeptFrom } from './wal-kept-from.js'
 
 /** What to verify of one source. */
 export interface VerifyPlan {
@@ -16,6 +17,8 @@ export interface VerifyPlan {
   targets: Manifest[]
   /** Something about the source's own files. */
   problems: { part: string; problem: string }[]
+  /** Whether archived WAL belongs to what was asked for. */
+  hasWal: boolean
   /** What was asked for, to plan again once a lock keeps backups from being pruned. */
   wanted: readonly string[]
 }
@@ -46,7 +49,7 @@ export async function planVerify(
   for (const { room, entries } of surveys) {
     context.signal.throwIfAborted()
     const plan = await planRoom(room, entries, wanted)
-    if (plan.check.length + plan.lost.length + plan.problems.length > 0) plans.push(plan)
+    if (plan.check.length + plan.lost.length + plan.problems.length > 0 || plan.hasWal) plans.push(plan)
   }
   return plans
 }
@@ -71,6 +74,7 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
     targets: whole ? sound.slice(-1) : chosen,
     problems: whole ? await ownFiles(room) : [],
+    hasWal: whole && (await room.walSystems()).length > 0,
     wanted,
   }
 }
@@ -85,12 +89,13 @@ function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manife
   }
 }
 
-/** The claim and the proofs carry digests of their own. */
+/** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */
 async function ownFiles(room: SourceRoom): Promise<VerifyPlan['problems']> {
   const problems: VerifyPlan['problems'] = []
   const checks: [string, () => Promise<Proof[] | unknown>][] = [
     ['source.json', () => room.claim()],
     ['proofs', () => room.proofs()],
+    ['.wal-kept-from.json', () => readWalKeptFrom(room)],
   ]
   for (const [part, check] of checks) {
     try {

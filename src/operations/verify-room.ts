@@ -1,11 +1,12 @@
 import type { Context } from '../context.js'
-import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { messageOf, NexusError } from '../errors.js'
 import { ChainVerifier } from '../image/verify-chain.js'
 import { WorkerPool } from '../image/workers/pool.js'
 import type { Manifest } from '../repository/manifest.js'
 import { verifiedMemberOf } from './chain-members.js'
 import type { VerifiedBackup } from './results.js'
 import type { VerifyPlan } from './verify-plan.js'
+import { unreadable } from './verify-unreadable.js'
 
 type Finding = VerifiedBackup['findings'][number]
 type Status = VerifiedBackup['status']
@@ -107,11 +108,6 @@ function affectedBy(id: string, { manifests }: VerifyPlan): string[] {
 
 function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
   return { id: room.name, source: room.name, status: 'damaged', level: 'stored', findings: problems, affects: [] }
-}
-
-function unreadable(error: unknown): boolean {
-  const cause = error instanceof NexusError ? error.cause : error
-  return ['EACCES', 'EPERM', 'EIO'].includes(errnoOf(cause) ?? '')
 }
 
 async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {

@@ -11,10 +11,11 @@ import { withStateScratch } from './state-directory.js'
 import { planAgain, planVerify, type VerifyPlan } from './verify-plan.js'
 import { verifyRoom } from './verify-room.js'
 import { checkRepositories } from './verify-root.js'
+import { verifyWal } from './verify-wal.js'
 
 /**
- * Checks backups: every stored byte, every frame, every block, every chain; with `drill` a restore of each target into
- * scratch space as well. What is found is returned, not thrown, and kept as proofs.
+ * Checks backups: every stored byte, every frame, every block, every chain, and of a whole source its archived WAL; with
+ * `drill` a restore of each target into scratch space as well. What is found is returned, not thrown, and kept as proofs.
  *
  * @throws NexusError `not-found` when a target does not exist or there is nothing to verify
  */
@@ -50,7 +51,8 @@ async function verifyOne(
         withStateScratch(context.stateDirectory, async scratch => {
           const plan = await planAgain(found)
           const results = await verifyRoom(context, plan, scratch)
-          return request.drill ? await drill(context, plan, results, scratch) : results
+          if (plan.hasWal) results.push(...(await verifyWal(context, room)))
+          return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results
         }),
       ),
     results => ({ result: outcomeOf(results), error: firstProblem(results) }),

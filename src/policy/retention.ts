@@ -20,6 +20,8 @@ export interface RetentionInput {
   unsound: ReadonlySet<string>
   /** Ids that are proven (`provenBackups`). */
   proven: ReadonlySet<string>
+  /** Ids that something beside the rules needs, each with the reason: the window of `keep.pitr`. */
+  pinned?: ReadonlyMap<string, string>
   policy: KeepPolicy
   /** IANA zone of the calendar. */
   timezone: string
@@ -47,6 +49,7 @@ export interface RetentionPlan {
  * - A kept backup keeps every backup it needs.
  * - Never deleted: the last proven backup (none proven: the newest that can be restored), what `keep_until` holds,
  *   what is damaged, and what cannot be restored because of damage: that is for a human to look at.
+ * - What `pinned` names stays as well: `keep.pitr` deletes nothing by itself, it only needs bases.
  * - Backups captured in the future, and those of a damaged source, are counted apart: they take no sound backup's
  *   place (anchors/general.md 2, "Retention attack").
  * - `within` counts back from the newest backup, not from now (as in restic): when backups stop, or this machine's
@@ -83,7 +86,7 @@ function isKept(reasons: ReadonlyMap<string, string[]>, id: string): boolean {
 
 /** Everything that speaks for a backup by itself, as pairs of id and reason. */
 function* reasonsToKeep(
-  { damaged, proven, now }: RetentionInput,
+  { damaged, proven, pinned = new Map(), now }: RetentionInput,
   ordered: readonly RetentionBackup[],
   broken: ReadonlyMap<string, string>,
   groups: readonly Group[],
@@ -102,6 +105,7 @@ function* reasonsToKeep(
     if (keep_until === 'forever') yield [id, 'kept for ever']
     else if (keep_until !== null && !(Date.parse(keep_until) <= now.getTime())) yield [id, `kept until ${keep_until}`]
   }
+  yield* pinned
   const restorable = ordered.filter(({ id }) => !broken.has(id))
   const last = lastProven(restorable, proven)
   if (last !== undefined) yield [last.id, last.reason]
@@ -111,9 +115,20 @@ function reasonsToDelete({ suffix, members, selections }: Group): [string, strin
   return members.map(member => [member.id, selections.map(selection => selection.whyNot(member) + suffix)])
 }
 
-/** The refusal of a policy that keeps nothing. `sources` are named when there are any. */
-export function emptyPolicy(sources: readonly string[]): NexusError {
+/**
+ * The refusal of a policy that keeps nothing. `sources` are named when there are any.
+ * @param pitr whether `keep.pitr` is all there is: it says how long WAL stays, not which backups
+ */
+export function emptyPolicy(sources: readonly string[], pitr = false): NexusError {
   const whose = sources.length === 0 ? '' : ` for ${sources.join(', ')}`
+  if (pitr) {
+    return new NexusError(
+      'refused',
+      'empty_policy',
+      `the retention policy${whose} keeps WAL (keep.pitr) but no backup, so nothing was deleted`,
+      { hint: 'say which backups to keep too, in the configuration, for example: keep: { pitr: 14d, daily: 30 }' },
+    )
+  }
   const example = ['nexus-backup prune', ...sources, '--keep-daily 30 --keep-monthly 12 --dry-run'].join(' ')
   return new NexusError(
     'refused',

@@ -89,6 +89,20 @@ function partsProblem(manifest: Manifest): string | undefined {
 }
 
 function imageProblem(manifest: Manifest): string | undefined {
+  const lists = manifest.parts.filter(({ role }) => role === 'tree').length
+  if (lists !== (manifest.tree === undefined ? 0 : 1)) return 'its parts do not agree with what it says of its tree'
+  return manifest.tree === undefined ? filesProblem(manifest) : treeProblem(manifest, manifest.tree)
+}
+
+/** The entries themselves are checked by who reads them: they must come to these counts. */
+function treeProblem(manifest: Manifest, tree: NonNullable<Manifest['tree']>): string | undefined {
+  if (manifest.files.length > 0) return 'it lists files beside its tree'
+  if (tree.files > tree.entries) return 'its tree has more files than entries'
+  const { type, blocks_stored: stored, blocks_total: total } = manifest
+  return type === 'full' && stored !== total ? 'a full backup does not hold every block' : undefined
+}
+
+function filesProblem(manifest: Manifest): string | undefined {
   const paths = new Set<string>()
   let bytes = 0
   let blocks = 0

@@ -35,18 +35,32 @@ const innerPath = v.pipe(
 /** A plain file name directly inside the backup's directory. */
 const partName = v.pipe(innerPath, v.regex(/^[^/]+$/, 'must be a plain file name'))
 
+const blockSize = v.pipe(count, v.minValue(512), v.maxValue(16 * 1024 * 1024))
+
 const fileSchema = v.looseObject({
   path: innerPath,
   /** Bytes. */
   size: count,
   /** Bytes. */
-  block_size: v.pipe(count, v.minValue(512), v.maxValue(16 * 1024 * 1024)),
+  block_size: blockSize,
+})
+
+const treeSchema = v.looseObject({
+  /** Bytes, the same for every file. */
+  block_size: blockSize,
+  /** Lines of the tree part. */
+  entries: count,
+  /** Of these, those of type file. */
+  files: count,
 })
 
 const partSchema = v.looseObject({
   name: partName,
-  /** `image`: frames that together are a standard file; `blocks`: frames of changed blocks; `index`: blocks.idx. */
-  role: v.picklist(['image', 'blocks', 'index']),
+  /**
+   * `image`: frames that together are a standard file; `blocks`: frames of changed blocks; `index`: blocks.idx;
+   * `tree`: the entries of a tree image, one JSON document a line.
+   */
+  role: v.picklist(['image', 'blocks', 'index', 'tree']),
   bytes: count,
   sha256: hex(32),
 })
@@ -82,6 +96,8 @@ export const manifestSchema = v.looseObject({
   /** nexus-backup's version and, where it matters, the engine's (`sqlite`). */
   versions: v.record(v.string(), text),
   files: v.pipe(v.array(fileSchema), v.maxLength(10_000_000)),
+  /** Only of tree images: their files stand in the part of role `tree`, and `files` is empty. */
+  tree: v.optional(treeSchema),
   digest_algorithm: v.picklist(digestAlgorithms),
   /** 64-bit seed of xxh3-128, random per chain, 16 hexadecimal digits. */
   digest_seed: hex(8),
@@ -91,6 +107,8 @@ export const manifestSchema = v.looseObject({
   checks: v.pipe(v.array(checkSchema), v.maxLength(10_000)),
   /** Made with `--allow-damaged` from a source that failed its check. */
   damaged_source: v.boolean(),
+  /** Something vanished or changed while it was read; `warnings` says what. Absent means no. */
+  incomplete: v.optional(v.boolean()),
   bytes_source: count,
   bytes_stored: count,
   blocks_total: count,

@@ -7,6 +7,8 @@ import { lockSource } from './lock.js'
 import { readProofs, writeProof } from './proofs.js'
 import type { LocalStorage } from './storage/local.js'
 import type { Repository, SourceRoom } from './types.js'
+import { walArchive } from './wal/wal-archive.js'
+import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 
 /** One source's part of a repository; its directory need not exist yet. `name` was checked by the caller. */
 export function sourceRoom(repository: Repository, storage: LocalStorage, name: string): SourceRoom {
@@ -24,6 +26,11 @@ export function sourceRoom(repository: Repository, storage: LocalStorage, name: 
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
     proofs: () => readProofs(storage, name),
+    wal: systemIdentifier => walArchive(storage, name, systemIdentifier),
+    walSystems: async () => {
+      const found = await storage.list(`${name}/${walDirectory}`)
+      return found.filter(({ name, kind }) => kind === 'directory' && isSystemIdentifier(name)).map(({ name }) => name)
+    },
     addProof: proof => writeProof(storage, name, proof),
   }
 }

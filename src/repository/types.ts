@@ -1,5 +1,6 @@
 import type { Manifest, SourceKind } from './manifest.js'
 import type { PartWriter, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
+import type { WalArchive } from './wal/types.js'
 
 /** What one directory under SOURCE/ turned out to be. */
 export type Entry =
@@ -70,6 +71,10 @@ export interface SourceRoom {
   removeLeftovers(): Promise<string[]>
   proofs(): Promise<Proof[]>
   addProof(proof: Proof): Promise<void>
+  /** The archived log of one PostgreSQL system. Throws `usage` for what is no system identifier. */
+  wal(systemIdentifier: string): WalArchive
+  /** Identifiers of the systems whose log is here; several after a pg_upgrade. */
+  walSystems(): Promise<string[]>
 }
 
 export interface BackupWriter {

@@ -33,10 +33,13 @@ describe('completion', () => {
 
   it('for bash offers commands, subcommands, options and choices', async () => {
     expect(await offered('cr')).toEqual(['create'])
-    expect(await offered('pitr', '')).toEqual(['points', 'restore'])
+    expect(await offered('pitr', '')).toEqual(['points', 'restore', 'archive', 'fetch'])
     expect(await offered('create', '--type', '')).toEqual(['auto', 'full', 'diff', 'incr'])
     expect(await offered('--repo', '/r', 'restore', '--in')).toEqual(['--in-place'])
     expect(await offered('pitr', 'restore', 'itsm', '--a')).toEqual(['--at'])
+    expect(await offered('pitr', 'restore', 'itsm', '--timeline', '')).toEqual(['latest', 'current'])
+    expect(await offered('pitr', 'restore', 'itsm', '--target-action', '')).toEqual(['promote', 'pause'])
+    expect(await offered('restore', 'pg', '--tablespace-map', '/us')).toContain('/usr')
     expect(await offered('completion', 'z')).toEqual(['zsh'])
     expect(await offered('create', '--label', '')).toEqual([])
   })

@@ -18,6 +18,9 @@ const kinds: Record<ErrorKind, number> = {
   interrupted: 130,
 }
 
+/** What PostgreSQL makes of their statuses decides those of archive and fetch. */
+const without: Record<string, number[]> = { completion: [7], 'pitr archive': [130], 'pitr fetch': [1, 2, 7, 130] }
+
 describe('the declaration', () => {
   it('has the six commands of the contract first, and nothing else among them', () => {
     const main = commands.filter(command => command.group === 'main').map(command => command.name)
@@ -29,12 +32,14 @@ describe('the declaration', () => {
     expect(names('create')).toEqual('type check verify allow-damaged init owner adopt label keep-until'.split(' '))
     expect(names('list')).toEqual(['all', 'journal'])
     expect(names('verify')).toEqual(['drill'])
-    expect(names('restore')).toEqual(['to', 'force', 'in-place', 'confirm', 'rollback'])
+    expect(names('restore')).toEqual(['to', 'force', 'in-place', 'confirm', 'rollback', 'tablespace-map'])
     expect(names('prune')).toEqual(
-      'last hourly daily weekly monthly yearly within'.split(' ').map(rule => `keep-${rule}`),
+      'last hourly daily weekly monthly yearly within pitr'.split(' ').map(rule => `keep-${rule}`),
     )
     expect(names('pitr points')).toEqual([])
-    expect(names('pitr restore')).toEqual(['at', 'to'])
+    expect(names('pitr restore')).toEqual(
+      'at lsn xid restore-point end to timeline tablespace-map target-action keep-archiving start stop'.split(' '),
+    )
     expect(globalOptions.map(option => option.name).filter(name => name !== 'help')).toEqual(
       'config repo state sqlite name json quiet verbose dry-run yes no-color wait'.split(' '),
     )
@@ -57,10 +62,11 @@ describe('the declaration', () => {
     for (const command of [...commands, ...leafCommands()]) {
       expect(command.examples.length, command.name).toBeGreaterThan(0)
       const statuses = command.exits.map(({ status }) => status)
-      expect(statuses, command.name).toEqual(known.filter(status => statuses.includes(status)))
-      for (const always of [0, 1, 2, 7, 130]) {
-        if (!(command.name === 'completion' && always === 7)) expect(statuses, command.name).toContain(always)
-      }
+      expect(statuses, command.name).toEqual(
+        [...known, 126].filter(status => statuses.includes(status)).sort(ascending),
+      )
+      const missing = [0, 1, 2, 7, 130].filter(status => !statuses.includes(status))
+      expect(missing, command.name).toEqual(without[command.name] ?? [])
     }
   })
 
@@ -74,6 +80,10 @@ describe('the declaration', () => {
     }
   })
 })
+
+function ascending(a: number, b: number): number {
+  return a - b
+}
 
 describe('exit codes', () => {
   it('are those of the contract for each kind of error', () => {

@@ -21,6 +21,7 @@ export function fakeIo(overrides: Partial<CommandIo> = {}): { io: CommandIo; std
     stdin: Readable.from([]),
     env: {},
     cwd: '/desk',
+    program: ['/usr/bin/node', '/opt/nexus-backup/bin/nexus-backup'],
     now: () => new Date('2025-11-03T03:00:00.000Z'),
     host: 'test-host',
     user: { name: 'tester', uid: 1000, home: '/home/tester' },

@@ -19,6 +19,7 @@ export const backup: BackupReport = {
   repository: '/repo',
   warnings: [],
   damaged_source: false,
+  incomplete: false,
 }
 
 export const plan: RestorePlan = {

@@ -20,11 +20,14 @@ describe('the man pages', () => {
     expect(stdout).toBe('')
   })
 
-  it('show a configuration that is valid', async () => {
+  it('show configurations that are valid', async () => {
     const text = readFileSync(`${root}man/nexus-backup-config.5`, 'utf8')
-    const example = text.match(/^\.Bd -literal\n([\s\S]*?)^\.Ed/m)?.[1] ?? ''
-    const file = join(temporaryDirectory(), 'config.yaml')
-    writeFileSync(file, example, { mode: 0o600 })
-    expect(await runFake(['config', 'check', '--config', file])).toMatchObject({ status: 0 })
+    const examples = [...text.matchAll(/^\.Bd -literal\n([\s\S]*?)^\.Ed/gm)].map(match => match[1] ?? '')
+    expect(examples).toHaveLength(2)
+    for (const example of examples) {
+      const file = join(temporaryDirectory(), 'config.yaml')
+      writeFileSync(file, example, { mode: 0o600 })
+      expect(await runFake(['config', 'check', '--config', file])).toMatchObject({ status: 0 })
+    }
   })
 })

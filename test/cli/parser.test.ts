@@ -33,7 +33,8 @@ describe('the parser', () => {
     const operands = command.arguments.filter(a => a.required).map(a => a.choices?.[0] ?? 'word')
     const parsed = parseCommandLine([...command.name.split(' '), ...operands, ...written(option)])
     expect(parsed.command.name).toBe(command.name)
-    expect(parsed.options[option.name]).toBe(option.value === undefined ? true : (option.choices?.[0] ?? '7'))
+    const value = option.value === undefined ? true : (option.choices?.[0] ?? '7')
+    expect(parsed.options[option.name]).toEqual(option.repeatable === true ? [value] : value)
     expect(parsed.operands).toEqual(operands)
   })
 
@@ -70,7 +71,7 @@ describe('the parser', () => {
     [[], 'missing_command'],
     [['--json'], 'missing_command'],
     [['pitr'], 'missing_command'],
-    [['pitr', 'archive', 'x'], 'unknown_command'],
+    [['pitr', 'push', 'x'], 'unknown_command'],
     [['create', '--type', 'ful'], 'invalid_value'],
     [['create', '--label'], 'missing_value'],
     [['list', 'a', 'b'], 'too_many_arguments'],

@@ -34,7 +34,7 @@ describe.skipIf(!built)('the process', () => {
     const shell = 'gone=$(mktemp -d) && cd "$gone" && rmdir "$gone" && "$0" list --repo repo'
     const { status, stderr } = run([], { shell })
     expect(status).toBe(5)
-    expect(stderr).toMatch(/^nexus-backup: error: no repository at \/.*\/repo: /)
+    expect(stderr).toMatch(/^nexus-backup: error: no repository at \/.*\/repo: /m)
   })
 
   it('prints help on stdout', () => {
@@ -74,7 +74,7 @@ describe.skipIf(!built)('the process', () => {
 
   it('never ends with 0 when the work stops in the middle', () => {
     const guard = JSON.stringify(`${root}dist/cli/exit-guard.js`)
-    const script = `const { armExitGuard } = await import(${guard}); armExitGuard(); new Promise(() => {})`
+    const script = `const { armExitGuard } = await import(${guard}); armExitGuard(1); new Promise(() => {})`
     const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
     expect(status).toBe(1)
     expect(stderr).toContain('ended before its work was done')

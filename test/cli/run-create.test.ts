@@ -55,6 +55,18 @@ describe('create', () => {
   it.each([
     ['one source that fails', created({ backups: [], failures: [failure('itsm', 'locked')] }), 6, 'locked_code'],
     ['a damaged source', created({ backups: [], failures: [failure('itsm', 'damage')] }), 4, 'damage_code'],
+    [
+      'files that changed while they were read',
+      created({ backups: [{ ...backup, incomplete: true }] }),
+      3,
+      'source_changed',
+    ],
+    [
+      'a damaged source that also changed',
+      created({ backups: [{ ...backup, incomplete: true, damaged_source: true }] }),
+      4,
+      'source_damaged',
+    ],
     ['a backup of a damaged source', created({ backups: [{ ...backup, damaged_source: true }] }), 4, 'source_damaged'],
   ])('ends with the status of %s', async (_title, result, status, code) => {
     operations.create.mockResolvedValue(result)

@@ -12,6 +12,12 @@ beforeEach(() => {
 })
 
 describe('list', () => {
+  it('marks a backup in which something is missing that vanished while it was read', async () => {
+    const [entry] = listed().backups
+    operations.list.mockResolvedValue(listed({ backups: entry === undefined ? [] : [{ ...entry, incomplete: true }] }))
+    expect((await runFake(['list', '--repo', '/repo'])).stdout).toMatch(/ {2}proven, incomplete\n$/)
+  })
+
   it('prints its table also without a terminal and when quiet', async () => {
     const { stdout } = await runFake(['list', '--repo', '/repo', '--quiet'])
     expect(stdout).toMatch(/^SOURCE {2}ID .*\nitsm {4}20251103T030000\.000Z-full-7f3a .* proven\n$/)

@@ -14,6 +14,7 @@ beforeEach(() => {
     dry_run: false,
     keep: [],
     delete: [],
+    wal: [],
     bytes_freed: 0,
     problems: [],
     failures: [],
@@ -37,7 +38,7 @@ describe('prune', () => {
   it('ends with 3 when a source could not be pruned, and with 4 when damage was met as well', async () => {
     const failure = { source: 'itsm', kind: 'locked', code: 'locked', message: 'held by create itsm', hint: null }
     const problem = { id, source: 'other', repository: '/repo', status: 'damaged', problem: 'no manifest' }
-    const result = { command: 'prune', dry_run: false, keep: [], delete: [], bytes_freed: 0 }
+    const result = { command: 'prune', dry_run: false, keep: [], delete: [], wal: [], bytes_freed: 0 }
     operations.prune.mockResolvedValueOnce({ ...result, problems: [], failures: [failure] })
     const partly = await runFake(['prune', ...place, '--keep-last', '1'])
     expect(partly.status).toBe(3)
@@ -63,6 +64,7 @@ describe('prune', () => {
       dry_run: false,
       keep: [],
       delete: [],
+      wal: [],
       bytes_freed: 0,
       problems: [problem],
       failures: [],

@@ -50,6 +50,7 @@ function prepare(): void {
   const backup = {
     id,
     source: 'itsm',
+    kind: 'sqlite',
     captured_at: '2025-11-03T03:00:00.000Z',
     type: 'full',
     bytes_source: 1,

@@ -89,14 +89,13 @@ sources:
   })
 
   it.each([
-    ['kind: postgres, connection: "dbname=x"', 'kind postgres is not in this version yet'],
     ['kind: postgres-tables', 'kind postgres-tables is not in this version yet'],
-    ['kind: files, paths: [/x]', 'kind files is not in this version yet'],
     ['kind: sqllite, path: /x', "unknown kind 'sqllite'; did you mean 'sqlite'?"],
     ['path: /x', 'kind is missing'],
     ['kind: sqlite', 'path: is missing'],
     ['kind: sqlite, path: /x, copies: [offsite]', 'copies is not in this version yet'],
-    ['kind: sqlite, path: /x, keep: { pitr: 14d }', 'keep.pitr is not in this version yet'],
+    ['kind: sqlite, path: /x, keep: { pitr: 14d }', 'keep.pitr: only sources of kind postgres have a log to keep'],
+    ['kind: sqlite, path: /x, connection: "host=a"', 'unknown key; known here: kind, path'],
     ['kind: sqlite, path: /x, keep: { within: 6m }', "'6m' is not a duration"],
     ['kind: sqlite, path: /x, repository: locl', "no repository 'locl'; did you mean 'local'?"],
     ['kind: sqlite, path: /x, checks: "SELECT 1"', 'checks:'],

@@ -13,6 +13,7 @@ export function testContext(wishes: Partial<Context> = {}): Context {
     toolVersion: '0.1.0',
     stateDirectory: '/nonexistent',
     timezone: 'UTC',
+    env: process.env,
     lockWaitSeconds: 0,
     ...wishes,
   }

@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { NexusError } from '../../src/errors.js'
 import { BlockIndexWriter, type FrameRecord, readBlockIndex } from '../../src/image/block-index.js'
+import { listedFiles } from '../../src/image/file-layout.js'
 import { DIGEST_BYTES } from '../../src/image/types.js'
 import { MemorySink, readerOf } from './parts.js'
 
@@ -47,7 +48,7 @@ async function read(bytes: Buffer): Promise<FrameRecord[]> {
     },
   }
   const records: FrameRecord[] = []
-  for await (const record of readBlockIndex(bounded, files)) records.push(record)
+  for await (const record of readBlockIndex(bounded, listedFiles(files))) records.push(record)
   return records
 }
 

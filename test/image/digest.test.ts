@@ -61,16 +61,33 @@ test('each half of the seed counts', async () => {
 })
 
 describe('DigestTable', () => {
-  test('gives back what was put, zeros for what was not, and fewer rows at its end', () => {
+  const rowsOf = (table: DigestTable, row: number, count: number) => {
+    const into = new Uint8Array(count * DIGEST_BYTES)
+    table.read(row, into)
+    return into
+  }
+
+  test('gives back what was put, zeros for what was not, and nothing beyond its end', () => {
     const table = DigestTable.create(join(temporaryDirectory(), 't'), 10)
     const rows = randomBytes(3 * DIGEST_BYTES)
     table.put(4, rows)
-    expect(Buffer.from(table.get(4, 3)).equals(rows)).toBe(true)
-    expect(table.get(0, 4)).toEqual(new Uint8Array(4 * DIGEST_BYTES))
-    expect(table.get(8, 5).length).toBe(2 * DIGEST_BYTES)
-    expect(table.get(10, 1).length).toBe(0)
-    expect(table.get(99, 1).length).toBe(0)
+    expect(Buffer.from(rowsOf(table, 4, 3)).equals(rows)).toBe(true)
+    expect(rowsOf(table, 0, 4)).toEqual(new Uint8Array(4 * DIGEST_BYTES))
+    expect(() => rowsOf(table, 8, 5)).toThrow(/shorter/)
     table.close()
+  })
+
+  test('grows with what is put beyond its end, and takes rows over from another', () => {
+    const directory = temporaryDirectory()
+    const from = DigestTable.create(join(directory, 'from'), 0)
+    const rows = randomBytes(70_000 * DIGEST_BYTES)
+    from.put(5, rows)
+    expect(from.rows).toBe(70_005)
+    const to = DigestTable.create(join(directory, 'to'), 1)
+    to.copyRows(from, 5, 2, 70_000)
+    expect(to.rows).toBe(70_002)
+    expect(Buffer.from(rowsOf(to, 2, 70_000)).equals(rows)).toBe(true)
+    for (const table of [from, to]) table.close()
   })
 
   test('has as image digest the SHA-256 of all its rows', () => {
@@ -89,8 +106,8 @@ describe('DigestTable', () => {
     const longer = DigestTable.copyOf(table, join(directory, 'c'), 5)
     longer.put(0, Buffer.alloc(DIGEST_BYTES, 9))
     expect([shorter.rows, longer.rows, table.rows]).toEqual([1, 5, 3])
-    expect(table.get(0, 1)[0]).toBe(7)
-    expect(longer.get(3, 2)).toEqual(new Uint8Array(2 * DIGEST_BYTES))
+    expect(rowsOf(table, 0, 1)[0]).toBe(7)
+    expect(rowsOf(longer, 3, 2)).toEqual(new Uint8Array(2 * DIGEST_BYTES))
     expect(() => DigestTable.copyOf(table, join(directory, 'b'), 1)).toThrow(/EEXIST/)
     expect(statSync(join(directory, 'a')).mode & 0o777).toBe(0o600)
     for (const one of [table, shorter, longer]) one.close()

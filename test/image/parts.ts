@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import type { ChainMember, StoredPart } from '../../src/image/chain.js'
 import { DigestTable } from '../../src/image/digest-table.js'
+import { listedFiles } from '../../src/image/file-layout.js'
 import { type StoreTarget, storeAll, storeChanged } from '../../src/image/store.js'
 import type { ByteReader, ByteSink, DigestKind, Frame } from '../../src/image/types.js'
 import type { WorkerPool } from '../../src/image/workers/pool.js'
@@ -57,11 +58,12 @@ let made = 0
 /** Stores frames as a full, or against an earlier image's table as changes. */
 export async function store(
   frames: Iterable<Frame>,
-  files: ChainMember['files'],
+  files: readonly { size: number; block_size: number }[],
   settings: { pool: WorkerPool; digest: DigestKind; directory: string; before?: DigestTable },
 ): Promise<StoredImage> {
   made += 1
-  const rows = files.reduce((sum, file) => sum + Math.ceil(file.size / file.block_size), 0)
+  const layout = listedFiles(files)
+  const { rows } = layout
   const path = join(settings.directory, `table-${made}`)
   const { before, pool, digest } = settings
   const table = before === undefined ? DigestTable.create(path, rows) : DigestTable.copyOf(before, path, rows)
@@ -75,7 +77,8 @@ export async function store(
   const member: ChainMember = {
     id: `member-${made}`,
     digest,
-    files,
+    blocks: rows,
+    layout: async () => layout,
     frames: partOf('frames', part.bytes),
     index: partOf('blocks.idx', index.bytes),
   }

@@ -4,6 +4,7 @@ import * as fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decompress } from 'zstd-napi'
 import { readBlockIndex, runBytes } from '../../src/image/block-index.js'
+import { listedFiles } from '../../src/image/file-layout.js'
 import { chainTable } from '../../src/image/restore-file.js'
 import type { Frame, Span } from '../../src/image/types.js'
 import { ChainVerifier } from '../../src/image/verify-chain.js'
@@ -28,7 +29,8 @@ function tarLike(files: Buffer[], frameBytes: number): { frames: Frame[]; stream
     for (let at = 0; at < bytes.length; at += 2 * BLOCK) {
       const piece = Uint8Array.from(bytes.subarray(at, at + 2 * BLOCK))
       const count = Math.ceil(piece.length / BLOCK)
-      spans.push({ from: piece, length: piece.length, run: { file, first: at / BLOCK, count, blockSize: BLOCK, row } })
+      const run = { file, first: at / BLOCK, count, blockSize: BLOCK, row, before: { row, count } }
+      spans.push({ from: piece, length: piece.length, run })
       row += count
     }
     if (bytes.length % 512 !== 0) spans.push(raw(Buffer.alloc(512 - (bytes.length % 512))))
@@ -61,16 +63,14 @@ const trees = fc
 /** Every block that an index and its frames give, by file and number. */
 async function blocksOf(index: Buffer, part: Buffer, files: ReturnType<typeof manifestFiles>) {
   const blocks = new Map<string, string>()
+  const layout = listedFiles(files)
   let at = 0
-  for await (const record of readBlockIndex(readerOf(index), files)) {
+  for await (const record of readBlockIndex(readerOf(index), layout)) {
     const plain = decompress(part.subarray(at, at + record.storedLength))
     expect(plain.length).toBe(record.plainLength)
     at += record.storedLength
     for (const run of record.runs) {
-      const bytes = plain.subarray(
-        run.offset,
-        run.offset + runBytes(run, files[run.file] ?? { size: 0, block_size: 1 }),
-      )
+      const bytes = plain.subarray(run.offset, run.offset + runBytes(run, layout))
       for (let block = 0; block < run.count; block += 1) {
         blocks.set(
           `${run.file}:${run.first + block}`,
@@ -104,7 +104,7 @@ describe('a stream of several files', () => {
           const stored = await store(frames, manifestFiles(files), { pool, digest, directory: temporaryDirectory() })
           const plain: Buffer[] = []
           let at = 0
-          for await (const record of readBlockIndex(readerOf(stored.index), manifestFiles(files))) {
+          for await (const record of readBlockIndex(readerOf(stored.index), listedFiles(manifestFiles(files)))) {
             plain.push(decompress(stored.frames.subarray(at, at + record.storedLength)))
             at += record.storedLength
           }
@@ -160,7 +160,14 @@ describe('a stream of several files', () => {
         yield Array.from({ length: 1000 }, (_, at) => ({
           from: Uint8Array.from([value]),
           length: 1,
-          run: { file: file + at, first: 0, count: 1, blockSize: BLOCK, row: file + at },
+          run: {
+            file: file + at,
+            first: 0,
+            count: 1,
+            blockSize: BLOCK,
+            row: file + at,
+            before: { row: file + at, count: 1 },
+          },
         }))
       }
     }
@@ -169,7 +176,7 @@ describe('a stream of several files', () => {
     const incr = await store(frames(2), files, { ...settings, before: full.table })
     expect(incr.blocks).toBe(files.length)
     let blocks = 0
-    for await (const record of readBlockIndex(readerOf(incr.index), files)) blocks += record.runs.length
+    for await (const record of readBlockIndex(readerOf(incr.index), listedFiles(files))) blocks += record.runs.length
     expect(blocks).toBe(files.length)
   })
 

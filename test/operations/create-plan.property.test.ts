@@ -6,13 +6,13 @@ import type { BackupType, Manifest } from '../../src/repository/manifest.js'
 const hour = 3600_000
 const day = 24 * hour
 const began = Date.UTC(2025, 10, 1)
-const identity = { device: 1, inode: 2, page_size: 4096 }
+const identity = { kind: 'sqlite' as const, device: 1, inode: 2, page_size: 4096 }
 
 /** What planning looks at; the rest of a manifest is of no matter to it. */
 function member(sequence: number, type: BackupType, parent: string | null, wishes: Partial<Manifest> = {}): Manifest {
   const captured_at = new Date(began + sequence * hour).toISOString()
   const common = { sequence, type, parent, captured_at, bytes_stored: 100, digest_algorithm: 'xxh3-128' as const }
-  return { id: `b${sequence}`, facts: { ...identity }, ...common, ...wishes } as Manifest
+  return { id: `b${sequence}`, kind: 'sqlite', facts: { ...identity }, ...common, ...wishes } as Manifest
 }
 
 function planFor(wishes: Partial<CreatePlanInput>): ReturnType<typeof planCreate> {

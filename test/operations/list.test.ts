@@ -31,6 +31,7 @@ describe('list', () => {
           repository: one.settings.path,
           warnings: ['slow'],
           damaged_source: false,
+          incomplete: false,
           status: 'ok',
           proven: true,
           label: 'before the move',

@@ -19,7 +19,7 @@ const program = `
   const operator = { user: 'root', sudo_user: null }
   const context = {
     now: () => new Date('2025-12-01T00:00:00Z'), host: 'db1', operator, signal: new AbortController().signal,
-    warn() {}, journalFailed(error) { throw error }, toolVersion: '0', stateDirectory: state, timezone: 'UTC', lockWaitSeconds: 0,
+    warn() {}, journalFailed(error) { throw error }, toolVersion: '0', stateDirectory: state, timezone: 'UTC', env: process.env, lockWaitSeconds: 0,
     progress({ done }) { if (done === killAt) process.kill(process.pid, 'SIGKILL') },
   }
   const repository = { name: 'local', path }

@@ -80,7 +80,7 @@ describe('prune', () => {
     await month(one)
     await run(one, { last: 2 })
     const before = await present(one)
-    expect(await run(one, { last: 2 })).toMatchObject({ delete: [], bytes_freed: 0 })
+    expect(await run(one, { last: 2 })).toMatchObject({ delete: [], wal: [], bytes_freed: 0 })
     expect(await present(one)).toEqual(before)
   })
 
@@ -180,6 +180,7 @@ describe('prune', () => {
       dry_run: false,
       keep: [],
       delete: [],
+      wal: [],
       bytes_freed: 0,
       problems: [],
       failures: [],

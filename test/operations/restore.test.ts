@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { finishInterruptedRestore } from '../../src/operations/interrupted-restore.js'
+import { finishInterruptedDatabaseRestore } from '../../src/operations/interrupted-restore.js'
 import type { RestoreRequest } from '../../src/operations/requests.js'
 import { planRestore, restore } from '../../src/operations/restore.js'
 import { planRollback, rollback } from '../../src/operations/rollback.js'
@@ -141,7 +141,7 @@ describe('what a killed restore leaves', () => {
     const [staged, previous] = [`${app.source.path}.staged`, `${app.source.path}.before-restore-20251201T000000.000Z`]
     writeFileSync(staged, 'half')
     await createRecord({ ...dead, target: app.source.path, staged, scratch: true, previous, swap: null })
-    expect(await finishInterruptedRestore(app.context, app.source)).toBe('undone')
+    expect(await finishInterruptedDatabaseRestore(app.context, app.source)).toBe('undone')
     expect([existsSync(staged), readRecord(app.source.path)]).toEqual([false, null])
     expect(stateOf(app.source.path)).toEqual(expectedState(0))
     expect(app.warnings.join()).toContain('is as it was')
@@ -153,16 +153,16 @@ describe('what a killed restore leaves', () => {
     writeFileSync(staged, 'the proven new one')
     const swap = { moves: [{ from: staged, to: app.source.path }], remove: [] }
     await createRecord({ ...dead, target: app.source.path, staged, scratch: true, previous, swap })
-    expect(await finishInterruptedRestore(app.context, app.source)).toBe('finished')
+    expect(await finishInterruptedDatabaseRestore(app.context, app.source)).toBe('finished')
     expect(readFileSync(app.source.path, 'utf8')).toBe('the proven new one')
   })
 
   it('is left alone while that restore lives', async () => {
     const app = await application()
-    const { startOf } = await import('../../src/operations/interrupted-restore.js')
-    const living = { ...dead, pid: process.pid, started: startOf(process.pid) }
+    const { thisProcess } = await import('../../src/operations/restoring-process.js')
+    const living = { ...dead, ...thisProcess() }
     const [staged, previous] = [`${app.source.path}.staged`, `${app.source.path}.before-restore-20251201T000000.000Z`]
     await createRecord({ ...living, target: app.source.path, staged, scratch: true, previous, swap: null })
-    await expect(finishInterruptedRestore(app.context, app.source)).rejects.toMatchObject({ kind: 'locked' })
+    await expect(finishInterruptedDatabaseRestore(app.context, app.source)).rejects.toMatchObject({ kind: 'locked' })
   })
 })

@@ -30,6 +30,8 @@ describe('checkManifest', () => {
     )
   })
 
+  const tree = { block_size: 8192, entries: 3, files: 2 }
+  const listed = { name: 'tree.jsonl.zst', role: 'tree', bytes: 1, sha256: sha256('') }
   test.each([
     ['another id', { id: '20251103T030000.123Z-full-0000' }, 'calls itself'],
     ['another source', { source: 'other' }, 'belongs to source'],
@@ -41,6 +43,15 @@ describe('checkManifest', () => {
       'sizes beyond counting',
       { files: ['a', 'b'].map(path => ({ path, size: Number.MAX_SAFE_INTEGER, block_size: 512 })) },
       'larger together',
+    ],
+    ['a tree without its part', { files: [], tree }, 'do not agree'],
+    ['a list of entries without a tree', { parts: [listed] }, 'do not agree'],
+    ['files beside its tree', { tree, parts: [listed] }, 'files beside its tree'],
+    ['more files than entries', { files: [], tree: { ...tree, files: 9 }, parts: [listed] }, 'more files than entries'],
+    [
+      'a tree whose full lacks blocks',
+      { files: [], tree, parts: [listed], blocks_stored: 2 },
+      'does not hold every block',
     ],
     ['a negative size', { files: [{ path: 'a', size: -1, block_size: 512 }] }, 'files.0.size'],
     ['a block size of zero', { files: [{ path: 'a', size: 1, block_size: 0 }] }, 'files.0.block_size'],

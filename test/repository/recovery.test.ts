@@ -1,15 +1,33 @@
 import { execFile, execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { compress } from 'zstd-napi'
+import type { TreeEntry } from '../../src/image/tree/types.js'
+import { WorkerPool } from '../../src/image/workers/pool.js'
 import { formatChecksums, parseChecksums } from '../../src/repository/checksums.js'
 import { initRepository } from '../../src/repository/open.js'
 import type { SourceRoom } from '../../src/repository/types.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
+import { archive, type Member, member } from '../image/tree/tar-bytes.js'
+import { inPieces, plainInput } from '../image/tree/tree-store.js'
 import { type Image, makeBackup } from './chains.js'
 import { sha256 } from './manifests.js'
+import { type MadeTree, makeTreeBackup } from './trees.js'
 
 const now = new Date('2025-11-03T03:00:00Z')
 
@@ -44,6 +62,13 @@ function forge(directory: string, name: string, bytes: Buffer): void {
   const sums = parseChecksums(readFileSync(join(directory, 'SHA256SUMS')), 'test')
   writeFileSync(join(directory, 'SHA256SUMS'), formatChecksums(sums.set(name, sha256(bytes))))
 }
+
+const empty = Buffer.alloc(0)
+const mtime = 1_600_000_000
+const text = (name: string, content: Buffer, mode = 0o644): Member => ({ name, content, mode, mtime })
+const directory = (name: string, mode: number): Member => ({ name, type: '5', mode, mtime: mtime + 7 })
+const symlink = (name: string, link: string): Member => ({ name, type: '2', link, mtime: mtime + 9 })
+const hardlink = (name: string, link: string): Member => ({ name, type: '1', link, mode: 0o640, mtime })
 
 describe('recover.mjs', () => {
   test('recovers a full, a diff on it and an incr on that, and the full is the file that zstd unpacks', async () => {
@@ -123,6 +148,107 @@ describe('recover.mjs', () => {
       }),
       { numRuns: 12 },
     )
+  })
+
+  test('recovers trees: a full, and incrs after files were renamed, swapped, cut, removed and grew', async () => {
+    const { room, path, out, run } = await newRoom()
+    const scratch = temporaryDirectory()
+    const pool = WorkerPool.start(new AbortController().signal, 2)
+    try {
+      const first = {
+        files: [text('d/a', randomBytes(5000), 0o640), text('b', randomBytes(1300)), text('empty', empty)],
+        links: [hardlink('d/hard', 'd/a'), symlink('d/soft', '/etc/passwd')],
+      }
+      const [a = empty, b = empty] = first.files.map(({ content }) => content ?? empty)
+      const history = [
+        [directory('d', 0o750), ...first.files, ...first.links],
+        [directory('d', 0o555), text('b', a), text('d/a', b.subarray(0, 700)), symlink('x', 'b')],
+        [text('d/new', randomBytes(600)), text('b', Buffer.concat([a, randomBytes(900)]), 0o400)],
+      ]
+      let parent: MadeTree | undefined
+      for (const members of history) {
+        const tar = inPieces(archive(...members.map(member)), [4000])
+        // As inodes: what was d/a is b from the second on, and the other way round.
+        const describe = (entry: TreeEntry) => {
+          const swapped = parent !== undefined && entry.type === 'file'
+          const base = swapped && parent?.manifest.sequence === 1 ? Number(entry.path === 'd/a') : entry.base
+          return { ...entry, base, uid: 4711, gid: 4712, sparse: true }
+        }
+        const input = { blockSize: 512, carried: [], tar, describe }
+        parent = await makeTreeBackup(room, input, { pool, directory: scratch, ...(parent ? { parent } : {}) })
+        const { code, stdout, stderr } = await run(parent.manifest.id)
+        expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+        expect(stdout).toContain(`recovered ${parent.manifest.id}`)
+        for (const { name, content, mode, mtime } of members) {
+          const stat = lstatSync(join(out, name))
+          if (content !== undefined) expect(readFileSync(join(out, name)).equals(content)).toBe(true)
+          if (mode !== undefined) expect(stat.mode & 0o7777).toBe(mode)
+          expect(stat.mtimeMs).toBe(Number(mtime) * 1000)
+          if (process.getuid?.() === 0) expect([stat.uid, stat.gid]).toEqual([4711, 4712])
+        }
+        const names = new Set(members.flatMap(({ name }) => (name.startsWith('d/') ? ['d', name] : [name])))
+        expect(readdirSync(out, { recursive: true }).map(String).sort()).toEqual([...names].sort())
+        expect(lstatSync(out).mode & 0o777).toBe(0o700)
+        if (members === history[0]) {
+          expect(readlinkSync(join(out, 'd/soft'))).toBe('/etc/passwd')
+          expect(lstatSync(join(out, 'd/hard')).ino).toBe(lstatSync(join(out, 'd/a')).ino)
+          const archived = execFileSync('zstd', ['-dcq', join(path, 'itsm', parent.manifest.id, 'uploads.tar.zst')])
+          expect(execFileSync('tar', ['-tf', '-'], { input: archived }).toString()).toContain('d/hard')
+        }
+        chmodSync(join(out, 'd'), 0o700)
+        rmSync(out, { recursive: true })
+      }
+    } finally {
+      await pool.stop()
+    }
+  })
+
+  test('writes nothing outside OUTPUT, whatever a list of entries says', async () => {
+    const pool = WorkerPool.start(new AbortController().signal, 1)
+    const { room, path, out, run } = await newRoom()
+    const input = plainInput(inPieces(archive(member(text('a', randomBytes(600)))), [4000]), 512)
+    const made = await makeTreeBackup(room, input, { pool, directory: temporaryDirectory() })
+    await pool.stop()
+    const backup = join(path, 'itsm', made.manifest.id)
+    const [good] = [...made.backup.tree.entries()]
+    const lists = [
+      [{ ...good, path: '../escape' }],
+      [{ ...good, path: '/tmp/escape' }],
+      [{ ...good, path: 'a/./b' }],
+      [{ ...good, path: 'a\0b' }],
+      [
+        { ...good, type: 'symlink', size: 0, link: '/tmp', path: 'x' },
+        { ...good, path: 'x/escape' },
+      ],
+      [
+        { ...good, path: 'x/escape' },
+        { ...good, type: 'symlink', size: 0, link: '/tmp', path: 'x' },
+      ],
+      [good, good],
+      [{ ...good, type: 'hardlink', size: 0, link: 'b', path: 'x' }],
+      [{ ...good, type: 'hardlink', size: 0, link: '../../b', path: 'x' }],
+      [{ ...good, type: 'device' }],
+      [{ ...good, mode: 0o170644 }],
+      [{ ...good, uid: -1 }],
+      [{ ...good, size: -1 }],
+      [{ ...good, size: 2 ** 50 }],
+      [{ ...good, base: 1.5 }],
+      [{ ...good, mtime: 'never' }],
+      [null],
+      [],
+    ]
+    for (const list of lists) {
+      const bytes = compress(Buffer.from(list.map(entry => `${JSON.stringify(entry)}\n`).join('')))
+      forge(backup, 'tree.jsonl.zst', bytes)
+      const { manifest } = made
+      const tree = { ...manifest.tree, entries: list.length || 1 }
+      forge(backup, 'manifest.json', Buffer.from(JSON.stringify({ ...manifest, tree })))
+      const { code, stderr } = await run(made.manifest.id)
+      expect({ list, code, stderr }).toMatchObject({ code: 1, stderr: expect.stringMatching(/^recover: /) })
+      expect(stderr).not.toMatch(/TypeError|undefined/)
+      expect(readdirSync(join(out, '..')).filter(name => name !== 'out.partial')).toEqual(['repo'])
+      rmSync(`${out}.partial`, { recursive: true, force: true })
+    }
   })
 
   test('overwrites nothing', async () => {

@@ -47,7 +47,8 @@ function requestOf(options: OptionValues, sources: CreateRequest['sources'], tim
 
 /**
  * Errors of a create, the deciding one last. Some sources done, some not: 3. None done: the status of the kind all
- * failures share, else 1. A backup made from a damaged source ends with 4 in any case: damage is never silent.
+ * failures share, else 1. A backup in which something is missing that vanished while it was read: 3. One made from a
+ * damaged source ends with 4 in any case: damage is never silent.
  */
 export function createFailures(result: CreateResult, asked: number): NexusError[] {
   const failures = result.failures.map(failure => {
@@ -68,8 +69,17 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
       }),
     )
   }
+  const incomplete = result.backups.filter(backup => backup.incomplete)
+  if (incomplete.length > 0) failures.push(incompleteBackups(incomplete.map(backup => backup.source)))
   if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))
   return failures
+}
+
+function incompleteBackups(names: readonly string[]): NexusError {
+  const message = `something vanished or changed while it was read: ${names.join(', ')}`
+  return new NexusError('partial', 'source_changed', message, {
+    hint: 'the warnings name it; the backup is kept, and the next one takes what is there then',
+  })
 }
 
 function damagedSources(names: readonly string[]): NexusError {

@@ -1,5 +1,5 @@
 import { parseDuration } from '../../config/duration.js'
-import type { KeepPolicy, Settings } from '../../config/settings.js'
+import type { KeepPolicy, Settings, SourceSettings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { prune } from '../../operations/prune.js'
 import type { PruneSource } from '../../operations/requests.js'
@@ -37,8 +37,10 @@ export function policyOf(options: OptionValues): KeepPolicy | undefined {
     const count = countOption(options, `keep-${rule}`)
     if (count !== undefined) policy[rule] = count
   }
-  const within = parseDuration(textOption(options, 'keep-within') ?? '')
-  if (within !== undefined) policy.within = within
+  for (const rule of ['within', 'pitr'] as const) {
+    const duration = parseDuration(textOption(options, `keep-${rule}`) ?? '')
+    if (duration !== undefined) policy[rule] = duration
+  }
   return Object.keys(policy).length === 0 ? undefined : policy
 }
 
@@ -55,7 +57,13 @@ function prunedSources(settings: Settings, names: readonly string[], policy: Kee
 }
 
 /** Rules on the command line take the place of the configured policy as a whole. */
-function pruned({ name, repository, keep }: PruneSource, policy: KeepPolicy | undefined): PruneSource {
+function pruned({ name, kind, repository, keep }: SourceSettings, policy: KeepPolicy | undefined): PruneSource {
+  if (policy?.pitr !== undefined && kind !== 'postgres') {
+    const message = `--keep-pitr is for clusters, and ${name} is a source of kind ${kind}`
+    throw new NexusError('usage', 'keep_pitr_without_log', message, {
+      hint: 'name the clusters that it is meant for: nexus-backup prune SOURCE --keep-pitr 14d',
+    })
+  }
   return { name, repository, keep: policy ?? keep }
 }
 

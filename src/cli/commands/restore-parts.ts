@@ -8,26 +8,24 @@ import { renderPlan, renderRestore } from '../output/render-restore.js'
 import { placeFlags, textOption } from '../parsed.js'
 import { pasteable } from '../pasteable.js'
 
-/** The plan as the result of a dry run; it has the fields of a restore, and the plan beside them. */
+/** The plan as the result of a dry run. */
 export function planOutcome(command: string, plan: RestorePlan, zone: string, first = ''): Outcome {
-  const { id, target, captured_at, previous } = plan
   return {
-    document: {
-      command,
-      id,
-      target,
-      captured_at,
-      previous,
-      undo: null,
-      checks: [],
-      duration_ms: 0,
-      dry_run: true,
-      plan,
-    },
+    document: planDocument(command, plan, plan.previous),
     text: () => `${first}${renderPlan(plan, zone)}`,
     always: true,
     failures: [],
   }
+}
+
+/** The document of a dry run: it has the fields of a restore, and the plan beside them. */
+export function planDocument(
+  command: string,
+  plan: { id: string; target: string; captured_at: string },
+  previous: string | null = null,
+): object {
+  const { id, target, captured_at } = plan
+  return { command, id, target, captured_at, previous, undo: null, checks: [], duration_ms: 0, dry_run: true, plan }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import type { Settings } from '../../config/settings.js'
+import type { Settings, SourceSettings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import type { RestoreRequest } from '../../operations/requests.js'
 import { planRestore, restore } from '../../operations/restore.js'
@@ -7,10 +7,10 @@ import { shellQuoted } from '../../operations/shell.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderPlan } from '../output/render-restore.js'
-import { switchOption, textOption } from '../parsed.js'
+import { listOption, switchOption, textOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
 import { confirmSource, planOutcome, restoredOutcome } from './restore-parts.js'
-import { sourceOfBackup } from './source-of-backup.js'
+import { type Origin, originOf } from './source-of-backup.js'
 
 /** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback)` */
 export const runRestore: Handler = async invocation => {
@@ -25,8 +25,9 @@ export const runRestore: Handler = async invocation => {
   if (backup === undefined) return await chooseOnTerminal(invocation)
   if (to === undefined && !switchOption(options, 'in-place')) throw undecided(invocation, backup)
   const settings = await invocation.settings()
-  const request = await requestOf(invocation, settings, backup, to)
-  return await carryOut(invocation, settings, request)
+  const origin = await originOf(await invocation.context(), settings, backup)
+  const request = requestOf(invocation, settings, { backup, to, origin })
+  return await carryOut(invocation, settings, request, origin)
 }
 
 function refuseMixture({ options, operands }: Invocation): void {
@@ -72,16 +73,15 @@ async function chooseOnTerminal(invocation: Invocation): Promise<Outcome> {
   }
   const { chooseRestore } = await import('../choose-restore.js')
   const settings = await invocation.settings()
-  const request = await chooseRestore(invocation, settings)
-  return await carryOut(invocation, settings, request)
+  const { request, origin } = await chooseRestore(invocation, settings)
+  return await carryOut(invocation, settings, request, origin)
 }
 
-async function requestOf(
-  { options, io, context }: Invocation,
+function requestOf(
+  { options, io }: Invocation,
   settings: Settings,
-  backup: string,
-  to: string | undefined,
-): Promise<RestoreRequest> {
+  { backup, to, origin }: { backup: string; to: string | undefined; origin: Origin | undefined },
+): RestoreRequest {
   const common = {
     repositories: settings.repositories,
     backup,
@@ -90,20 +90,84 @@ async function requestOf(
   }
   if (to !== undefined) {
     const target = { kind: 'path', path: resolve(io.cwd, to), force: switchOption(options, 'force') } as const
-    const name = await sourceOfBackup(await context(), settings, backup)
-    return { ...common, target, source: settings.sources.find(source => source.name === name) }
+    return { ...common, target, source: settings.sources.find(source => source.name === origin?.name) }
   }
-  const name = (await sourceOfBackup(await context(), settings, backup)) ?? backup
-  const source = sourceNamed(settings, name)
+  const source = sourceNamed(settings, origin?.name ?? backup)
+  assertPlace(source, settings.file)
   return { ...common, target: { kind: 'in-place', source }, source }
 }
 
-async function carryOut(invocation: Invocation, settings: Settings, request: RestoreRequest): Promise<Outcome> {
+/** The server that could tell where its data lies may be the very thing that is lost. */
+function assertPlace(source: SourceSettings, file: string | null): void {
+  if (source.kind !== 'postgres' || source.dataDirectory !== null) return
+  const message = `the configuration does not say where the data directory of ${source.name} is`
+  throw new NexusError('refused', 'data_directory_missing', message, {
+    hint: `set sources.${source.name}.data_directory in ${file ?? 'the configuration'}, or restore beside it with --to PATH`,
+  })
+}
+
+async function carryOut(
+  invocation: Invocation,
+  settings: Settings,
+  request: RestoreRequest,
+  origin: Origin | undefined,
+): Promise<Outcome> {
+  const { target, backup } = request
+  if (origin?.kind === 'postgres' && target.kind === 'path') {
+    refuseForce(invocation)
+    const { runClusterRestore } = await import('./cluster-restore.js')
+    const wanted = {
+      command: 'restore',
+      backup,
+      source: origin.name,
+      target: { kind: 'base' },
+      to: target.path,
+    } as const
+    return await runClusterRestore(invocation, settings, wanted)
+  }
+  refuseTablespaces(invocation, origin ?? { name: backup, kind: undefined })
   const context = await invocation.context()
-  const plan = await planRestore(context, request)
+  const wanted = await completed(invocation, settings, request, origin)
+  const plan = await planRestore(context, wanted)
   if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   if (plan.in_place) await confirmSource(invocation, plan.source, 'replaces the live data of')
-  const restored = await restore(context, await invocation.journal(), { ...request, previous: plan.previous })
+  const restored = await restore(context, await invocation.journal(), { ...wanted, previous: plan.previous })
   return restoredOutcome(restored, invocation, settings.timezone)
+}
+
+/** A cluster in place recovers through the archive once: its server must be able to call this program. */
+async function completed(
+  invocation: Invocation,
+  settings: Settings,
+  request: RestoreRequest,
+  origin: Origin | undefined,
+): Promise<RestoreRequest> {
+  if (origin?.kind !== 'postgres') return request
+  const { recoveryCalls } = await import('./cluster-restore.js')
+  return { ...request, recovery: recoveryCalls(invocation, settings) }
+}
+
+/** A data directory that is in the way may be all that is left of somebody's cluster. */
+function refuseForce({ options }: Invocation): void {
+  if (!switchOption(options, 'force')) return
+  throw new NexusError(
+    'usage',
+    'options_exclude',
+    '--force is not for clusters: they are restored into a new directory',
+    {
+      hint: 'give a path that does not exist, or an empty directory',
+    },
+  )
+}
+
+function refuseTablespaces({ options }: Invocation, { name, kind }: Origin): void {
+  if (listOption(options, 'tablespace-map').length === 0) return
+  const message =
+    kind === 'postgres'
+      ? '--tablespace-map goes with --to PATH'
+      : `--tablespace-map is for clusters, and ${name} is none`
+  throw new NexusError('usage', 'option_of_clusters', message, {
+    hint: 'a cluster with tablespaces is restored to new directories: --to PATH --tablespace-map OLD=NEW',
+  })
 }

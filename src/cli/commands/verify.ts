@@ -3,7 +3,7 @@ import type { VerifyResult } from '../../operations/results.js'
 import { verify } from '../../operations/verify.js'
 import type { Handler } from '../invocation.js'
 import { counted } from '../output/format.js'
-import { renderVerify } from '../output/render-verify.js'
+import { isWalResult, renderVerify } from '../output/render-verify.js'
 import { switchOption } from '../parsed.js'
 
 /** `verify [BACKUP|SOURCE]... [--drill]` */
@@ -36,8 +36,11 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
     ]
   }
   if (damaged.length > 0) {
-    const lost = new Set(damaged.flatMap(result => [result.id, ...result.affects]))
-    const message = `damage in ${counted(damaged.length, 'backup')}; ${counted(lost.size, 'backup')} cannot be restored`
+    const [logs, backups] = [damaged.filter(isWalResult), damaged.filter(result => !isWalResult(result))]
+    if (backups.length === 0) return [damagedWal(logs)]
+    const lost = new Set(backups.flatMap(result => [result.id, ...result.affects]))
+    const wal = logs.length === 0 ? '' : `, and damage in archived WAL`
+    const message = `damage in ${counted(backups.length, 'backup')}; ${counted(lost.size, 'backup')} cannot be restored${wal}`
     return [
       new NexusError('damage', 'backup_damaged', message, {
         hint: `take a new one now: nexus-backup create --type full; damaged: ${damaged.map(({ id }) => id).join(', ')}`,
@@ -52,4 +55,16 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       `${counted(unread.length, 'backup')} could not be read: ${unread.map(({ id }) => id).join(', ')}`,
     ),
   ]
+}
+
+/** Backups restore all the same: what is cut is how far they can be rolled forward. */
+function damagedWal(logs: VerifyResult['results']): NexusError {
+  const cut = new Set(logs.flatMap(({ affects }) => affects))
+  const which = logs.map(({ source, id }) => `${source} ${id}`).join(', ')
+  const reach =
+    cut.size === 0 ? 'no backup needs it' : `${counted(cut.size, 'backup')} cannot be rolled forward past it`
+  const message = `damage in archived WAL: ${which}; ${reach}`
+  return new NexusError('damage', 'wal_damaged', message, {
+    hint: 'take a full backup now, a new window begins with it: nexus-backup create --type full',
+  })
 }

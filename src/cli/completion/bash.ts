@@ -8,8 +8,11 @@ export function bashCompletion(): string {
   const pattern = (names: readonly { name: string }[]) => names.map(({ name }) => `--${name}`).join('|')
   const files = valued.filter(option => option.complete === 'file')
   const directories = valued.filter(option => option.complete === 'directory')
-  const others = valued.filter(option => option.choices === undefined && (option.complete ?? 'none') === 'none')
-  const choices = valued.flatMap(({ name, choices: words }) =>
+  const others = valued.filter(
+    ({ choices: words, suggestions, complete }) =>
+      (words ?? suggestions) === undefined && (complete ?? 'none') === 'none',
+  )
+  const choices = valued.flatMap(({ name, choices: closed, suggestions: words = closed }) =>
     words === undefined
       ? []
       : [`    --${name}) COMPREPLY=($(compgen -W '${words.join(' ')}' -- "$current")); return;;`],

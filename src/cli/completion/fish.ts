@@ -26,10 +26,11 @@ function condition({ path, words }: CompletionEntry): string {
   return quote([...seen, ...(next === '' ? [] : [`not __fish_seen_subcommand_from ${next}`])].join('; and '))
 }
 
-function optionWords({ name, value, description, choices, complete }: OptionDeclaration): string {
+function optionWords({ name, value, description, choices, suggestions, complete }: OptionDeclaration): string {
   const parts = [`-l ${name}`, `-d ${quote(description)}`]
   if (value !== undefined) parts.push('-r')
-  if (choices !== undefined) parts.push(`-f -a ${quote(choices.join(' '))}`)
+  const words = choices ?? suggestions
+  if (words !== undefined) parts.push(`-f -a ${quote(words.join(' '))}`)
   if (complete === 'file') parts.push('-F')
   if (complete === 'directory') parts.push("-f -a '(__fish_complete_directories)'")
   return parts.join(' ')

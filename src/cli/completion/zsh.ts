@@ -51,12 +51,13 @@ function renderEntry(entry: CompletionEntry): string {
       _arguments -S ${entry.options.map(renderOption).join(' ')} ${operands}${describe};;`
 }
 
-function renderOption({ name, value, description, choices, complete }: OptionDeclaration): string {
+function renderOption({ name, value, description, choices, suggestions, complete }: OptionDeclaration): string {
   const text = description.replaceAll('[', '(').replaceAll(']', ')').replaceAll(':', ' -')
   if (value === undefined) return quote(`--${name}[${text}]`)
+  const words = choices ?? suggestions
   const action =
-    choices !== undefined
-      ? `(${choices.join(' ')})`
+    words !== undefined
+      ? `(${words.join(' ')})`
       : complete === 'file'
         ? '_files'
         : complete === 'directory'

@@ -6,7 +6,7 @@ export const createCommand: CommandDeclaration = {
   summary: 'take a backup',
   description: [
     'Take a backup of the sources named, or of every source in the configuration.',
-    'The database is read as it is at one instant, beside its writers, and is not changed in any way.',
+    'A SQLite database is read as it is at one instant, beside its writers, and is not changed in any way. A PostgreSQL cluster is streamed by pg_basebackup, its log archived by `pitr archive`. Files are read one after another; what changes meanwhile is named and ends the run with 3.',
   ],
   group: 'main',
   arguments: [
@@ -35,7 +35,7 @@ export const createCommand: CommandDeclaration = {
     { name: 'allow-damaged', description: 'Back up a source that fails its check; marks the backup and ends with 4' },
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },
-    { name: 'adopt', description: 'Take over a name that another host or path claimed; starts with a full' },
+    { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },
     { name: 'label', value: 'TEXT', description: 'A note kept with the backup' },
     {
       name: 'keep-until',
@@ -62,9 +62,9 @@ export const createCommand: CommandDeclaration = {
   exits: exitsWith({
     0: 'every source has a new backup',
     1: 'no source could be backed up, for different reasons',
-    3: 'some sources have a new backup, others failed',
+    3: 'some sources have a new backup and others failed, or files changed while they were read',
     4: 'a source is damaged; with --allow-damaged its backup was made all the same',
-    5: 'no such source, or its database is missing',
-    8: 'refused for safety: no repository there, a name claimed by another, a database of another user',
+    5: 'no such source, or its data is missing',
+    8: 'refused for safety: no repository there, a name claimed by another, data of another user',
   }),
 }

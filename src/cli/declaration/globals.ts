@@ -58,6 +58,7 @@ export const environment: readonly EnvironmentDeclaration[] = [
   { name: 'TERM', means: 'When dumb, print without colour and without progress' },
   { name: 'XDG_CONFIG_HOME', means: 'Where the configuration of a user lies; ~/.config when unset' },
   { name: 'XDG_STATE_HOME', means: 'Where the state of a user lies; ~/.local/state when unset' },
+  { name: 'NEXUS_BACKUP_NODE', means: 'The Node that runs this program; the one along PATH when unset' },
   { name: 'SUDO_USER', means: 'Recorded in the journal and in manifests beside the user' },
 ]
 

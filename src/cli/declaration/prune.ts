@@ -34,6 +34,13 @@ export const pruneCommand: CommandDeclaration = {
       description: 'Keep all of the last DURATION, such as 12h, 30d or 8w',
       kind: 'duration',
     },
+    {
+      name: 'keep-pitr',
+      value: 'DURATION',
+      description:
+        'Of a PostgreSQL cluster keep every instant of the last DURATION, such as 14d: the backup before it and all log since',
+      kind: 'duration',
+    },
   ],
   examples: [
     { does: 'See what the configured policy would remove, and why', command: 'nexus-backup prune --dry-run' },
@@ -41,6 +48,10 @@ export const pruneCommand: CommandDeclaration = {
     {
       does: 'One database without a configuration',
       command: 'nexus-backup prune itsm_nexus --repo /var/backups/nexus --keep-daily 30 --keep-monthly 12',
+    },
+    {
+      does: 'A cluster: every instant of two weeks, a backup of each month',
+      command: 'nexus-backup prune consulting --keep-pitr 14d --keep-monthly 36',
     },
   ],
   exits: exitsWith({ 4: 'pruned, but a damaged backup was seen and left alone', 5: 'no such source' }, []),

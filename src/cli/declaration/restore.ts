@@ -1,15 +1,17 @@
 import { exitsWith } from './exits.js'
+import { tablespaceMap } from './tablespaces.js'
 import type { CommandDeclaration } from './types.js'
 
 export const restoreCommand: CommandDeclaration = {
   name: 'restore',
   summary: 'bring a backup back',
   description: [
-    'Restore a backup beside the live data, or in place of it. The new file is staged and proven before anything is replaced, and what it replaces is kept.',
+    'Restore a backup beside the live data, or in place of it. What is restored is staged and proven before anything is replaced, and what it replaces is kept.',
+    'A SQLite database is a file; a PostgreSQL cluster and a source of kind files are directories. A cluster comes back as it was at the end of its backup; to replay the log after it, see nexus-backup-pitr(1).',
     'On a terminal, plain `nexus-backup restore` asks which backup and where to.',
   ],
   usage: [
-    'nexus-backup restore BACKUP|SOURCE --to PATH [--force]',
+    'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--tablespace-map OLD=NEW]...',
     'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
   ],
@@ -24,10 +26,11 @@ export const restoreCommand: CommandDeclaration = {
   ],
   options: [
     { name: 'to', value: 'PATH', description: 'Restore to this path', complete: 'file' },
-    { name: 'force', description: 'With --to: replace a file that is there, and keep it under another name' },
-    { name: 'in-place', description: 'Restore over the live file, which --sqlite or the configuration names' },
+    { name: 'force', description: 'With --to: replace what is there, and keep it under another name' },
+    { name: 'in-place', description: 'Restore over the live data, which --sqlite or the configuration names' },
     { name: 'confirm', value: 'SOURCE', description: 'Confirm --in-place or --rollback by the name of the source' },
     { name: 'rollback', description: 'Undo the last restore in place: bring back what it replaced' },
+    tablespaceMap,
   ],
   examples: [
     { does: 'Ask what and where to', command: 'nexus-backup restore' },
@@ -36,6 +39,7 @@ export const restoreCommand: CommandDeclaration = {
       does: 'The latest backup, over the live database',
       command: 'nexus-backup restore itsm --in-place --confirm itsm',
     },
+    { does: 'Uploads and logs, to look into', command: 'nexus-backup restore uploads --to /tmp/uploads' },
     { does: 'Take that back', command: 'nexus-backup restore itsm --rollback --confirm itsm' },
     {
       does: 'On a bare machine, with only the repository',
@@ -48,7 +52,7 @@ export const restoreCommand: CommandDeclaration = {
       1: 'failed; the live data is as it was',
       4: 'the backup is damaged; the live data is as it was',
       5: 'no such backup or source, or nothing to roll back to',
-      8: 'refused for safety: not confirmed, the target exists, or somebody uses the database',
+      8: 'refused for safety: not confirmed, the target exists, or somebody uses the data',
     },
     [3],
   ),

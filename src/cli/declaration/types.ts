@@ -2,7 +2,17 @@
 export type Completion = 'file' | 'directory' | 'none'
 
 /** How a value is checked before a handler sees it; `text` takes anything. */
-export type ValueKind = 'text' | 'count' | 'seconds' | 'duration' | 'date' | 'time'
+export type ValueKind =
+  | 'text'
+  | 'count'
+  | 'seconds'
+  | 'duration'
+  | 'date'
+  | 'time'
+  | 'lsn'
+  | 'xid'
+  | 'timeline'
+  | 'mapping'
 
 /** One option: the parser, `--help`, the man page and completion all come from this. */
 export interface OptionDeclaration {
@@ -12,6 +22,10 @@ export interface OptionDeclaration {
   value?: string
   description: string
   choices?: readonly string[]
+  /** Words worth completing where other values are allowed too. */
+  suggestions?: readonly string[]
+  /** May be given several times; the value is then a list. */
+  repeatable?: true
   kind?: ValueKind
   /** Shown, not applied: the default is known to whoever reads the option. */
   default?: string

@@ -6,7 +6,7 @@ export const verifyCommand: CommandDeclaration = {
   summary: 'prove that backups can be restored',
   description: [
     'Read every stored byte and compare it with its checksum, decode every frame, compare every block with its digest, and see that each chain is complete.',
-    'With --drill, restore into scratch space as well, run the checks there, and record how long it took.',
+    'Of a PostgreSQL cluster see as well that its log has no gap. With --drill, restore into scratch space, run the checks there, for a cluster in a server of its own, and record how long it took.',
   ],
   group: 'main',
   arguments: [

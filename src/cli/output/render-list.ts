@@ -37,6 +37,7 @@ function notes(backup: ListResult['backups'][number]): string {
   return [
     ...(backup.proven ? ['proven'] : []),
     ...(backup.damaged_source ? ['damaged source'] : []),
+    ...(backup.incomplete ? ['incomplete'] : []),
     ...kept,
     ...(backup.label === null ? [] : [JSON.stringify(backup.label)]),
   ].join(', ')

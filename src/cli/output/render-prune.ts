@@ -1,4 +1,4 @@
-import type { PruneResult } from '../../operations/results.js'
+import type { PrunedWal, PruneResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
 import { counted, humanBytes, printable } from './format.js'
 
@@ -6,13 +6,27 @@ import { counted, humanBytes, printable } from './format.js'
 export function renderPrune(result: PruneResult, paint: Paint): string {
   const line = (mark: string) => (entry: PruneResult['keep'][number]) =>
     `${mark}  ${printable(entry.source)}/${printable(entry.id)}: ${entry.reasons.map(reason => printable(reason)).join(', ')}\n`
-  const gone = counted(result.delete.length, 'backup')
-  const sum = result.dry_run
-    ? `would remove ${gone} (${humanBytes(result.bytes_freed)})`
-    : `removed ${gone}, ${humanBytes(result.bytes_freed)} freed`
+  const segments = result.wal.reduce((sum, wal) => sum + wal.delete.segments, 0)
+  const log = segments === 0 ? '' : ` and ${counted(segments, 'segment')} of the log`
+  const gone = `${counted(result.delete.length, 'backup')}${log}`
+  const freed = humanBytes(result.bytes_freed)
+  const sum = result.dry_run ? `would remove ${gone} (${freed})` : `removed ${gone}, ${freed} freed`
   return [
+    ...result.wal.flatMap(wal => renderWal(wal, { dryRun: result.dry_run, paint })),
     ...result.keep.map(line(paint.good('keep'))),
     ...result.delete.map(line(paint.warning(result.dry_run ? 'would delete' : 'deleted'))),
     `${sum}, kept ${result.keep.length}\n`,
   ].join('')
+}
+
+/** The log of one system: what is kept and why, and what goes. */
+function renderWal(wal: PrunedWal, { dryRun, paint }: { dryRun: boolean; paint: Paint }): string[] {
+  const whose = `${printable(wal.source)}/wal/${printable(wal.system_identifier)}`
+  const { segments, bytes, from, to } = wal.delete
+  const begin = wal.keep_from === null ? '' : ` from ${printable(wal.keep_from)}`
+  const kept = `${paint.good('keep')}  ${whose}${begin}: ${wal.reasons.map(reason => printable(reason)).join(', ')}\n`
+  if (segments === 0) return [kept]
+  const mark = paint.warning(dryRun ? 'would delete' : 'deleted')
+  const range = from === null || to === null ? '' : `, ${printable(from)} to ${printable(to)}`
+  return [kept, `${mark}  ${whose}: ${counted(segments, 'segment')} (${humanBytes(bytes)})${range}\n`]
 }

@@ -19,6 +19,12 @@ function renderOne(result: VerifiedBackup, paint: Paint): string {
   const lines = [`${printable(result.source)}: ${printable(result.id)} ${status} (${levels[result.level]}${drill})`]
   for (const { part, problem } of result.findings) lines.push(`  ${printable(part)}: ${printable(problem)}`)
   const others = result.affects.filter(id => id !== result.id)
-  if (others.length > 0) lines.push(`  cannot be restored either: ${others.map(id => printable(id)).join(', ')}`)
+  const what = isWalResult(result) ? 'cannot be rolled forward past it' : 'cannot be restored either'
+  if (others.length > 0) lines.push(`  ${what}: ${others.map(id => printable(id)).join(', ')}`)
   return lines.map(line => `${line}\n`).join('')
+}
+
+/** Whether a result is of archived WAL (`wal/SYSTEM/TIMELINE`): it cuts windows, and takes no backup down with it. */
+export function isWalResult({ id }: Pick<VerifiedBackup, 'id'>): boolean {
+  return id.startsWith('wal/')
 }

@@ -1,8 +1,11 @@
-import { readSync, writeSync } from 'node:fs'
+import { readSync } from 'node:fs'
 import binding from 'zstd-napi/binding.js'
 import { type BlockDigester, createBlockDigester } from '../digest.js'
 import { DIGEST_BYTES, type DigestKind, type Extent, ZEROS } from '../types.js'
+import { createFiles, settle } from './files.js'
+import { placePieces } from './place.js'
 import type {
+  Done,
   FrameToOpen,
   Opened,
   OpenTask,
@@ -30,7 +33,7 @@ export class TaskExecutor {
   #packed = new Uint8Array(0)
   #level = Number.NaN
 
-  async execute(task: Task): Promise<Stored | Scanned | Packed | Opened> {
+  async execute(task: Task): Promise<Stored | Scanned | Packed | Opened | Done> {
     switch (task.kind) {
       case 'store':
         return this.#store(task, await this.#digester(task.digest))
@@ -40,6 +43,10 @@ export class TaskExecutor {
         return this.#pack(task)
       case 'open':
         return this.#open(task, await this.#digester(task.digest))
+      case 'create':
+        return createFiles(task)
+      case 'settle':
+        return settle(task)
     }
   }
 
@@ -97,7 +104,7 @@ export class TaskExecutor {
     }
     const digests = digestRuns(plain, frame.runs, digester)
     if (Buffer.compare(digests, frame.digests) !== 0) return 'holds blocks that differ from their digests'
-    for (const piece of pieces) writeAll(piece.fd, plain, piece.offset, piece.length, piece.position)
+    placePieces(plain, pieces)
     return null
   }
 
@@ -174,15 +181,17 @@ function concatenated(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
 function changedBlocks(task: ScanTask, digests: Uint8Array): { index: number; offset: number; length: number }[] {
   const changed = []
   let index = 0
+  let row = 0
   for (const [number, run] of task.runs.entries()) {
-    const before = task.before[number] ?? new Uint8Array(0)
+    const known = task.known[number] ?? 0
     for (let block = 0; block < run.count; block += 1) {
-      if (!sameDigest(digests, index * DIGEST_BYTES, before, block * DIGEST_BYTES)) {
+      if (block >= known || !sameDigest(digests, index * DIGEST_BYTES, task.before, (row + block) * DIGEST_BYTES)) {
         const start = block * run.blockSize
         changed.push({ index, offset: run.offset + start, length: Math.min(run.blockSize, run.length - start) })
       }
       index += 1
     }
+    row += known
   }
   return changed
 }
@@ -206,9 +215,4 @@ function readExtent(extent: Extent, into: Uint8Array, at: number): void {
       throw new Error(`the file ends at byte ${extent.position + have}: it became shorter while being read`)
     have += got
   }
-}
-
-function writeAll(fd: number, bytes: Uint8Array, offset: number, length: number, position: number): void {
-  let done = 0
-  while (done < length) done += writeSync(fd, bytes, offset + done, length - done, position + done)
 }

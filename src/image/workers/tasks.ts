@@ -1,4 +1,3 @@
-import type { IndexedRun } from '../block-index.js'
 import type { DigestKind, Extent } from '../types.js'
 
 /** Bytes to work on: in memory, or to be read by the worker from descriptors of this process. */
@@ -34,15 +33,17 @@ export interface Stored {
   digests: Uint8Array<ArrayBuffer>
 }
 
-/** Digest the runs' blocks and hand back those that differ from the digests given (a short list: what is absent differs). */
+/** Digest the runs' blocks and hand back those that differ from the digests given; what is absent differs. */
 export interface ScanTask {
   kind: 'scan'
   digest: DigestKind
   bytes: TaskBytes[]
   length: number
   runs: TaskRun[]
-  /** For each run, the digests its blocks had before. */
-  before: Uint8Array<ArrayBuffer>[]
+  /** For each run, how many of its first blocks there were before. */
+  known: Uint32Array<ArrayBuffer>
+  /** Digests of those blocks, of all runs in order. */
+  before: Uint8Array<ArrayBuffer>
 }
 export interface Scanned {
   digests: Uint8Array<ArrayBuffer>
@@ -62,19 +63,26 @@ export interface Packed {
   stored: Uint8Array<ArrayBuffer>
 }
 
-/** A piece of a decompressed frame that goes to a file. */
+/** A piece of a decompressed frame that goes to a file: an open one, or one of a tree too large to have all open. */
 export interface PlacedPiece {
-  fd: number
+  to: number | PlacedFile
   position: number
   offset: number
   length: number
+}
+
+/** A file that exists already and is opened by whoever writes to it. */
+export interface PlacedFile {
+  path: string
+  /** Zeros are not written: the file is as long as it must be, and what is not written is a hole. */
+  sparse: boolean
 }
 
 /** One frame to be opened. */
 export interface FrameToOpen {
   storedLength: number
   plainLength: number
-  runs: (IndexedRun & { length: number; blockSize: number })[]
+  runs: TaskRun[]
   digests: Uint8Array<ArrayBuffer>
   /** What to write where; null to leave the frame compressed. */
   pieces: PlacedPiece[] | null
@@ -93,11 +101,38 @@ export interface Opened {
   problems: (string | null)[]
 }
 
-export type Task = StoreTask | ScanTask | PackTask | OpenTask
+/** Make files that are not there yet, readable for nobody else, as long as they will be. */
+export interface CreateTask {
+  kind: 'create'
+  files: { path: string; size: number }[]
+}
+
+/** What a restored file or directory gets at the end. */
+export interface Attributes {
+  mode: number
+  /** Null leaves those of the process. */
+  owner: { uid: number; gid: number } | null
+  /** Seconds since 1970. */
+  mtime: number
+}
+
+/** Give files or directories their attributes, make them durable, or both. */
+export interface SettleTask {
+  kind: 'settle'
+  items: { path: string; directory: boolean; attributes: Attributes | null; sync: boolean }[]
+}
+/** Files and directories dealt with by the last two. */
+export interface Done {
+  count: number
+}
+
+export type Task = StoreTask | ScanTask | PackTask | OpenTask | CreateTask | SettleTask
 export type ResultOf<T extends Task> = T extends StoreTask
   ? Stored
   : T extends ScanTask
     ? Scanned
     : T extends PackTask
       ? Packed
-      : Opened
+      : T extends OpenTask
+        ? Opened
+        : Done

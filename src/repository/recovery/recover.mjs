@@ -4,20 +4,23 @@
 //
 // 1. Follows the backup's parents to the full it rests on, reading each manifest.json.
 // 2. Compares every file of each of them with its SHA256SUMS.
-// 3. Unpacks them with zstd, oldest first, and writes each block to its place in OUTPUT.partial.
+// 3. Unpacks them with zstd, newest first, and writes each block that no newer one has to its place in OUTPUT.partial.
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
-// One file in the image: OUTPUT is that file. Several: OUTPUT is a directory with them (contents, no modes or links).
-// Nothing else is written, and what exists is never overwritten. What is read is not trusted: every number is bounded.
+// A database: OUTPUT is that file. A tree (a PostgreSQL cluster, directories): OUTPUT is a directory, mode 0700, with
+// everything in it: links, modes, times, and owners by number when root runs this. Tablespaces of a cluster become plain
+// directories in pg_tblspc. Nothing else is written, and what exists is never overwritten. What is read is not trusted:
+// every number is bounded, and no path leads out of OUTPUT.
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { lstat, mkdir, open, rename } from 'node:fs/promises'
+import { lchown, link, lstat, lutimes, mkdir, open, rename, symlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { PassThrough } from 'node:stream'
 
 const ID = /^\d{8}T\d{6}\.\d{3}Z-(full|diff|incr)-[0-9a-f]{4}$/
 const MiB = 1024 * 1024
+const MOST_ENTRIES = 50_000_000
 
 function fail(message) {
   throw new Error(message)
@@ -61,18 +64,22 @@ async function readMember(directory) {
   const isPart = part => typeof part?.name === 'string' && sums.has(part.name)
   must(Array.isArray(manifest.parts) && manifest.parts.every(isPart), `${id}: parts of it are not in SHA256SUMS`)
   must(Array.isArray(manifest.files) && manifest.files.every(isFile), `${id}: its list of files is damaged`)
+  const { tree } = manifest
+  must(tree === undefined || isTree(tree), `${id}: what it says of its tree is damaged`)
   return { id, directory, manifest, sums }
 }
 
-function isFile(file) {
+function isTree(tree) {
+  return isCount(tree?.block_size, 16 * MiB) && tree.block_size >= 512 && isCount(tree.entries, MOST_ENTRIES)
+}
+
+function isInnerPath(path) {
   const safe = name => name !== '' && name !== '.' && name !== '..' && !name.includes('\0')
-  return (
-    typeof file?.path === 'string' &&
-    file.path.split('/').every(safe) &&
-    isCount(file.size) &&
-    isCount(file.block_size, 16 * MiB) &&
-    file.block_size >= 512
-  )
+  return typeof path === 'string' && path.split('/').every(safe)
+}
+
+function isFile(file) {
+  return isInnerPath(file?.path) && isCount(file.size) && isCount(file.block_size, 16 * MiB) && file.block_size >= 512
 }
 
 function parseSums(text, id) {
@@ -111,7 +118,121 @@ async function checkBytes({ id, directory, sums }) {
   }
 }
 
-// ---- 3. The blocks ----
+// ---- 3. The files ----
+
+/**
+ * The files of a backup's image: sizes, and for each the number of the file in the parent's image that it continues
+ * (-1: none). Of the backup to recover, the entries too.
+ */
+async function readFiles({ id, directory, manifest }, parent, wanted) {
+  const files = { sizes: [], blockSizes: [], bases: [], entries: [] }
+  if (manifest.tree === undefined) {
+    const before = new Map(parent?.manifest.files.map(({ path }, number) => [path, number]))
+    for (const { path, size, block_size: blockSize } of manifest.files) {
+      addFile(files, size, blockSize, before.get(path) ?? -1)
+      if (wanted) files.entries.push({ path, type: 'file', size })
+    }
+    return files
+  }
+  const part = manifest.parts.find(({ role }) => role === 'tree')
+  must(part, `${id}: its manifest names no list of entries`)
+  const taken = new Set()
+  let entries = 0
+  for await (const line of readLines(join(directory, part.name), `${id}: ${part.name}`)) {
+    entries += 1
+    const entry = parsedLine(line)
+    must(isEntry(entry) && entries <= manifest.tree.entries, `${id}: ${part.name} is damaged: entry ${entries}`)
+    if (wanted) files.entries.push(entry)
+    if (entry.type !== 'file') continue
+    must(entry.base === null || !taken.has(entry.base), `${id}: ${part.name} is damaged: two files continue one`)
+    if (entry.base !== null) taken.add(entry.base)
+    addFile(files, entry.size, manifest.tree.block_size, entry.base ?? -1)
+  }
+  must(entries === manifest.tree.entries, `${id}: ${part.name} has not as many entries as its manifest says`)
+  return files
+}
+
+function addFile({ sizes, blockSizes, bases }, size, blockSize, base) {
+  sizes.push(size)
+  blockSizes.push(blockSize)
+  bases.push(base)
+}
+
+function parsedLine(line) {
+  try {
+    return JSON.parse(line)
+  } catch {
+    return undefined
+  }
+}
+
+const blocksOf = ({ sizes, blockSizes }, file) => Math.ceil(sizes[file] / blockSizes[file])
+
+function isEntry(entry) {
+  const { path, type, mode, uid, gid, mtime, size, link: target, base } = entry ?? {}
+  const isText = value => typeof value === 'string' && value !== '' && !value.includes('\0')
+  const links = {
+    file: target === '',
+    directory: target === '',
+    symlink: isText(target),
+    hardlink: isInnerPath(target),
+  }
+  return (
+    isInnerPath(path) &&
+    links[type] === true &&
+    isCount(mode, 0o7777) &&
+    isCount(uid, 2 ** 32 - 2) &&
+    isCount(gid, 2 ** 32 - 2) &&
+    Math.abs(mtime) <= 1e12 &&
+    isCount(size, type === 'file' ? Number.MAX_SAFE_INTEGER : 0) &&
+    (base === null || (type === 'file' && isCount(base, MOST_ENTRIES)))
+  )
+}
+
+/** Where everything lies: no path twice, nothing below what is no directory, hard links to files that come before. */
+function checkEntries(entries) {
+  const types = new Map()
+  for (const { path, type, link: target } of entries) {
+    must(!types.has(path), `${path} stands twice in the list of entries`)
+    must(
+      type !== 'hardlink' || types.get(target) === 'file',
+      `${path} is a link to a file that does not come before it`,
+    )
+    types.set(path, type)
+  }
+  const directories = new Set()
+  for (const { path } of entries) {
+    for (let above = dirname(path); above !== '.' && !directories.has(above); above = dirname(above)) {
+      must((types.get(above) ?? 'directory') === 'directory', `${path} lies below ${above}, which is no directory`)
+      directories.add(above)
+    }
+  }
+  for (const [path, type] of types) if (type === 'directory') directories.add(path)
+  return directories
+}
+
+async function* readLines(path, what) {
+  const file = await openFile(path)
+  const { size } = await file.stat()
+  const zstd = size === 0 ? nothingToUnpack() : startZstd(file.fd)
+  let rest = Buffer.alloc(0)
+  try {
+    for await (const chunk of zstd.output) {
+      const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
+      const end = bytes.lastIndexOf(10) + 1
+      rest = bytes.subarray(end)
+      must(rest.length <= MiB, `${what} is damaged: a line is too long`)
+      if (end > 0) yield* bytes.toString('utf8', 0, end - 1).split('\n')
+    }
+    await zstd.ended
+    must(rest.length === 0, `${what} is damaged: it ends within a line`)
+  } finally {
+    zstd.stop()
+    await file.close()
+  }
+}
+
+// ---- 4. The blocks ----
 
 /** Reads an exact number of bytes at a time from chunks that come as they like. */
 function exactReader(chunks, what) {
@@ -173,24 +294,23 @@ async function* readIndex(path, files) {
 
 function readRun(bytes, files, plain, path) {
   const run = {
-    file: files[bytes.readUInt32LE(0)],
+    file: bytes.readUInt32LE(0),
     blocks: bytes.readUInt32LE(4),
     first: Number(bytes.readBigUInt64LE(8)),
     offset: bytes.readUInt32LE(16),
   }
-  must(run.file, `${path} is damaged: it names a file that is not there`)
-  const { size, block_size: blockSize } = run.file
+  must(run.file < files.sizes.length, `${path} is damaged: it names a file that is not there`)
   must(
-    isCount(run.first) && run.blocks > 0 && run.first + run.blocks <= Math.ceil(size / blockSize),
+    isCount(run.first) && run.blocks > 0 && run.first + run.blocks <= blocksOf(files, run.file),
     `${path} is damaged: a block lies outside its file`,
   )
-  run.position = run.first * blockSize
-  run.bytes = Math.min(run.blocks * blockSize, size - run.position)
+  const position = run.first * files.blockSizes[run.file]
+  run.bytes = Math.min(run.blocks * files.blockSizes[run.file], files.sizes[run.file] - position)
   must(run.offset + run.bytes <= plain, `${path} is damaged: a block lies outside its frame`)
   return run
 }
 
-async function applyMember(member, image) {
+async function applyMember(member, files, image) {
   const { id, directory, manifest } = member
   const part = role => manifest.parts.find(found => found.role === role)
   const data = part(manifest.type === 'full' ? 'image' : 'blocks')
@@ -202,9 +322,9 @@ async function applyMember(member, image) {
   try {
     const plain = exactReader(zstd.output[Symbol.asyncIterator](), `${id}: ${data.name} unpacked`)
     let stored = 0
-    for await (const frame of readIndex(join(directory, index.name), manifest.files)) {
+    for await (const frame of readIndex(join(directory, index.name), files)) {
       const bytes = await plain.read(frame.plain)
-      for (const run of frame.runs) await image.write(run, bytes.subarray(run.offset, run.offset + run.bytes))
+      for (const run of frame.runs) await image.write(run, files, bytes.subarray(run.offset, run.offset + run.bytes))
       stored += frame.stored
     }
     await plain.end()
@@ -245,16 +365,17 @@ function startZstd(input) {
   return { output: output(), ended, stop: () => child.kill() }
 }
 
-// ---- 4. The image ----
+// ---- 5. The image ----
 
 /** The newest image under construction: where its blocks go, and their digests in order. */
-async function openImage(chain, path) {
+async function openImage(chain, files, path) {
   const { id, manifest } = chain[chain.length - 1]
-  const places = new Map()
-  let blocks = 0
-  for (const file of manifest.files) {
-    places.set(file.path, { file, firstBlock: blocks })
-    blocks += Math.ceil(file.size / file.block_size)
+  const count = files.sizes.length
+  const firstRows = []
+  let rows = 0
+  for (let file = 0; file < count; file += 1) {
+    firstRows.push(rows)
+    rows += blocksOf(files, file)
   }
   // A digest takes 16 bytes in an index: more blocks than the chain's indexes can hold is a lie, told to exhaust memory.
   const indexes = chain.map(member =>
@@ -262,46 +383,140 @@ async function openImage(chain, path) {
   )
   let indexBytes = 0
   for (const name of indexes) indexBytes += (await lstat(name)).size
-  must(blocks * 16 <= indexBytes, `${id}: its files are larger than what is stored of them`)
-  const digests = Buffer.alloc(blocks * 16)
+  must(rows * 16 <= indexBytes, `${id}: its files are larger than what is stored of them`)
+  const digests = Buffer.alloc(rows * 16)
+  const written = Buffer.alloc(Math.ceil(rows / 8))
 
-  const single = manifest.files.length === 1
-  let current = { path: undefined, handle: undefined }
-  const pathOf = file => (single ? path : join(path, file.path))
-  async function handleOf(file, flags) {
-    if (current.path === file.path) return current.handle
+  const single = manifest.tree === undefined && manifest.files.length === 1
+  const directories = checkEntries(files.entries)
+  const fileEntries = files.entries.filter(({ type }) => type === 'file')
+  const pathOf = entry => (single ? path : join(path, entry.path))
+  await makeAll(single ? undefined : path, directories, fileEntries, pathOf)
+
+  // By number in the image at hand: the file it has become in the newest one (-1: none), and how many blocks it has had
+  // in every image since.
+  let targets = Array.from({ length: count }, (_, file) => file)
+  const limits = targets.map(file => blocksOf(files, file))
+  let current = { file: -1, handle: undefined }
+  async function handleOf(file) {
+    if (current.file === file) return current.handle
     await current.handle?.close()
-    current = { path: file.path, handle: await open(pathOf(file), flags, 0o600) }
+    current = { file: -1, handle: undefined }
+    current = { file, handle: await open(pathOf(fileEntries[file]), constants.O_WRONLY | constants.O_NOFOLLOW) }
     return current.handle
   }
-  if (!single) await mkdir(path, { mode: 0o700 })
-  for (const file of manifest.files) {
-    if (!single) await mkdir(dirname(pathOf(file)), { recursive: true, mode: 0o700 })
-    await (await handleOf(file, 'wx')).truncate(file.size)
+  /** Whether a block is still wanted; it is not a second time. */
+  function takeRow(target, block, length) {
+    if (target < 0 || block >= limits[target]) return undefined
+    if (length !== Math.min(files.blockSizes[target], files.sizes[target] - block * files.blockSizes[target]))
+      return undefined
+    const row = firstRows[target] + block
+    if (written[Math.floor(row / 8)] & (1 << (row & 7))) return undefined
+    written[Math.floor(row / 8)] |= 1 << (row & 7)
+    return row
   }
-  await current.handle?.close()
-  current = { path: undefined, handle: undefined }
 
   return {
-    async write({ file, first, blocks: count, position, digests: some }, bytes) {
-      const place = places.get(file.path)
-      if (!place) return
-      const { size, block_size: blockSize } = place.file
-      must(blockSize === file.block_size, `${file.path}: its block size changed within the chain`)
-      const kept = Math.min(bytes.length, size - position)
-      if (kept <= 0) return
-      const handle = await handleOf(place.file, 'r+')
-      for (let done = 0; done < kept; )
-        done += (await handle.write(bytes, done, kept - done, position + done)).bytesWritten
-      some.copy(digests, (place.firstBlock + first) * 16, 0, Math.min(count, Math.ceil(size / blockSize) - first) * 16)
+    async write(run, theirs, bytes) {
+      const target = targets[run.file] ?? -1
+      const blockSize = theirs.blockSizes[run.file]
+      must(target < 0 || blockSize === files.blockSizes[target], `${id}: its block size changed within the chain`)
+      let begin = 0
+      let end = 0
+      const flush = async () => {
+        const handle = begin < end ? await handleOf(target) : undefined
+        const position = run.first * blockSize
+        while (begin < end) begin += (await handle.write(bytes, begin, end - begin, position + begin)).bytesWritten
+      }
+      for (let block = 0; block < run.blocks; block += 1) {
+        const at = block * blockSize
+        const length = Math.min(blockSize, bytes.length - at)
+        const row = takeRow(target, run.first + block, length)
+        const hole = row !== undefined && fileEntries[target].sparse && isZero(bytes.subarray(at, at + length))
+        if (row !== undefined) run.digests.copy(digests, row * 16, block * 16, block * 16 + 16)
+        if (row !== undefined && !hole) {
+          if (begin === end) begin = at
+          end = at + length
+          continue
+        }
+        await flush()
+        begin = end
+      }
+      await flush()
+    },
+    /** Goes on to the parent of the image at hand. */
+    back(member, theirs, before) {
+      const next = new Array(before.sizes.length).fill(-1)
+      for (const [file, base] of theirs.bases.entries()) {
+        const target = targets[file] ?? -1
+        if (base < 0 || target < 0) continue
+        must(base < next.length, `${member.id}: it continues a file that its parent does not have`)
+        next[base] = target
+        limits[target] = Math.min(limits[target], blocksOf(before, base))
+      }
+      targets = next
     },
     async finish() {
       await current.handle?.close()
       const digest = createHash('sha256').update(digests).digest('hex')
       must(digest === manifest.image_digest, `${id}: what was recovered has not the image digest of its manifest`)
-      for (const file of manifest.files) await sync(pathOf(file), 'r+')
-      if (!single) await sync(path, 'r')
+      if (manifest.tree !== undefined) return settleTree(path, files.entries, directories, manifest)
+      for (const entry of fileEntries) await sync(pathOf(entry), 'r+')
+      if (single) return
+      for (const directory of ['', ...directories]) await sync(join(path, directory), 'r')
     },
+  }
+}
+
+const isZero = bytes => bytes.every(byte => byte === 0)
+
+/** Directories, then files as long as they will be. */
+async function makeAll(root, directories, fileEntries, pathOf) {
+  const outerFirst = [...directories].sort((a, b) => a.split('/').length - b.split('/').length)
+  if (root !== undefined) {
+    await mkdir(root, { mode: 0o700 })
+    for (const directory of outerFirst) await mkdir(join(root, directory), { mode: 0o700 })
+  }
+  for (const entry of fileEntries) {
+    const handle = await open(pathOf(entry), 'wx', 0o600)
+    if (entry.size > 0) await handle.truncate(entry.size)
+    await handle.close()
+  }
+}
+
+/** Links, owners, modes and times; inner directories before outer ones, and all of it on disk. */
+async function settleTree(root, entries, directories, manifest) {
+  const isRoot = process.getuid?.() === 0
+  const placed = entries.map(entry => ({ ...entry, at: join(root, entry.path) }))
+  for (const { type, at, link: target } of placed) if (type === 'hardlink') await link(join(root, target), at)
+  for (const { type, at, link: target, uid, gid, mtime } of placed) {
+    if (type !== 'symlink') continue
+    await symlink(target, at)
+    if (isRoot) await lchown(at, uid, gid)
+    await lutimes(at, mtime, mtime)
+  }
+  for (const entry of placed) if (entry.type === 'file') await settle(entry, constants.O_RDONLY, isRoot)
+  const listed = new Map(placed.filter(({ type }) => type === 'directory').map(entry => [entry.path, entry]))
+  const innerFirst = [...directories].sort((a, b) => b.split('/').length - a.split('/').length)
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY
+  for (const path of innerFirst) await settle(listed.get(path) ?? { at: join(root, path) }, flags, isRoot)
+  // A cluster's directory belongs to the user its server runs as.
+  const { uid, gid } = manifest.facts ?? {}
+  if (isRoot && isCount(uid, 2 ** 32 - 2) && isCount(gid, 2 ** 32 - 2)) await lchown(root, uid, gid)
+  await sync(root, 'r')
+}
+
+async function settle({ at, mode, uid, gid, mtime }, flags, isRoot) {
+  const handle = await open(at, flags | constants.O_NOFOLLOW)
+  try {
+    if (mode !== undefined) {
+      if (isRoot) await handle.chown(uid, gid)
+      await handle.chmod(mode)
+      await handle.utimes(mtime, mtime)
+    }
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 
@@ -325,10 +540,19 @@ async function main([directory, output, ...more]) {
   const chain = await readChain(resolve(directory))
   for (const member of chain) await checkBytes(member)
   const newest = chain[chain.length - 1].manifest
-  must(newest.files.length > 0, `${newest.id}: it holds no files`)
+  must(newest.tree !== undefined || newest.files.length > 0, `${newest.id}: it holds no files`)
+  let bytes = 0
   try {
-    const image = await openImage(chain, partial)
-    for (const member of chain) await applyMember(member, image)
+    let files = await readFiles(chain[chain.length - 1], chain[chain.length - 2], true)
+    bytes = files.sizes.reduce((sum, size) => sum + size, 0)
+    const image = await openImage(chain, files, partial)
+    for (let at = chain.length - 1; at >= 0; at -= 1) {
+      await applyMember(chain[at], files, image)
+      if (at === 0) break
+      const before = await readFiles(chain[at - 1], chain[at - 2], false)
+      image.back(chain[at], files, before)
+      files = before
+    }
     await image.finish()
   } catch (error) {
     if (await exists(partial)) error.message += `; ${partial} holds what was recovered so far and cannot be trusted`
@@ -338,7 +562,6 @@ async function main([directory, output, ...more]) {
   await rename(partial, target)
   await sync(dirname(target), 'r')
   for (const { id } of chain) process.stdout.write(`applied ${id}\n`)
-  const bytes = newest.files.reduce((sum, { size }) => sum + size, 0)
   process.stdout.write(
     `recovered ${newest.id}, captured at ${JSON.stringify(newest.captured_at)}: ${bytes} bytes in ${target}\n`,
   )

@@ -36,16 +36,49 @@ export function removeLocalFile(ground: Ground, name: string): Promise<void> {
   })
 }
 
-/** Removes `.partial-*` directly under a directory, and nothing else. Returns their names. */
-export function removeLocalLeftovers(ground: Ground, parent: string): Promise<string[]> {
+/** Files after which their directories are synced, so that a power cut cannot remove a later one and keep an earlier one. */
+const REMOVED_AT_ONCE = 64
+
+/** Removes files in this order, durably; absent ones are passed over. Returns bytes freed. */
+export async function removeLocalFiles(ground: Ground, names: readonly string[]): Promise<number> {
+  let freed = 0
+  for (let from = 0; from < names.length; from += REMOVED_AT_ONCE) {
+    const parents = new Set<string>()
+    for (const name of names.slice(from, from + REMOVED_AT_ONCE)) {
+      await at(ground, 'removing', name, async () => {
+        const path = await orGone(checkedPathOf(ground, name))
+        if (path === undefined) return
+        const bytes = await sizeOf(path)
+        await orGone(unlink(path))
+        freed += bytes
+        parents.add(dirname(path))
+      })
+    }
+    for (const parent of parents) await syncDirectory(parent)
+  }
+  return freed
+}
+
+/**
+ * Removes `.partial-*` directly under a directory, and nothing else. Returns their names.
+ * @param before when given, only what was changed last before it
+ */
+export function removeLocalLeftovers(ground: Ground, parent: string, before?: Date): Promise<string[]> {
   return at(ground, 'removing', parent === '' ? `${partialPrefix}*` : `${parent}/${partialPrefix}*`, async () => {
     const path = await orGone(checkedDirectory(ground, parent))
     if (path === undefined) return []
-    const names = (await readdir(path)).filter(name => name.startsWith(partialPrefix)).sort()
+    const found = (await readdir(path)).filter(name => name.startsWith(partialPrefix)).sort()
+    const names: string[] = []
+    for (const name of found) if (before === undefined || (await isOlder(join(path, name), before))) names.push(name)
     for (const name of names) await rm(join(path, name), { recursive: true, force: true })
     if (names.length > 0) await syncDirectory(path)
     return names
   })
+}
+
+async function isOlder(path: string, before: Date): Promise<boolean> {
+  const found = await orGone(lstat(path))
+  return found !== undefined && found.mtimeMs < before.getTime()
 }
 
 async function orGone<T>(looking: Promise<T>): Promise<T | undefined> {

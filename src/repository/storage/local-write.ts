@@ -79,6 +79,23 @@ export function writeLocalOnce(ground: Ground, name: string, bytes: Uint8Array):
   })
 }
 
+/** Syncs a file that is there, and every directory from it up to the root: a killed writer may not have come that far. */
+export function persistLocal(ground: Ground, name: string): Promise<void> {
+  return at(ground, 'writing', name, async () => {
+    const path = await checkedPathOf(ground, name)
+    const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    for (let directory = dirname(path); ; directory = dirname(directory)) {
+      await syncDirectory(directory)
+      if (directory === ground.root) return
+    }
+  })
+}
+
 /** Writes a small file durably in place of the one that may be there: readers see the old or the new. */
 export function replaceLocal(ground: Ground, name: string, bytes: Uint8Array): Promise<void> {
   return at(ground, 'writing', name, async () => {

@@ -5,8 +5,8 @@ import { freeBytesOf } from './faults.js'
 import { at, checkedDirectory, ensureDirectory, type Ground, groundOf, isWritable } from './ground.js'
 import { beginLocal } from './local-pending.js'
 import { openLocalReader, readLocalSmall } from './local-read.js'
-import { removeLocal, removeLocalFile, removeLocalLeftovers } from './local-remove.js'
-import { replaceLocal, writeLocalOnce } from './local-write.js'
+import { removeLocal, removeLocalFile, removeLocalFiles, removeLocalLeftovers } from './local-remove.js'
+import { persistLocal, replaceLocal, writeLocalOnce } from './local-write.js'
 import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
 
 /**
@@ -57,6 +57,10 @@ export class LocalStorage implements Storage {
     return writeLocalOnce(this.#ground, name, bytes)
   }
 
+  persist(name: string): Promise<void> {
+    return persistLocal(this.#ground, name)
+  }
+
   replace(name: string, bytes: Uint8Array): Promise<void> {
     return replaceLocal(this.#ground, name, bytes)
   }
@@ -73,8 +77,12 @@ export class LocalStorage implements Storage {
     return removeLocal(this.#ground, directory)
   }
 
-  removeLeftovers(parent: string): Promise<string[]> {
-    return removeLocalLeftovers(this.#ground, parent)
+  removeFiles(names: readonly string[]): Promise<number> {
+    return removeLocalFiles(this.#ground, names)
+  }
+
+  removeLeftovers(parent: string, before?: Date): Promise<string[]> {
+    return removeLocalLeftovers(this.#ground, parent, before)
   }
 
   freeBytes(): Promise<number | undefined> {

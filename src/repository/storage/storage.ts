@@ -17,6 +17,13 @@ export interface Storage {
   openRead(name: string): Promise<SequentialReader>
   /** Writes a small file durably, once: an existing name is an error. */
   writeOnce(name: string, bytes: Uint8Array): Promise<void>
+  /** Makes a file that is there, and the names on the way to it, durable: whoever wrote it may have been killed before. */
+  persist(name: string): Promise<void>
+  /**
+   * Removes files in this order, durably, and returns the bytes freed; an absent one is no error. For WAL, whose files
+   * each stand for themselves.
+   */
+  removeFiles(names: readonly string[]): Promise<number>
   /**
    * Removes a small file that `writeOnce` made, durably; an absent one is no error. Only for records of
    * work in progress such as prune's plan: nothing that belongs to a backup is ever removed alone.
@@ -28,8 +35,11 @@ export interface Storage {
   begin(directory: string): Promise<PendingDirectory>
   /** Takes a committed directory out of sight in one step, then frees it; repeatable after a crash. */
   remove(directory: string): Promise<number>
-  /** Frees what killed runs left under `parent`. The caller holds the writer lock. Returns their names. */
-  removeLeftovers(parent: string): Promise<string[]>
+  /**
+   * Frees what killed runs left under `parent`. The caller holds the writer lock, or names an instant `before` which
+   * what is left must have been changed last. Returns their names.
+   */
+  removeLeftovers(parent: string, before?: Date): Promise<string[]>
   /** Bytes free for us, or undefined where the store does not say. */
   freeBytes(): Promise<number | undefined>
 }

@@ -1,9 +1,8 @@
-import { existsSync, linkSync, readdirSync, readFileSync, realpathSync, renameSync, rmSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
-import { errnoOf, NexusError } from '../../errors.js'
-import { type Move, syncDirectory } from './swap.js'
+import { createRecordOf, readRecordOf, replaceRecordOf } from '../crash-record.js'
+import type { Move } from './swap.js'
 
 const path = v.pipe(v.string(), v.maxLength(4096))
 const recordSchema = v.object({
@@ -26,66 +25,18 @@ const recordSchema = v.object({
 /** What a restore leaves beside a database until it is done, so that the next run can finish or undo it. */
 export type RestoreRecord = v.InferOutput<typeof recordSchema>
 
-/** Where the record of a database lies. */
-export function recordPath(target: string): string {
-  return join(dirname(target), `.${basename(target)}.nexus-restore.json`)
-}
-
 /**
  * Writes the record down, durably, before anything else is done.
  *
  * @throws NexusError `locked` when there is one: another restore of this database has begun
  */
-export async function createRecord(record: RestoreRecord): Promise<void> {
-  const final = recordPath(record.target)
-  const draft = await writeDraft(record)
-  try {
-    linkSync(draft, final)
-  } catch (error) {
-    if (errnoOf(error) !== 'EEXIST') throw error
-    throw new NexusError('locked', 'restore_running', `another restore of ${record.target} has begun`, {
-      hint: 'run again when it has ended',
-      cause: error,
-    })
-  } finally {
-    rmSync(draft, { force: true })
-  }
-  await syncDirectory(dirname(final))
+export function createRecord(record: RestoreRecord): Promise<void> {
+  return createRecordOf(record.target, record)
 }
 
 /** Replaces the record, durably. */
-export async function replaceRecord(record: RestoreRecord): Promise<void> {
-  const draft = await writeDraft(record)
-  renameSync(draft, recordPath(record.target))
-  await syncDirectory(dirname(record.target))
-}
-
-async function writeDraft(record: RestoreRecord): Promise<string> {
-  const draft = `${recordPath(record.target)}.${process.pid}.new`
-  try {
-    const file = await open(draft, 'w', 0o600)
-    try {
-      await file.writeFile(`${JSON.stringify(record, null, 2)}\n`)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    return draft
-  } catch (error) {
-    rmSync(draft, { force: true })
-    throw error
-  }
-}
-
-/** Removes records that processes were writing when they were killed. */
-export function removeDeadDrafts(target: string, isAlive: (pid: number) => boolean): void {
-  const prefix = `${basename(recordPath(target))}.`
-  const directory = dirname(target)
-  for (const name of existsSync(directory) ? readdirSync(directory) : []) {
-    if (!name.startsWith(prefix)) continue
-    const pid = /^(\d+)\.new$/.exec(name.slice(prefix.length))?.[1]
-    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(directory, name), { force: true })
-  }
+export function replaceRecord(record: RestoreRecord): Promise<void> {
+  return replaceRecordOf(record.target, record)
 }
 
 /** The real path of a database that may not exist, nor its directory. */
@@ -101,33 +52,10 @@ export function realTarget(path: string): string {
  * @throws NexusError `damage` when it is not a record
  */
 export function readRecord(target: string): RestoreRecord | null {
-  const file = recordPath(target)
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return null
-    throw error
-  }
-  const result = v.safeParse(recordSchema, parse(text))
-  if (!result.success || !staysBeside(result.output, target)) {
-    throw new NexusError('damage', 'restore_record_damaged', `${file} is not the record of a restore`, {
-      hint: `look at it and at the files beside ${target}, then move it away`,
-    })
-  }
-  return result.output
-}
-
-export function removeRecord(target: string): void {
-  rmSync(recordPath(target), { force: true })
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null
-  }
+  return readRecordOf(target, value => {
+    const result = v.safeParse(recordSchema, value)
+    return result.success && staysBeside(result.output, target) ? result.output : null
+  })
 }
 
 function staysBeside(record: RestoreRecord, target: string): boolean {

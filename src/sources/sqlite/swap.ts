@@ -2,6 +2,7 @@ import { copyFileSync, existsSync, linkSync, renameSync, rmSync, statSync } from
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { syncDirectory } from '../crash-record.js'
 import { foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
 
 /** Somebody may open the database between folding and locking it; more often than this is no accident. */
@@ -120,16 +121,6 @@ export async function carryOutMoves(moves: readonly Move[], remove: readonly str
 /** Log, shared index and journal of a database, those that exist. */
 export function existingSidecars(path: string): string[] {
   return [`${path}-wal`, `${path}-shm`, `${path}-journal`].filter(name => existsSync(name))
-}
-
-/** Makes names and renames of a directory's files durable. */
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
 }
 
 /** Removes the second name of a file, and only when it is that. */

@@ -1,7 +1,7 @@
-// Another nexus-backup in the middle of its work: hold-lock.mjs REPOSITORY writer|delete exclusive|shared PURPOSE
-const [repository, name, mode, purpose] = process.argv.slice(2)
+// Another nexus-backup in the middle of its work: hold-lock.mjs REPOSITORY writer|delete exclusive|shared PURPOSE SOURCE
+const [repository, name, mode, purpose, source] = process.argv.slice(2)
 const { openRepository } = await import(new URL('../../../dist/repository/open.js', import.meta.url))
-const room = (await openRepository(repository)).source('app')
+const room = (await openRepository(repository)).source(source)
 await room.lock(name, mode, {
   waitSeconds: 0,
   purpose,

@@ -15,7 +15,8 @@ function started(signal = new AbortController().signal): WorkerPool {
 function scanTask(fd: number, length: number) {
   const runs = [{ offset: 0, length, blockSize: 512, count: Math.ceil(length / 512) }]
   const bytes = [[{ fd, position: 0, length }]]
-  return { kind: 'scan' as const, digest: xxh, bytes, length, runs, before: [new Uint8Array(0)] }
+  const known = new Uint32Array(1)
+  return { kind: 'scan' as const, digest: xxh, bytes, length, runs, known, before: new Uint8Array(0) }
 }
 
 describe('WorkerPool', () => {

@@ -1,0 +1,63 @@
+import { NexusError } from '../../errors.js'
+import type { ClusterTarget } from '../../operations/pitr/requests.js'
+import { shellQuoted } from '../../operations/shell.js'
+import { instantOf } from '../instants.js'
+import { type OptionValues, switchOption, textOption } from '../parsed.js'
+
+const names = ['at', 'lsn', 'xid', 'restore-point', 'end'] as const
+
+/** The one option that says up to where. Throws `usage` for none and for several. */
+export function targetName(options: OptionValues, source: string): (typeof names)[number] {
+  const [name, another] = names.filter(option => options[option] !== undefined)
+  if (name !== undefined && another === undefined) return name
+  const given = another === undefined ? 'a target is missing' : `--${name} and --${another} exclude each other`
+  throw new NexusError(
+    'usage',
+    another === undefined ? 'missing_option' : 'options_exclude',
+    `pitr restore: ${given}`,
+    {
+      hint: `give exactly one of --at, --lsn, --xid, --restore-point and --end; the times there are: nexus-backup pitr points ${shellQuoted(source)}`,
+    },
+  )
+}
+
+/** That option as the operation wants it. Throws `usage` for a time that is not one instant in the zone. */
+export function targetOf(options: OptionValues, name: (typeof names)[number], zone: string): ClusterTarget {
+  const text = textOption(options, name) ?? ''
+  if (name === 'at') return { kind: 'time', at: instantOf(name, text, zone) }
+  if (name === 'lsn') return { kind: 'lsn', lsn: text.toUpperCase() }
+  if (name === 'xid') return { kind: 'xid', xid: text }
+  return name === 'restore-point' ? { kind: 'restore-point', name: text } : { kind: 'end' }
+}
+
+const ofClusters = ['timeline', 'tablespace-map', 'target-action', 'keep-archiving', 'start', 'stop'] as const
+
+/** What only a cluster can be asked. Throws `usage` when it is asked of another kind of source. */
+export function refuseClusterOptions(options: OptionValues, source: { name: string; kind: string }): void {
+  const target = names.find(option => option !== 'at' && options[option] !== undefined)
+  const foreign = target ?? ofClusters.find(option => options[option] !== undefined)
+  if (foreign === undefined) return
+  const { name, kind } = source
+  throw new NexusError(
+    'usage',
+    'option_of_clusters',
+    `--${foreign} is for clusters, and ${name} is a source of kind ${kind}`,
+    {
+      hint: `its points are the captures: nexus-backup pitr points ${shellQuoted(name)}; choose one with --at TIME`,
+    },
+  )
+}
+
+/** Combinations that no cluster can be restored with. Throws `usage`. */
+export function refuseClusterMixture(options: OptionValues): void {
+  if (switchOption(options, 'stop') && !switchOption(options, 'start')) {
+    throw new NexusError('usage', 'stop_without_start', '--stop goes with --start', {
+      hint: 'without --start no server is started',
+    })
+  }
+  if (switchOption(options, 'end') && textOption(options, 'target-action') === 'pause') {
+    throw new NexusError('usage', 'options_exclude', '--target-action pause has no target to pause at with --end', {
+      hint: 'give a target with --at, --lsn, --xid or --restore-point, or leave --target-action out',
+    })
+  }
+}

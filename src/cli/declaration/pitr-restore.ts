@@ -1,0 +1,90 @@
+import { exitsWith } from './exits.js'
+import { tablespaceMap } from './tablespaces.js'
+import type { CommandDeclaration } from './types.js'
+
+export const pitrRestore: CommandDeclaration = {
+  name: 'pitr restore',
+  summary: 'restore a source as it was at a time',
+  description: [
+    'Restore a source as it was at a time. Of a PostgreSQL cluster the newest backup before the target is chosen and its log replayed up to the target; a target outside every window is refused. Of a SQLite database the newest state that is not after the time asked is restored, and it is said how far before it that lies.',
+    'Exactly one target must be given; SQLite takes only --at. A time without a zone is read in the configured timezone.',
+    'A restored cluster does not archive, unless it is told to: a copy must never write into the archive it came from.',
+  ],
+  usage: [
+    'nexus-backup pitr restore SOURCE --at TIME --to PATH',
+    'nexus-backup pitr restore SOURCE --to PATH',
+    '    (--at TIME | --lsn LSN | --xid XID | --restore-point NAME | --end)',
+    '    [--timeline TIMELINE] [--tablespace-map OLD=NEW]...',
+    '    [--target-action promote|pause] [--keep-archiving] [--start [--stop]]',
+  ],
+  group: 'main',
+  arguments: [{ name: 'SOURCE', required: true, variadic: false, description: 'The source' }],
+  options: [
+    {
+      name: 'at',
+      value: 'TIME',
+      description: 'The time, such as 2025-11-03T02:59:00Z or "2025-11-03 11:59" in the configured zone',
+      kind: 'time',
+    },
+    { name: 'lsn', value: 'LSN', description: 'A position in the log, such as 0/2000028', kind: 'lsn' },
+    { name: 'xid', value: 'XID', description: 'The number of a transaction; it is the last one replayed', kind: 'xid' },
+    { name: 'restore-point', value: 'NAME', description: 'A name given to pg_create_restore_point()' },
+    { name: 'end', description: 'The end of the archive: everything that was archived' },
+    {
+      name: 'to',
+      value: 'PATH',
+      description: 'Restore to this path, for a cluster an empty or absent directory',
+      complete: 'file',
+    },
+    {
+      name: 'timeline',
+      value: 'TIMELINE',
+      description: 'Follow this timeline: a number, latest, or current for that of the backup',
+      kind: 'timeline',
+      suggestions: ['latest', 'current'],
+    },
+    tablespaceMap,
+    {
+      name: 'target-action',
+      value: 'ACTION',
+      description: 'What the server does at the target: promote ends the recovery, pause keeps it open for reading',
+      choices: ['promote', 'pause'],
+    },
+    {
+      name: 'keep-archiving',
+      description: 'Leave archiving as it was: for a cluster that takes the place of the old one',
+    },
+    {
+      name: 'start',
+      description: 'Start the server on a private socket, wait until it is at the target, and run the content checks',
+    },
+    { name: 'stop', description: 'With --start: stop the server when that is done' },
+  ],
+  examples: [
+    {
+      does: 'The cluster as it was before a table was dropped, for a look',
+      command:
+        'nexus-backup pitr restore consulting --at "2025-11-03 14:30:00+09:00" --to /var/lib/postgresql/before --start',
+    },
+    {
+      does: 'Everything there is, after the data directory was lost',
+      command: 'nexus-backup pitr restore consulting --end --to /var/lib/postgresql/15/main --keep-archiving',
+    },
+    {
+      does: 'The state before a migration, by the name that was given to it',
+      command: 'nexus-backup pitr restore consulting --restore-point before_4.2 --to /srv/before --target-action pause',
+    },
+    {
+      does: 'A SQLite database as it was before the mistake',
+      command: 'nexus-backup pitr restore itsm --at 2025-11-03T02:59:00Z --to /tmp/itsm-before.db',
+    },
+  ],
+  exits: exitsWith(
+    {
+      0: 'restored and proven',
+      4: 'a backup or a segment is damaged, or a content check failed on what was restored',
+      5: 'no such source, or the target lies outside every window',
+    },
+    [3],
+  ),
+}

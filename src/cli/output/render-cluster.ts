@@ -1,0 +1,42 @@
+import type { ClusterRestorePlan, ReachedTarget, RestoreClusterResult } from '../../operations/pitr/requests.js'
+import type { Paint } from './colour.js'
+import { counted, humanBytes, humanTime, printable } from './format.js'
+import { renderRestore } from './render-restore.js'
+
+/** What the restore of a cluster is going to do; its notes are warned of when it is done. */
+export function renderClusterPlan(plan: ClusterRestorePlan, zone: string): string {
+  const { wal } = plan
+  const segments =
+    wal === null ? 'nothing of the archive' : `${counted(wal.segments, 'segment')}, ${wal.from} to ${wal.to}`
+  const lines = [
+    `${plan.source}: restore ${plan.id}, captured at ${humanTime(plan.captured_at, zone)}, ${humanBytes(plan.bytes)}`,
+    `  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`,
+    `  to ${printable(plan.target)}`,
+    ...plan.tablespaces.map(({ oid, from, to }) => `  tablespace ${oid}: ${printable(from)} to ${printable(to)}`),
+    `  recovered ${printable(plan.until)}`,
+    `  log: timeline ${plan.timeline}, ${segments}`,
+  ]
+  return lines.map(line => `${line}\n`).join('')
+}
+
+/** What was restored, how far the server came, and what to do with it. */
+export function renderClusterRestore(result: RestoreClusterResult, how: { zone: string; paint: Paint }): string {
+  const { reached, server, next } = result
+  const lines = [
+    ...(reached === null ? [] : [reachedLine(reached, how.zone)]),
+    ...(server === null
+      ? []
+      : [
+          `the server runs, its log is ${printable(server.log)}`,
+          `to connect: ${printable(server.connect)}`,
+          `to stop it: ${printable(server.stop)}`,
+        ]),
+    ...(next === null ? [] : [`next: ${printable(next)}`]),
+  ]
+  return `${renderRestore(result, how)}${lines.map(line => `  ${line}\n`).join('')}`
+}
+
+function reachedLine({ at, lsn, timeline, paused }: ReachedTarget, zone: string): string {
+  const last = at === null ? 'no transaction was replayed' : `the last transaction is of ${humanTime(at, zone)} (${at})`
+  return `${last}; position ${lsn}, timeline ${timeline}${paused ? ', paused and open for reading' : ''}`
+}

@@ -1,0 +1,106 @@
+import * as v from 'valibot'
+import { connectionProblem } from './connection.js'
+import { nestedPaths } from './paths.js'
+import { absolutePath, chainSchema, clusterKeepSchema, keepSchema, later, mapping } from './schema.js'
+
+const unitMessage = 'must be the name of a systemd unit such as itsm.service'
+
+const common = {
+  repository: v.optional(v.string('must be the name of a repository')),
+  service: v.optional(
+    v.pipe(v.string(unitMessage), v.regex(/^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}$/, unitMessage)),
+  ),
+  chain: v.optional(chainSchema),
+  digest: v.optional(v.picklist(['xxh3-128', 'sha256-128'], 'must be xxh3-128 or sha256-128')),
+  copies: later('copies'),
+}
+
+const checks = v.optional(
+  v.pipe(
+    v.array(v.pipe(v.string('must be an SQL query'), v.trim(), v.minLength(1, 'must not be empty'), v.maxLength(4096))),
+    v.maxLength(1000, 'at most 1000 queries'),
+  ),
+)
+
+const sqliteSchema = mapping({
+  kind: v.literal('sqlite'),
+  path: absolutePath,
+  checks,
+  keep: v.optional(keepSchema),
+  ...common,
+})
+
+const connectionMessage = 'must be a connection string of libpq such as "host=/var/run/postgresql port=5432"'
+
+const postgresSchema = mapping({
+  kind: v.literal('postgres'),
+  connection: v.optional(
+    v.pipe(
+      v.string(connectionMessage),
+      v.maxLength(4096, connectionMessage),
+      v.check(
+        text => connectionProblem(text) === undefined,
+        issue => connectionProblem(issue.input) ?? connectionMessage,
+      ),
+    ),
+  ),
+  data_directory: v.optional(absolutePath),
+  bin_directory: v.optional(absolutePath),
+  checks,
+  keep: v.optional(clusterKeepSchema),
+  ...common,
+})
+
+const patternMessage = 'must be a pattern such as "*.tmp"'
+const patterns = v.optional(
+  v.pipe(
+    v.array(
+      v.pipe(
+        v.string(patternMessage),
+        v.minLength(1, 'must not be empty'),
+        v.maxLength(4096, patternMessage),
+        v.check(pattern => !pattern.includes('\0'), patternMessage),
+        v.check(
+          pattern =>
+            !pattern
+              .replace(/^\/|\/$/g, '')
+              .split('/')
+              .some(part => ['', '.', '..'].includes(part)),
+          'must be a pattern without empty parts, . and ..',
+        ),
+      ),
+      'must be a list of patterns',
+    ),
+    v.maxLength(1000, 'at most 1000 patterns'),
+  ),
+)
+
+const pathsMessage = 'must be a list of absolute paths'
+
+const filesSchema = mapping({
+  kind: v.literal('files'),
+  paths: v.pipe(
+    v.array(absolutePath, pathsMessage),
+    v.minLength(1, pathsMessage),
+    v.maxLength(1000, 'at most 1000 paths'),
+    v.rawCheck(({ dataset, addIssue }) => {
+      if (!dataset.typed) return
+      for (const { at, inner, outer } of nestedPaths(dataset.value)) {
+        const path = { type: 'array', origin: 'value', input: dataset.value, key: at, value: inner } as const
+        const message = inner === outer ? `'${inner}' stands twice` : `'${inner}' lies inside '${outer}'`
+        addIssue({ message, path: [path] })
+      }
+    }),
+  ),
+  exclude: patterns,
+  include: patterns,
+  checks: v.optional(v.never('files have no SQL to check them with')),
+  keep: v.optional(keepSchema),
+  ...common,
+})
+
+/** What may stand below a source of each kind. */
+export const sourceSchemas = { sqlite: sqliteSchema, postgres: postgresSchema, files: filesSchema } as const
+
+/** A source as it was written, validated. */
+export type SourceDocument = v.InferOutput<(typeof sourceSchemas)[keyof typeof sourceSchemas]>

@@ -1,0 +1,36 @@
+import type { SourceDocument } from './schema-sources.js'
+import { defaultChainPolicy, type KeepPolicy, type RepositorySettings, type SourceSettings } from './settings.js'
+
+/** A source as it was written, with every default filled in. */
+export function sourceOf(name: string, value: SourceDocument, repository: RepositorySettings): SourceSettings {
+  const common = {
+    name,
+    repository,
+    service: value.service ?? null,
+    keep: keepOf(value.keep ?? {}),
+    chain: {
+      maxAge: value.chain?.max_age ?? defaultChainPolicy.maxAge,
+      maxLength: value.chain?.max_length ?? defaultChainPolicy.maxLength,
+      maxRatio: value.chain?.max_ratio ?? defaultChainPolicy.maxRatio,
+    },
+    digestAlgorithm: value.digest ?? 'xxh3-128',
+  }
+  if (value.kind === 'sqlite') return { kind: value.kind, path: value.path, checks: value.checks ?? [], ...common }
+  if (value.kind === 'files') {
+    const { kind, paths, exclude = [], include = [] } = value
+    return { kind, paths, exclude, include, checks: [], ...common }
+  }
+  return {
+    kind: value.kind,
+    connection: value.connection ?? '',
+    dataDirectory: value.data_directory ?? null,
+    binDirectory: value.bin_directory ?? null,
+    checks: value.checks ?? [],
+    ...common,
+  }
+}
+
+/** A policy without the keys that were not written. */
+function keepOf(keep: { [rule in keyof KeepPolicy]?: number | undefined }): KeepPolicy {
+  return Object.fromEntries(Object.entries(keep).filter((entry): entry is [string, number] => entry[1] !== undefined))
+}

@@ -1,0 +1,87 @@
+import { isUtf8 } from 'node:buffer'
+import { createHash } from 'node:crypto'
+import binding from 'zstd-napi/binding.js'
+import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { DamagedPart, type StoredPart } from '../chain.js'
+import type { ByteReader } from '../types.js'
+import { MAX_LINE_BYTES } from './tree-entry.js'
+
+const READ_BYTES = 256 * 1024
+const PLAIN_BYTES = 256 * 1024
+const NEWLINE = 0x0a
+
+/**
+ * The lines of a tree part, some thousand at a time, with a bounded amount of it in memory whatever it decompresses
+ * to. Its SHA-256 is known only after the last line: nothing may be done with them before the end.
+ *
+ * @throws DamagedPart when it is missing, cut off or garbled, or not the bytes that were stored
+ */
+export async function* readTreeLines(part: StoredPart): AsyncGenerator<string[], void, void> {
+  const reader = await opened(part)
+  try {
+    if (reader.size !== part.bytes)
+      throw new DamagedPart(part.name, `has ${reader.size} bytes instead of ${part.bytes}`)
+    let rest: Buffer = Buffer.alloc(0)
+    for await (const plain of decompressed(part, reader)) {
+      const bytes = rest.length === 0 ? plain : Buffer.concat([rest, plain])
+      const end = bytes.lastIndexOf(NEWLINE) + 1
+      if (bytes.length - end > MAX_LINE_BYTES) throw new DamagedPart(part.name, 'has a line that is too long')
+      rest = Buffer.from(bytes.subarray(end))
+      if (end > 0) yield linesOf(part, bytes.subarray(0, end))
+    }
+    if (rest.length > 0) throw new DamagedPart(part.name, 'ends within a line')
+  } finally {
+    await reader.close()
+  }
+}
+
+function linesOf(part: StoredPart, bytes: Buffer): string[] {
+  if (!isUtf8(bytes)) throw new DamagedPart(part.name, 'is no UTF-8')
+  const lines = bytes.toString().split('\n')
+  lines.pop()
+  return lines
+}
+
+async function* decompressed(part: StoredPart, reader: ByteReader): AsyncGenerator<Buffer, void, void> {
+  const context = new binding.DCtx()
+  const hash = createHash('sha256')
+  let inFrame = false
+  for (;;) {
+    const stored = await reader.read(READ_BYTES)
+    if (stored.length === 0) break
+    hash.update(stored)
+    for (let at = 0, more = true; more; ) {
+      const plain = Buffer.allocUnsafe(PLAIN_BYTES)
+      const [hint, produced, consumed] = step(part, context, plain, stored.subarray(at))
+      at += consumed
+      inFrame = hint !== 0
+      if (produced > 0) yield plain.subarray(0, produced)
+      // A full buffer may hide more that the decompressor still holds.
+      more = at < stored.length || (produced === plain.length && inFrame)
+    }
+  }
+  if (hash.digest('hex') !== part.sha256) throw new DamagedPart(part.name, 'SHA-256 differs from the one recorded')
+  if (inFrame) throw new DamagedPart(part.name, 'is cut off')
+}
+
+function step(
+  part: StoredPart,
+  context: InstanceType<typeof binding.DCtx>,
+  plain: Buffer,
+  stored: Buffer,
+): [number, number, number] {
+  try {
+    return context.decompressStream(plain, stored)
+  } catch (error) {
+    throw new DamagedPart(part.name, `cannot be decompressed (${messageOf(error)})`)
+  }
+}
+
+async function opened(part: StoredPart): Promise<ByteReader> {
+  try {
+    return await part.open()
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' && !(error instanceof NexusError && error.kind === 'not-found')) throw error
+    throw new DamagedPart(part.name, 'is missing')
+  }
+}

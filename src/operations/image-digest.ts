@@ -1,0 +1,24 @@
+import type { ChainMember } from '../image/chain.js'
+import { chainTable, DamagedChain } from '../image/restore-file.js'
+import type { Selected } from './select.js'
+
+/**
+ * Makes sure that the indexes of a chain lead to the image digest in its newest manifest, before a byte is written.
+ *
+ * @param scratch path of a file that may be made; the caller removes it
+ * @throws DamagedChain
+ */
+export async function assertImageDigest(
+  { manifest }: Selected,
+  members: readonly ChainMember[],
+  scratch: string,
+): Promise<void> {
+  const table = await chainTable(members, scratch)
+  try {
+    if (table.imageDigest() === manifest.image_digest) return
+  } finally {
+    table.close()
+  }
+  const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]
+  throw new DamagedChain([{ id: manifest.id, findings }])
+}

@@ -1,0 +1,151 @@
+import { NexusError } from '../../errors.js'
+import { leadsTo } from '../../policy/wal-window.js'
+import { formatLsn, segmentName } from '../../sources/postgres/wal-names.js'
+import { type ClusterLine, type Reach, reachOf, timelineOfSegment } from './lines.js'
+import type { TimelineChoice } from './requests.js'
+import type { ClusterBase, ClusterSystem } from './systems.js'
+
+/** A base and the way on from it. */
+export interface Candidate {
+  system: ClusterSystem
+  base: ClusterBase
+  line: ClusterLine
+  reach: Reach
+  /** Newer bases that would have served and are not sound. */
+  passedOver: readonly ClusterBase[]
+}
+
+/** A base with its line. */
+type Way = Omit<Candidate, 'reach' | 'passedOver'>
+
+/**
+ * The newest base captured not after an instant, of whichever system: recovery stops at the first record after the target,
+ * so a younger base would give a newer state than asked (anchors/postgres.md 2.4).
+ *
+ * @throws NexusError `not-found` for an instant before the first base, `damage` when only damaged bases are old enough
+ */
+export function candidateForTime(systems: readonly ClusterSystem[], at: number, choice: TimelineChoice): Candidate {
+  const ways = systems.flatMap(system => waysOf(system, choice)).sort((a, b) => a.base.capturedAt - b.base.capturedAt)
+  const early = ways.filter(({ base }) => base.capturedAt <= at)
+  const [first] = ways
+  if (first !== undefined && early.length === 0) {
+    const begin = iso(first.base.capturedAt)
+    throw outside(
+      'target_too_early',
+      first.system,
+      `${iso(at)} is before the first instant that can be restored, ${begin}`,
+    )
+  }
+  return newestSound(early, systems)
+}
+
+/** The base for a position in the log: the newest that is consistent not after it, of the system backed up last. */
+export function candidateForPosition(
+  systems: readonly ClusterSystem[],
+  position: bigint,
+  choice: TimelineChoice,
+): Candidate {
+  const system = newestSystem(systems)
+  const ways = byStop(waysOf(system, choice))
+  const early = ways.filter(({ base }) => base.stop <= position)
+  const [first] = ways
+  if (first !== undefined && early.length === 0) {
+    const begin = formatLsn(first.base.stop)
+    const message = `${formatLsn(position)} is before the first position that can be restored, ${begin}`
+    throw outside('target_too_early', system, message)
+  }
+  return newestSound(early, [system])
+}
+
+/** The newest base, for the end of the archive. */
+export function candidateForEnd(systems: readonly ClusterSystem[], choice: TimelineChoice): Candidate {
+  const system = newestSystem(systems)
+  return newestSound(byStop(waysOf(system, choice)), [system])
+}
+
+/** Every sound base of the system backed up last, newest first, with the way on: where to look for a name or a number. */
+export function candidatesForSearch(systems: readonly ClusterSystem[], choice: TimelineChoice): Candidate[] {
+  const system = newestSystem(systems)
+  const ways = byStop(waysOf(system, choice)).filter(({ base }) => base.problem === null)
+  if (ways.length === 0) newestSound([], [system])
+  return ways.reverse().map(way => ({ ...way, reach: reachOn(way), passedOver: [] }))
+}
+
+/** Name of a segment of a system. */
+export function nameOf(
+  { segmentBytes }: Pick<ClusterSystem, 'segmentBytes'>,
+  { timeline, segment }: { timeline: number; segment: number },
+): string {
+  return segmentName(timeline, segment, segmentBytes)
+}
+
+/** Names of the first and the last segment that recovery asks the archive for; null when there is none. */
+export function walOf({ system, line, reach }: Candidate): { from: string; to: string; segments: number } | null {
+  if (reach.to === reach.from) return null
+  const name = (segment: number) =>
+    nameOf(system, { segment, timeline: timelineOfSegment(line, segment, system.segmentBytes) })
+  return { from: name(reach.from), to: name(reach.to - 1), segments: reach.to - reach.from }
+}
+
+export function iso(instant: number): string {
+  return new Date(Math.floor(instant)).toISOString()
+}
+
+/** The bases of a system from which the chosen timeline can be reached, with their lines. */
+export function waysOf(system: ClusterSystem, choice: TimelineChoice): Way[] {
+  if (choice === 'current') {
+    return system.bases.flatMap(base => {
+      const line = system.lines.get(base.timeline)
+      return line === undefined ? [] : [{ system, base, line }]
+    })
+  }
+  const timeline = choice === 'latest' ? Math.max(...system.lines.keys()) : choice
+  const line = system.lines.get(timeline)
+  if (line === undefined) return []
+  return system.bases.filter(base => leadsTo(base, line)).map(base => ({ system, base, line }))
+}
+
+export function reachOn({ system, base, line }: Way): Reach {
+  return reachOf(base, line, system.archived, system.segmentBytes)
+}
+
+function newestSystem(systems: readonly ClusterSystem[]): ClusterSystem {
+  const newest = (system: ClusterSystem) => Math.max(-Infinity, ...system.bases.map(({ capturedAt }) => capturedAt))
+  const [best] = [...systems].sort((a, b) => newest(b) - newest(a))
+  if (best === undefined) throw noBase([])
+  return best
+}
+
+function newestSound(ways: readonly Way[], systems: readonly ClusterSystem[]): Candidate {
+  const best = ways.findLast(({ base }) => base.problem === null)
+  if (best !== undefined) {
+    const passedOver = ways.slice(ways.lastIndexOf(best) + 1).map(({ base }) => base)
+    return { ...best, reach: reachOn(best), passedOver }
+  }
+  const damaged = ways.at(-1)?.base
+  if (damaged === undefined) throw noBase(systems)
+  throw new NexusError('damage', 'backup_damaged', `${damaged.id} cannot be restored: ${damaged.problem}`, {
+    hint: "no older backup can stand in for it; 'nexus-backup list --all' shows what there is",
+  })
+}
+
+function noBase(systems: readonly ClusterSystem[]): NexusError {
+  const source = systems[0]?.source ?? 'the source'
+  const timelines = [...new Set(systems.flatMap(({ lines }) => [...lines.keys()]))]
+  const hint =
+    timelines.length > 1
+      ? `there are the timelines ${timelines.join(', ')}; choose another with --timeline N, or --timeline current`
+      : `make one: nexus-backup create ${source}`
+  return new NexusError('not-found', 'no_base', `no backup of ${source} leads to the timeline asked for`, { hint })
+}
+
+/** A target that no backup and its log lead to. */
+export function outside(code: string, { source }: ClusterSystem, message: string): NexusError {
+  return new NexusError('not-found', code, `${source}: ${message}`, {
+    hint: `the windows there are: nexus-backup pitr points ${source}`,
+  })
+}
+
+function byStop(ways: readonly Way[]): Way[] {
+  return [...ways].sort((a, b) => (a.base.stop < b.base.stop ? -1 : a.base.stop > b.base.stop ? 1 : 0))
+}

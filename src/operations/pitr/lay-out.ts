@@ -1,0 +1,115 @@
+import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Context } from '../../context.js'
+import { errnoOf } from '../../errors.js'
+import {
+  type RecoverySettings,
+  recoveryConfiguration,
+  recoveryTargetsIn,
+} from '../../sources/postgres/recovery-settings.js'
+import type { Account } from '../../sources/postgres/run-as.js'
+import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
+import { writeTree } from '../restore-tree.js'
+import type { Selected } from '../select.js'
+import { type NewDirectory, stageDirectory, syncDirectory } from './new-directory.js'
+
+/** A cluster to lay out. */
+export interface Layout {
+  selected: Selected
+  /** As `newDirectoryAt` tells. */
+  directory: string
+  tablespaces: readonly { oid: number; to: string }[]
+  /** Whose it will be; null: ours. */
+  account: Account | null
+  settings: RecoverySettings
+}
+
+/** What a server finds in a data directory and takes for its own state. */
+const states = ['standby.signal', 'recovery.signal', 'postmaster.pid', 'postmaster.opts']
+const GROUP_MAY_READ = 0o040
+
+/**
+ * Writes a cluster into its new directories: staged beside, completed for recovery, then put in place, the data directory
+ * last. `backup_manifest` stays, and pg_verifybackup passes over the files that are changed here.
+ *
+ * @returns takes everything away again
+ * @throws NexusError `damage`, `failed` (`disk_full`); nothing is left then
+ */
+export async function layOut(context: Context, layout: Layout): Promise<() => Promise<void>> {
+  const made: NewDirectory[] = []
+  const drop = async () => {
+    for (const directory of [...made].reverse()) await directory.drop()
+  }
+  try {
+    const elsewhere = new Map<string, string>()
+    for (const { oid, to } of layout.tablespaces) {
+      const directory = await stageDirectory(to, layout.account)
+      made.push(directory)
+      elsewhere.set(tablespaceEntry(oid), directory.staged)
+    }
+    const data = await stageDirectory(layout.directory, layout.account)
+    made.push(data)
+    const { account } = layout
+    const owner = () => (account === null ? null : { uid: account.uid, gid: account.gid })
+    await writeTree(context, layout.selected, { directory: data.staged, elsewhere, owner })
+    await complete(context, data.staged, layout)
+    for (const directory of made) {
+      context.signal.throwIfAborted()
+      await directory.put()
+    }
+    return drop
+  } catch (error) {
+    await drop()
+    throw error
+  }
+}
+
+/** Everything between the captured tree and one that recovers as planned. */
+async function complete(
+  context: Context,
+  directory: string,
+  { tablespaces, account, settings }: Layout,
+): Promise<void> {
+  for (const name of states) await rm(join(directory, name), { force: true })
+  await linkTablespaces(
+    directory,
+    tablespaces.map(({ oid, to }) => ({ oid, path: to })),
+    account,
+  )
+  const configuration = join(directory, 'postgresql.auto.conf')
+  const own = async (path: string, text: string) => {
+    await writeDurably(path, text)
+    if (account !== null) await chown(path, account.uid, account.gid)
+  }
+  await own(configuration, recoveryConfiguration((await textOf(configuration)) ?? '', settings))
+  if (settings.recovery !== null) await own(join(directory, 'recovery.signal'), '')
+  const others = recoveryTargetsIn((await textOf(join(directory, 'postgresql.conf'))) ?? '')
+  if (others.length > 0) {
+    context.warn(`postgresql.conf of the copy sets ${others.join(' and ')}: take that out before you start it by hand`)
+  }
+  // PostgreSQL takes no other modes than these two (miscinit.c, checkDataDir).
+  const { mode } = await stat(join(directory, 'PG_VERSION'))
+  await chmod(directory, (mode & GROUP_MAY_READ) === 0 ? 0o700 : 0o750)
+  if (account !== null) await chown(directory, account.uid, account.gid)
+  await syncDirectory(join(directory, 'pg_tblspc'))
+  await syncDirectory(directory)
+}
+
+async function writeDurably(path: string, text: string): Promise<void> {
+  const handle = await open(path, 'w', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}

@@ -1,0 +1,106 @@
+import type { RepositorySettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import type { Manifest } from '../../repository/manifest.js'
+import type { SourceRoom } from '../../repository/types.js'
+import type { WalArchive } from '../../repository/wal/types.js'
+import { type Ancestor, parseTimelineHistory } from '../../sources/postgres/timeline-history.js'
+import { historyName, parseWalName, segmentAt } from '../../sources/postgres/wal-names.js'
+import { contiguousRanges } from '../../sources/postgres/wal-ranges.js'
+import { roomsOf } from '../rooms.js'
+import { type Survey, survey } from '../survey.js'
+import { basesOf, type SystemBase } from '../wal-bases.js'
+import { linesOf, type SegmentSpan } from './lines.js'
+import type { ClusterBase, ClusterSystem } from './systems.js'
+
+/** A system with the room that holds it. */
+export interface LoadedSystem extends ClusterSystem {
+  room: SourceRoom
+  survey: Survey
+  archive: WalArchive
+}
+
+/**
+ * Everything that is kept of a source's clusters, by system and repository: bases, log and timelines. Of the log only names
+ * and history files are read.
+ *
+ * @throws NexusError `not-found` for an unknown source, `damage` when a history file is damaged
+ */
+export async function loadSystems(
+  context: Context,
+  repositories: readonly RepositorySettings[],
+  source: string,
+): Promise<LoadedSystem[]> {
+  const systems: LoadedSystem[] = []
+  for (const room of await roomsOf(repositories, source)) {
+    const known = await survey(room, context.now())
+    const { bases } = basesOf(known)
+    for (const identifier of new Set(bases.map(({ system }) => system))) {
+      systems.push(
+        await loadSystem(
+          room,
+          known,
+          bases.filter(({ system }) => system === identifier),
+        ),
+      )
+    }
+  }
+  return systems
+}
+
+async function loadSystem(room: SourceRoom, known: Survey, found: readonly SystemBase[]): Promise<LoadedSystem> {
+  const [first] = found
+  const [identifier, segmentBytes] = [first?.system ?? '', first?.segmentBytes ?? 0]
+  const archive = room.wal(identifier)
+  const names = await archive.names()
+  const archived = spansOf(names, segmentBytes)
+  const histories = await historiesOf(archive, names)
+  const manifests = new Map(known.manifests.map(manifest => [manifest.id, manifest]))
+  const bases = found
+    .flatMap(base => {
+      const manifest = manifests.get(base.id)
+      return manifest === undefined ? [] : [clusterBase(base, manifest, known)]
+    })
+    .sort((a, b) => a.capturedAt - b.capturedAt)
+  const lines = linesOf([...archived.keys(), ...bases.map(({ timeline }) => timeline)], histories)
+  return { source: room.name, identifier, segmentBytes, bases, lines, archived, room, survey: known, archive }
+}
+
+function clusterBase(
+  { id, at, timeline, stop, isSound, segmentBytes }: SystemBase,
+  { facts }: Manifest,
+  known: Survey,
+): ClusterBase {
+  const problem = isSound ? null : (known.broken.get(id) ?? 'it was made of a damaged cluster (--allow-damaged)')
+  return {
+    id,
+    capturedAt: at,
+    timeline,
+    stop,
+    // At a boundary nothing of the next segment is needed.
+    stopSegment: segmentAt(stop - 1n, segmentBytes),
+    standby: facts.standby === true,
+    problem,
+  }
+}
+
+function spansOf(names: readonly string[], segmentBytes: number): Map<number, SegmentSpan[]> {
+  const spans = new Map<number, SegmentSpan[]>()
+  for (const { timeline, first, last } of contiguousRanges(names, segmentBytes)) {
+    const known = spans.get(timeline)
+    const span = { from: first, to: last + 1 }
+    if (known === undefined) spans.set(timeline, [span])
+    else known.push(span)
+  }
+  return spans
+}
+
+async function historiesOf(archive: WalArchive, names: readonly string[]): Promise<Map<number, Ancestor[]>> {
+  const histories = new Map<number, Ancestor[]>()
+  for (const name of names) {
+    const parsed = parseWalName(name)
+    if (parsed?.kind !== 'history') continue
+    const { plain } = await archive.read(historyName(parsed.timeline))
+    histories.set(parsed.timeline, parseTimelineHistory(plain.toString('utf8'), parsed.timeline))
+  }
+  return histories
+}

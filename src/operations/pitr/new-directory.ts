@@ -1,0 +1,112 @@
+import { randomBytes } from 'node:crypto'
+import { accessSync, constants, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { chmod, chown, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { errnoOf, NexusError } from '../../errors.js'
+import { shellQuoted } from '../shell.js'
+
+/** A directory that is made beside its place and put there when it is complete. */
+export interface NewDirectory {
+  /** Where it is made: empty, 0700. */
+  readonly staged: string
+  readonly target: string
+  /** Puts it in its place, durably. */
+  put(): Promise<void>
+  /** Takes it away, also from its place. */
+  drop(): Promise<void>
+}
+
+/**
+ * Where a directory that does not exist, or is empty, really lies.
+ *
+ * @throws NexusError `refused` (`target_exists`) for anything else, `not-found` (`target_directory_missing`)
+ */
+export function newDirectoryAt(path: string, flag: string): string {
+  if (statOf(path) !== undefined) {
+    const real = realpathSync(path)
+    if (lstatSync(real).isDirectory() && readdirSync(real).length === 0) return real
+    throw new NexusError('refused', 'target_exists', `${path} exists already and is not an empty directory`, {
+      hint: `a cluster is never restored over anything; choose another path with ${flag}, or move that one away first`,
+    })
+  }
+  const parent = dirname(path)
+  if (statOf(parent)?.isDirectory() === true) return join(realpathSync(parent), basename(path))
+  throw new NexusError('not-found', 'target_directory_missing', `there is no directory ${parent} to restore into`, {
+    hint: `make it first: mkdir -p ${shellQuoted(parent)}`,
+  })
+}
+
+/**
+ * Makes the place where the directory is built: beside its target, so that one rename puts it there. Inside an empty target
+ * that is a mount point, or whose parent we may not write, its entries are moved up one by one, `global` with the control
+ * file last: a copy that is cut off does not start (anchors/postgres.md 2.4).
+ *
+ * @param target as `newDirectoryAt` tells
+ * @param owner of the target; null: ours
+ */
+export async function stageDirectory(
+  target: string,
+  owner: { uid: number; gid: number } | null,
+): Promise<NewDirectory> {
+  const existed = statOf(target) !== undefined
+  const isInside = existed && !isReplaceable(target)
+  const mark = `nexus-restore-${randomBytes(4).toString('hex')}`
+  const staged = isInside ? join(target, `.${mark}`) : join(dirname(target), `.${basename(target)}.${mark}`)
+  await mkdir(staged, { mode: 0o700 })
+  if (owner !== null) await chown(staged, owner.uid, owner.gid)
+  let isPut = false
+  return {
+    staged,
+    target,
+    async put() {
+      isPut = true
+      if (isInside) await moveUp(staged, target, owner)
+      else await rename(staged, target)
+      await syncDirectory(isInside ? target : dirname(target))
+    },
+    async drop() {
+      await rm(staged, { recursive: true, force: true })
+      if (!isPut) return
+      if (!existed) return rm(target, { recursive: true, force: true })
+      for (const name of await readdir(target)) await rm(join(target, name), { recursive: true, force: true })
+    },
+  }
+}
+
+/** Makes a directory's entries durable. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function moveUp(staged: string, target: string, owner: { uid: number; gid: number } | null): Promise<void> {
+  const { mode } = lstatSync(staged)
+  const names = (await readdir(staged)).sort((a, b) => Number(a === 'global') - Number(b === 'global'))
+  for (const name of names) await rename(join(staged, name), join(target, name))
+  await rmdir(staged)
+  await chmod(target, mode & 0o7777)
+  if (owner !== null) await chown(target, owner.uid, owner.gid)
+}
+
+function isReplaceable(target: string): boolean {
+  const parent = dirname(target)
+  try {
+    accessSync(parent, constants.W_OK | constants.X_OK)
+  } catch {
+    return false
+  }
+  return lstatSync(target).dev === lstatSync(parent).dev
+}
+
+function statOf(path: string): ReturnType<typeof statSync> {
+  try {
+    return statSync(path)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
+    throw error
+  }
+}

@@ -1,0 +1,150 @@
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { chainOf } from '../chain-members.js'
+import { type Selected, selectBackup } from '../select.js'
+import { withStateScratch } from '../state-directory.js'
+import { type BaseFacts, baseFacts, majorOf } from './base-facts.js'
+import { walOf } from './choose.js'
+import { type LoadedSystem, loadSystems } from './load-systems.js'
+import { lookInto } from './look.js'
+import { newDirectoryAt } from './new-directory.js'
+import { planTarget } from './plan-target.js'
+import type { ClusterRestorePlan, RestoreClusterRequest } from './requests.js'
+import type { Resolution } from './resolve.js'
+import { serverPrograms } from './run-restored.js'
+import type { ClusterBase } from './systems.js'
+
+/** A plan with what is needed to carry it out. */
+export interface PreparedRestore {
+  plan: ClusterRestorePlan
+  selected: Selected
+  facts: BaseFacts
+  setting: Resolution['setting']
+  /** Null: the base at its own end. */
+  recoveryTimeline: number | null
+}
+
+/** @throws NexusError for everything that can be refused before a byte is written */
+export async function prepareClusterRestore(
+  context: Context,
+  request: RestoreClusterRequest,
+): Promise<PreparedRestore> {
+  const target = newDirectoryAt(request.to, '--to')
+  const { selected, resolution, wal, timeline } = await chosen(context, request)
+  const { manifest, survey } = selected
+  const facts = baseFacts(manifest)
+  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const tablespaces = placesOf(facts, request)
+  // What would only be found missing after hours is looked for now.
+  if (request.start !== null) await serverPrograms(context, facts, request.source ?? null)
+  const { setting, until, notes } = resolution
+  return {
+    plan: {
+      id: manifest.id,
+      source: manifest.source,
+      captured_at: manifest.captured_at,
+      chain: chain.map(({ id }) => id),
+      target,
+      bytes: manifest.bytes_source,
+      system_identifier: facts.system_identifier,
+      until,
+      timeline: timeline ?? facts.timeline,
+      wal,
+      notes,
+      tablespaces,
+      recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
+    },
+    selected,
+    facts,
+    setting,
+    recoveryTimeline: timeline,
+  }
+}
+
+interface Chosen {
+  selected: Selected
+  resolution: Resolution
+  wal: ClusterRestorePlan['wal']
+  timeline: number | null
+}
+
+async function chosen(context: Context, request: RestoreClusterRequest): Promise<Chosen> {
+  const { target, timeline, repositories, backup, source } = request
+  if (target.kind === 'base') {
+    const selected = await selectBackup(context, repositories, { backup })
+    const resolution = { setting: null, until: `to the end of ${selected.manifest.id}`, notes: [] }
+    return { selected, resolution, wal: null, timeline: null }
+  }
+  const systems = await loadSystems(context, repositories, backup)
+  if (systems.length === 0) throw noCluster(backup)
+  const planned = await withStateScratch(context.stateDirectory, async scratch => {
+    const lookAt = (system: LoadedSystem, base: ClusterBase) => {
+      const major = majorOf(baseFacts(manifestOf(system, base)))
+      return lookInto(context, system, { major, binDirectory: source?.binDirectory ?? null, scratch })
+    }
+    return planTarget(context, systems, { target, timeline }, lookAt)
+  })
+  const { candidate, resolution } = planned
+  const passed = candidate.passedOver.map(({ id, problem }) => `${id} is newer and not used: ${problem}`)
+  return {
+    selected: {
+      room: candidate.system.room,
+      survey: candidate.system.survey,
+      manifest: manifestOf(candidate.system, candidate.base),
+    },
+    resolution: { ...resolution, notes: [...resolution.notes, ...passed] },
+    wal: walOf(candidate),
+    timeline: candidate.line.timeline,
+  }
+}
+
+function manifestOf({ survey }: LoadedSystem, { id }: ClusterBase): Selected['manifest'] {
+  const manifest = survey.manifests.find(member => member.id === id)
+  if (manifest === undefined) throw new Error(`${id} has no manifest`)
+  return manifest
+}
+
+/** Where each tablespace goes: as mapped, else where it was if that is free. */
+function placesOf(
+  { tablespaces }: BaseFacts,
+  { tablespaceMap }: RestoreClusterRequest,
+): ClusterRestorePlan['tablespaces'] {
+  const unknown = tablespaceMap.find(({ from }) => tablespaces.every(({ path }) => path !== from))
+  if (unknown !== undefined) {
+    const places = tablespaces.map(({ path }) => path).join(', ')
+    throw new NexusError('usage', 'tablespace_unknown', `--tablespace-map: no tablespace was in ${unknown.from}`, {
+      hint: places === '' ? 'the cluster has no tablespaces' : `its tablespaces were in ${places}`,
+    })
+  }
+  const places = tablespaces.map(({ oid, path }) => {
+    const mapped = tablespaceMap.findLast(({ from }) => from === path)
+    return {
+      oid,
+      from: path,
+      to: mapped === undefined ? ownPlace(path) : newDirectoryAt(mapped.to, '--tablespace-map'),
+    }
+  })
+  const twice = places.find(({ to }, at) => places.some((other, beside) => beside !== at && other.to === to))
+  if (twice === undefined) return places
+  throw new NexusError('usage', 'tablespace_twice', `--tablespace-map puts two tablespaces into ${twice.to}`, {
+    hint: 'give each one a directory of its own',
+  })
+}
+
+function ownPlace(path: string): string {
+  try {
+    return newDirectoryAt(path, '--tablespace-map')
+  } catch (error) {
+    if (!(error instanceof NexusError)) throw error
+    throw new NexusError('refused', 'tablespace_in_use', `a tablespace was in ${path}: ${error.message}`, {
+      hint: `say where to put it: --tablespace-map ${path}=NEW`,
+      cause: error,
+    })
+  }
+}
+
+function noCluster(source: string): NexusError {
+  return new NexusError('not-found', 'no_base', `there is no backup of a cluster named ${source}`, {
+    hint: `make one: nexus-backup create ${source}`,
+  })
+}

@@ -1,0 +1,101 @@
+import type { PostgresSourceSettings, RepositorySettings } from '../../config/settings.js'
+import type { RestoreResult } from '../results.js'
+
+/** Up to where a cluster is brought back. */
+export type ClusterTarget =
+  /** The backup as it was at its own end, without any of the archive. */
+  | { kind: 'base' }
+  /** Every transaction committed not after this instant. */
+  | { kind: 'time'; at: Date }
+  /** `0/2000028`: up to and with the record at this position. */
+  | { kind: 'lsn'; lsn: string }
+  /** Up to and with the end of this transaction, as the server numbers it in WAL (without an epoch). */
+  | { kind: 'xid'; xid: string }
+  /** A name given to pg_create_restore_point(). */
+  | { kind: 'restore-point'; name: string }
+  /** The end of the gapless archive. */
+  | { kind: 'end' }
+
+/** `latest`: the newest that is archived; `current`: the backup's own, also where another one left it. */
+export type TimelineChoice = 'latest' | 'current' | number
+
+export interface TablespaceMapping {
+  /** Absolute path that the tablespace had. */
+  from: string
+  /** Absolute; must not exist, or be an empty directory. */
+  to: string
+}
+
+/** `pitr restore SOURCE` of a cluster, and `restore BACKUP|SOURCE --to PATH` of one (target `base`). */
+export interface RestoreClusterRequest {
+  command: 'restore' | 'pitr restore'
+  repositories: RepositorySettings[]
+  /** Target `base`: a backup's id, a prefix of it or a source's name. All others: the source's name. */
+  backup: string
+  target: ClusterTarget
+  timeline: TimelineChoice
+  /** Absolute path of the new data directory; must not exist, or be an empty directory. */
+  to: string
+  tablespaceMap: readonly TablespaceMapping[]
+  /** What the server does at the target. Default of the command line: promote. */
+  targetAction: 'promote' | 'pause'
+  /** Leaves archive_mode and archive_command as they were captured. */
+  keepArchiving: boolean
+  /** Run the server until recovery is over and the content checks are done; null: only lay the files down. */
+  start: { stop: boolean } | null
+  /** Content checks, programs and connection, where the source is configured. */
+  source: PostgresSourceSettings | undefined
+  /** How the server's restore_command calls this program: absolute path of Node and of the script. */
+  program: readonly string[]
+  /** Flags that say where configuration or repository lie (`--config FILE`, `--repo DIR`), absolute. */
+  flags: readonly string[]
+  dryRun: boolean
+}
+
+/** What the restore of a cluster is going to do; printed first, and all that `--dry-run` does. */
+export interface ClusterRestorePlan {
+  id: string
+  source: string
+  captured_at: string
+  /** Ids from the full to the chosen backup. */
+  chain: string[]
+  target: string
+  bytes: number
+  system_identifier: string
+  /** For people: `to 2025-11-03T14:30:00.000Z`, `to the end of the archive` … */
+  until: string
+  /** The timeline that recovery follows. */
+  timeline: number
+  /** WAL that recovery reads from the archive; null when none is needed. */
+  wal: { from: string; to: string; segments: number } | null
+  /** What the operator should know: that no transaction lies between the last commit and the instant asked. */
+  notes: string[]
+  tablespaces: { oid: number; from: string; to: string }[]
+  /** The server's name for the target: `recovery_target_time = '…'`; null for a base at its own end. */
+  recovery_target: string | null
+}
+
+/** How far the started server came. */
+export interface ReachedTarget {
+  /** Instant of the last transaction replayed; null when none was. */
+  at: string | null
+  lsn: string
+  /** The timeline that the server is on now. */
+  timeline: number
+  /** Stands at the target, open for reading only. */
+  paused: boolean
+}
+
+export interface RestoreClusterResult extends RestoreResult {
+  requested_at: string | null
+  system_identifier: string
+  recovery_target: string | null
+  timeline: number
+  notes: string[]
+  /** Null when the server was not started. */
+  reached: ReachedTarget | null
+  /** The running server; null when none was left running. `connect` is a command to paste, and so is `stop`. */
+  server: { socket_directory: string; port: number; log: string; connect: string; stop: string } | null
+  /** What to do next, when the server was not started: the command that starts it. */
+  next: string | null
+}

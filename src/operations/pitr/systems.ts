@@ -1,0 +1,34 @@
+import type { ArchivedSpans, ClusterLine } from './lines.js'
+
+/** A base backup as planning sees it. */
+export interface ClusterBase {
+  id: string
+  /** Milliseconds since 1970 UTC: the instant it stands for. */
+  capturedAt: number
+  timeline: number
+  /** Where it is consistent. */
+  stop: bigint
+  stopSegment: number
+  standby: boolean
+  /** Why nothing may be built on it (a damaged chain, a damaged source); null when it is sound. */
+  problem: string | null
+}
+
+/** All that the repository holds of one system (one initdb): its bases and its log. */
+export interface ClusterSystem {
+  source: string
+  identifier: string
+  segmentBytes: number
+  /** Oldest first. */
+  bases: readonly ClusterBase[]
+  lines: ReadonlyMap<number, ClusterLine>
+  archived: ArchivedSpans
+}
+
+/** What stands at the end of a stretch of log. */
+export interface StretchEnd {
+  /** The last commit or abort, milliseconds since 1970 UTC with a fraction, and its position; null when there is none. */
+  lastTransaction: { at: number; lsn: bigint } | null
+  /** When the last segment was closed, milliseconds since 1970 UTC; null when nothing is archived. */
+  closedAt: number | null
+}

@@ -1,0 +1,70 @@
+import { basename, resolve } from 'node:path'
+import type { Settings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import type { SourceRoom } from '../../repository/types.js'
+import { readControlFile } from '../../sources/postgres/control-file.js'
+import { enter, systemOf } from './destination.js'
+import { roomForArchive } from './find-source.js'
+import { lookAhead } from './look-ahead.js'
+import type { WalCall } from './note.js'
+import { readWal, walNameOf } from './read-wal.js'
+
+export interface ArchiveRequest {
+  settings: Settings
+  /** As PostgreSQL gives it with %p: relative to the working directory. */
+  path: string
+  /** The working directory: PostgreSQL's data directory. */
+  cwd: string
+  source: string | undefined
+  /** Archives what else is ready and leaves notes for the calls to come; null for this file alone. */
+  ahead: WalCall | null
+  /** Look at everything and store nothing. */
+  dryRun: boolean
+}
+
+export interface ArchiveResult {
+  command: 'pitr archive'
+  source: string
+  system_identifier: string
+  name: string
+  result: 'stored' | 'identical' | 'planned'
+  /** Names of other files archived beside it. */
+  ahead: string[]
+}
+
+/**
+ * Archives one file of pg_wal, and whatever else is ready. It returns only when this one is durable; what failed of the
+ * others is met again when their turn comes. Takes no lock and keeps no journal: the archive's own headers are the record,
+ * and a failure stands in the server's log and in pg_stat_archiver.
+ * @throws NexusError refused for a foreign, malformed or different file; see `WalArchive.put`
+ */
+export async function archiveWal(context: Context, request: ArchiveRequest): Promise<ArchiveResult> {
+  const { cwd, settings } = request
+  const name = walNameOf(basename(request.path))
+  const path = resolve(cwd, request.path)
+  const control = readControlFile(cwd)
+  const file = await readWal(path, name, control)
+  const systemIdentifier = control?.systemIdentifier ?? file.systemIdentifier
+  const room = await roomForArchive(settings, {
+    source: request.source,
+    systemIdentifier: control?.systemIdentifier,
+    cwd,
+  })
+  if (request.dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
+  const destination = await enter(context, room, control, systemIdentifier)
+  const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
+  const ahead = request.ahead === null ? [] : await lookAhead(context, destination, path, request.ahead)
+  return {
+    command: 'pitr archive',
+    source: room.name,
+    system_identifier: destination.archive.systemIdentifier,
+    name: file.name,
+    result,
+    ahead,
+  }
+}
+
+function planned(room: SourceRoom, name: string, systemIdentifier: string): ArchiveResult {
+  const { name: source } = room
+  return { command: 'pitr archive', source, system_identifier: systemIdentifier, name, result: 'planned', ahead: [] }
+}

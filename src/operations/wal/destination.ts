@@ -1,0 +1,45 @@
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import type { SourceRoom } from '../../repository/types.js'
+import type { WalArchive } from '../../repository/wal/types.js'
+import type { ControlFile } from '../../sources/postgres/control-file.js'
+
+/** Where a cluster's files go. */
+export interface Destination {
+  room: SourceRoom
+  archive: WalArchive
+  /** Of the data directory that they come from; undefined where there is none. */
+  control: ControlFile | undefined
+}
+
+/**
+ * Makes sure that the source is this system's; the first that archives into an unclaimed one claims it.
+ * @param systemIdentifier undefined when neither data directory nor file tells: then the claim does
+ * @throws NexusError refused for another system's source, usage when nothing tells the system
+ */
+export async function enter(
+  context: Context,
+  room: SourceRoom,
+  control: ControlFile | undefined,
+  systemIdentifier: string | undefined,
+): Promise<Destination> {
+  const known = await systemOf(room, systemIdentifier)
+  const claim = { kind: 'postgres' as const, host: context.host, path: null, system_identifier: known }
+  try {
+    await room.enter(claim, { adopt: false, now: context.now() })
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+    // Somebody else claimed it at the same instant: perhaps a backup of the same system.
+    await room.enter(claim, { adopt: false, now: context.now() })
+  }
+  return { room, archive: room.wal(known), control }
+}
+
+/** The system that a file goes to: as the data directory or the file says, else as the source's claim does. */
+export async function systemOf(room: SourceRoom, systemIdentifier: string | undefined): Promise<string> {
+  const known = systemIdentifier ?? (await room.claim())?.system_identifier
+  if (typeof known === 'string') return known
+  throw new NexusError('usage', 'no_data_directory', 'which system the file belongs to cannot be told', {
+    hint: 'run it in the data directory, as PostgreSQL does',
+  })
+}

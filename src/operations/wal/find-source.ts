@@ -1,0 +1,116 @@
+import { realpathSync } from 'node:fs'
+import { nearest } from '../../config/nearest.js'
+import type { PostgresSourceSettings, Settings } from '../../config/settings.js'
+import { NexusError } from '../../errors.js'
+import { openRepository } from '../../repository/open.js'
+import type { SourceRoom } from '../../repository/types.js'
+
+/** The configured source of this name, of kind postgres; undefined when the configuration has none of the name. */
+export function configuredSource(settings: Settings, name: string): PostgresSourceSettings | undefined {
+  const source = settings.sources.find(candidate => candidate.name === name)
+  if (source === undefined || source.kind === 'postgres') return source
+  throw new NexusError('usage', 'source_kind', `source ${name} is of kind ${source.kind}, which has no WAL`, {
+    hint: 'name a source of kind postgres with --source NAME',
+  })
+}
+
+export function clusterSources(settings: Settings): PostgresSourceSettings[] {
+  return settings.sources.filter(source => source.kind === 'postgres')
+}
+
+/**
+ * The room that a cluster's WAL goes into: that of the source named, else of the one that the system has claimed, else of
+ * the only one that nobody has claimed yet.
+ * @param systemIdentifier undefined where there is no data directory; then a source must be named
+ * @throws NexusError usage, configuration `wal_source_unknown`, refused for systems that no source is for
+ */
+export async function roomForArchive(
+  settings: Settings,
+  asked: { source: string | undefined; systemIdentifier: string | undefined; cwd: string },
+): Promise<SourceRoom> {
+  if (asked.source !== undefined) return namedRoom(settings, asked.source)
+  const { systemIdentifier, cwd } = asked
+  if (systemIdentifier === undefined) throw noDataDirectory(cwd)
+  const candidates = await Promise.all(
+    clusterSources(settings).map(async source => {
+      const room = await roomOf(source)
+      return { source, room, claim: await room.claim() }
+    }),
+  )
+  if (candidates.length === 0) throw noClusters(settings)
+  const claimed = candidates.filter(({ claim }) => claim?.system_identifier === systemIdentifier)
+  const free = candidates.filter(({ claim }) => claim === undefined)
+  const suitable = claimed.length > 0 ? claimed : free
+  const here = suitable.filter(({ source }) => isSamePlace(source.dataDirectory, cwd))
+  const [only, another] = here.length > 0 ? here : suitable
+  if (only !== undefined && another === undefined) return only.room
+  if (only === undefined) throw noneFor(systemIdentifier, candidates)
+  throw new NexusError(
+    'usage',
+    'wal_source_ambiguous',
+    `several sources could take the WAL of system ${systemIdentifier}: ${suitable.map(({ source }) => source.name).join(', ')}`,
+    { hint: 'name one in archive_command: nexus-backup pitr archive --source NAME %p' },
+  )
+}
+
+async function namedRoom(settings: Settings, name: string): Promise<SourceRoom> {
+  const source = configuredSource(settings, name)
+  if (source !== undefined) return roomOf(source)
+  const [repository, another] = settings.repositories
+  const names = clusterSources(settings).map(candidate => candidate.name)
+  // Without a configured source the repository alone must be plain: --repo DIR --source NAME.
+  if (repository !== undefined && another === undefined && settings.sources.length === 0) {
+    return (await openRepository(repository.path)).source(name)
+  }
+  const meant = nearest(name, names)
+  throw new NexusError('configuration', 'wal_source_unknown', `no source '${name}' of kind postgres is configured`, {
+    hint: meant === undefined ? `the sources are: ${names.join(', ')}` : `did you mean '${meant}'?`,
+  })
+}
+
+export async function roomOf(source: PostgresSourceSettings): Promise<SourceRoom> {
+  return (await openRepository(source.repository.path)).source(source.name)
+}
+
+function isSamePlace(dataDirectory: string | null, cwd: string): boolean {
+  try {
+    return dataDirectory !== null && realpathSync(dataDirectory) === realpathSync(cwd)
+  } catch {
+    return false
+  }
+}
+
+function noDataDirectory(cwd: string): NexusError {
+  return new NexusError('usage', 'no_data_directory', `${cwd} is not a data directory: it has no global/pg_control`, {
+    hint: 'run it in the data directory, as PostgreSQL does, or name the source with --source NAME',
+  })
+}
+
+function noClusters({ file }: Settings): NexusError {
+  return new NexusError(
+    'configuration',
+    'wal_source_unknown',
+    `no source of kind postgres is configured${file === null ? '' : ` in ${file}`}`,
+    { hint: 'add one (nexus-backup-config(5)), or give --repo DIR --source NAME' },
+  )
+}
+
+function noneFor(
+  systemIdentifier: string,
+  candidates: { source: PostgresSourceSettings; claim: { system_identifier: string | null } | undefined }[],
+): NexusError {
+  const whose = candidates.map(({ source, claim }) => `${source.name} is of system ${claim?.system_identifier}`)
+  const [
+    {
+      source: { name },
+    } = { source: { name: 'NAME' } },
+  ] = candidates
+  return new NexusError(
+    'refused',
+    'wal_foreign',
+    `no source is for the WAL of system ${systemIdentifier}: ${whose.join(', ')}`,
+    {
+      hint: `after pg_upgrade or initdb take a full backup of the new system: nexus-backup create ${name} --adopt; another cluster needs a source of its own`,
+    },
+  )
+}

@@ -1,0 +1,110 @@
+import { readdir, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { Context } from '../../context.js'
+import { inOrder } from '../../image/ordered.js'
+import { parseWalName } from '../../sources/postgres/wal-names.js'
+import type { Destination } from './destination.js'
+import { archivedSuffix, linesOf, stampOf, type WalCall, writeNote } from './note.js'
+import { readWal, walNameOf } from './read-wal.js'
+import { clearArchived, openSpool } from './spool.js'
+
+/** The server waits meanwhile, and a stop of the server too. */
+const MOST_FILES = 64
+const MOST_BYTES = 2 * 1024 * 1024 * 1024
+const MOST_MS = 10_000
+/** Files under way: one is compressed while another one goes to the disk. */
+const WIDTH = 3
+
+/**
+ * Archives, in the server's order, the other files that are ready, and leaves a note for each: the call that asks for it
+ * returns at once. One process start for each segment is what archiving costs otherwise (anchors/postgres.md 5). Stops at
+ * the first failure, which is nobody's yet: that file's own call reports it.
+ * @param path of the file that was asked for, archived already
+ * @returns names
+ */
+export async function lookAhead(
+  context: Context,
+  destination: Destination,
+  path: string,
+  call: WalCall,
+): Promise<string[]> {
+  const done: string[] = []
+  try {
+    const directory = dirname(path)
+    const ready = await readyFiles(directory)
+    // Not called by the server: nobody would ask for the others.
+    if (!ready.includes(basename(path))) return done
+    await destination.archive.removeLeftovers(basename(path), context.now())
+    const spool = openSpool(directory)
+    if (spool === undefined) return done
+    await clearArchived(spool, ready)
+    const others = await within(
+      directory,
+      ready.filter(name => name !== basename(path)),
+    )
+    // Large segments one by one: each is held in memory, and once more compressed.
+    const width = (await stat(path)).size > 16 * 1024 * 1024 ? 1 : WIDTH
+    const archiveOne = archiver(context, destination, { directory, spool, call })
+    for await (const name of inOrder(others, width, archiveOne)) {
+      if (name === undefined) break
+      done.push(name)
+    }
+  } catch {
+    // The file asked for is stored; what hinders the others is told when they are asked for.
+  }
+  return done
+}
+
+/** Archives one file and leaves its note; undefined when it is time to end. */
+function archiver(
+  context: Context,
+  { archive, control }: Destination,
+  { directory, spool, call }: { directory: string; spool: string; call: WalCall },
+): (name: string) => Promise<string | undefined> {
+  const end = context.now().getTime() + MOST_MS
+  const rooms: Buffer[] = []
+  let failed = false
+  return async name => {
+    if (failed || context.signal.aborted || context.now().getTime() > end) return undefined
+    try {
+      const file = await readWal(join(directory, name), walNameOf(name), control, rooms.pop())
+      await archive.put(name, file.plain, { closedAt: file.closedAt, now: context.now() })
+      rooms.push(file.plain)
+      const stored = archive.localPath(name)
+      // What changed while it was read was not finished.
+      if (stored === undefined || stampOf(join(directory, name)) !== file.stamp) return undefined
+      const segment = `= ${file.stamp} ${join(directory, name)}`
+      writeNote(join(spool, name + archivedSuffix), call.key, [segment, ...linesOf([stored]), ...call.files])
+      return name
+    } catch (error) {
+      failed = true
+      throw error
+    }
+  }
+}
+
+/** Names that the server wants archived, in its order: histories first, then by name (PostgreSQL pgarch.c). */
+async function readyFiles(directory: string): Promise<string[]> {
+  const found = await readdir(join(directory, 'archive_status')).catch(() => [])
+  return found
+    .filter(name => name.endsWith('.ready'))
+    .map(name => name.slice(0, -'.ready'.length))
+    .filter(name => parseWalName(name) !== undefined)
+    .sort((a, b) => Number(b.endsWith('.history')) - Number(a.endsWith('.history')) || (a < b ? -1 : 1))
+}
+
+/** As many of the files as may be looked ahead to. */
+async function within(directory: string, names: readonly string[]): Promise<string[]> {
+  const chosen: string[] = []
+  let bytes = 0
+  for (const name of names.slice(0, MOST_FILES)) {
+    const size = await stat(join(directory, name)).then(
+      found => found.size,
+      () => undefined,
+    )
+    if (size === undefined || bytes + size > MOST_BYTES) break
+    bytes += size
+    chosen.push(name)
+  }
+  return chosen
+}

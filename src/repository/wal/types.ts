@@ -1,0 +1,30 @@
+import type { WalFileHeader } from './wal-file.js'
+
+/** The log of one system (cluster) in one source's room: a file for each one of pg_wal, written once. */
+export interface WalArchive {
+  readonly systemIdentifier: string
+  /**
+   * Stores a file. When this returns, the file and the directories above it are durable.
+   * @param plain the file's bytes; they must not change meanwhile
+   * @returns `identical` when the very same content is there already
+   * @throws NexusError refused `wal_differs` when there is another content under this name, which stays as it is; damage
+   *   when what is there cannot be read; usage for a name that is none
+   */
+  put(name: string, plain: Uint8Array, times: { closedAt: Date; now: Date }): Promise<'stored' | 'identical'>
+  /** The header of a stored file. @throws NexusError not-found `wal_not_archived`, damage */
+  header(name: string): Promise<WalFileHeader>
+  /** A stored file, every digest compared. @throws NexusError not-found `wal_not_archived`, damage */
+  read(name: string): Promise<{ header: WalFileHeader; plain: Buffer }>
+  /** Timelines that have a directory, ascending. */
+  timelines(): Promise<number[]>
+  /** Names of the files stored, of one timeline or of all, sorted. Nothing is read: `read` tells whether they are sound. */
+  names(timeline?: number): Promise<string[]>
+  /** Bytes that a stored file takes. @throws NexusError not-found `wal_not_archived` */
+  storedBytes(name: string): Promise<number>
+  /** Removes files in this order, durably; what is absent is no error. Returns bytes freed. For prune. */
+  remove(names: readonly string[]): Promise<number>
+  /** Removes what killed runs left unfinished an hour and longer ago in the directory of a file's timeline. */
+  removeLeftovers(name: string, now: Date): Promise<void>
+  /** Where a stored file lies on this machine; undefined on an object store. */
+  localPath(name: string): string | undefined
+}

@@ -1,0 +1,189 @@
+import { messageOf, NexusError } from '../../errors.js'
+import type { LocalStorage } from '../storage/local.js'
+import { compressedAfter, decompressed } from './compress.js'
+import type { WalArchive } from './types.js'
+import {
+  formatWalHeader,
+  parseWalHeader,
+  sha256Of,
+  type WalFileHeader,
+  walDamaged,
+  walHeaderLimit,
+} from './wal-file.js'
+import { systemDirectory, timelineDirectory, timelineOf, walNameOf, walPath } from './wal-layout.js'
+
+/** Bytes of the largest segment, and what compression may add to them. */
+const largestStored = 1024 * 1024 * 1024 * 1.01
+
+/** A writer that takes longer for one file has died. */
+const LEFTOVER_AGE_MS = 3_600_000
+
+/** The log of one system in a source's room; its directory need not exist yet. Throws `usage` for no system identifier. */
+export function walArchive(storage: LocalStorage, source: string, systemIdentifier: string): WalArchive {
+  const directory = systemDirectory(source, systemIdentifier)
+  const pathOf = (name: string) => `${directory}/${walPath(name)}`
+  const where = (name: string) => storage.displayed(pathOf(name))
+  let isGroundDurable = false
+
+  async function headOf(name: string): Promise<{ header: WalFileHeader; length: number; size: number }> {
+    const reader = await archived(name, storage.openRead(pathOf(name)))
+    try {
+      const head = await reader.read(walHeaderLimit)
+      return { ...parseWalHeader(head, where(name), { name, systemIdentifier }), size: reader.size }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  async function read(name: string): Promise<{ header: WalFileHeader; plain: Buffer }> {
+    const reader = await archived(name, storage.openRead(pathOf(name)))
+    try {
+      if (reader.size > largestStored) throw walDamaged(where(name), `it has ${reader.size} bytes`)
+      const bytes = await reader.read(reader.size)
+      const { header, length } = parseWalHeader(bytes, where(name), { name, systemIdentifier })
+      return { header, plain: verified(bytes.subarray(length), header, where(name)) }
+    } finally {
+      await reader.close()
+    }
+  }
+
+  async function put(
+    name: string,
+    plain: Uint8Array,
+    { closedAt, now }: { closedAt: Date; now: Date },
+  ): Promise<'stored' | 'identical'> {
+    const sha256 = sha256Of(plain)
+    const before = await identical(name, plain.byteLength, sha256)
+    if (before) return 'identical'
+    const bytes = fileOf(plain, {
+      name,
+      system_identifier: systemIdentifier,
+      sha256,
+      archived_at: now.toISOString(),
+      closed_at: closedAt.toISOString(),
+    })
+    try {
+      await storage.writeOnce(pathOf(name), bytes)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+      // Another server of the same system was faster.
+      if (await identical(name, plain.byteLength, sha256)) return 'identical'
+      throw error
+    }
+    // Directories may be of a run that was killed before it had made them durable.
+    if (!isGroundDurable) await storage.persist(pathOf(name))
+    isGroundDurable = true
+    return 'stored'
+  }
+
+  /** Whether the very same content is there, which is then made durable; false when nothing is. */
+  async function identical(name: string, bytes: number, sha256: string): Promise<boolean> {
+    const present = await orNone(damageInArchive(name, () => read(name)))
+    if (present === undefined) return false
+    const { header } = present
+    if (header.bytes !== bytes || header.sha256 !== sha256) throw differs(name, where(name), header)
+    await storage.persist(pathOf(name))
+    return true
+  }
+
+  async function timelines(): Promise<number[]> {
+    const found = await storage.list(directory)
+    return found
+      .flatMap(({ name, kind }) => (kind === 'directory' ? [timelineOf(name)] : []))
+      .filter(timeline => timeline !== undefined)
+      .sort((a, b) => a - b)
+  }
+
+  async function namesOf(timeline: number): Promise<string[]> {
+    const below = timelineDirectory(timeline)
+    const found = await storage.list(`${directory}/${below}`)
+    return found.flatMap(({ name }) => walNameOf(below, name) ?? [])
+  }
+
+  return {
+    systemIdentifier,
+    put,
+    read,
+    header: async name => (await headOf(name)).header,
+    timelines,
+    async names(timeline) {
+      const wanted = timeline === undefined ? await timelines() : [timeline]
+      return (await Promise.all(wanted.map(namesOf))).flat().sort()
+    },
+    async storedBytes(name) {
+      const reader = await archived(name, storage.openRead(pathOf(name)))
+      await reader.close()
+      return reader.size
+    },
+    remove: names => storage.removeFiles(names.map(pathOf)),
+    async removeLeftovers(name, now) {
+      const parent = pathOf(name)
+      await storage.removeLeftovers(parent.slice(0, parent.lastIndexOf('/')), new Date(now.getTime() - LEFTOVER_AGE_MS))
+    },
+    localPath: where,
+  }
+}
+
+/** The bytes of a stored file: the header is as long as its digests make it, so it is written before its frame. */
+function fileOf(plain: Uint8Array, known: Omit<WalFileHeader, 'format' | 'bytes' | 'stored_sha256'>): Buffer {
+  const header = (stored_sha256: string) =>
+    formatWalHeader({ format: 1, ...known, bytes: plain.byteLength, stored_sha256 })
+  const length = header('0'.repeat(64)).byteLength
+  const file = compressedAfter(length, plain)
+  header(sha256Of(file.subarray(length))).copy(file)
+  return file
+}
+
+function verified(stored: Buffer, header: WalFileHeader, where: string): Buffer {
+  if (sha256Of(stored) !== header.stored_sha256) throw walDamaged(where, 'its bytes were changed')
+  let plain: Buffer
+  try {
+    plain = decompressed(stored, header.bytes)
+  } catch (cause) {
+    throw walDamaged(where, messageOf(cause), cause)
+  }
+  if (sha256Of(plain) !== header.sha256) throw walDamaged(where, 'its content is not what was archived')
+  return plain
+}
+
+async function archived<T>(name: string, opening: Promise<T>): Promise<T> {
+  try {
+    return await opening
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
+    throw new NexusError('not-found', 'wal_not_archived', `${name} is not in the archive`, { cause: error.cause })
+  }
+}
+
+async function orNone<T>(reading: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.code === 'wal_not_archived') return undefined
+    throw error
+  }
+}
+
+/** What is there cannot be compared: the operator decides, for nothing is ever overwritten. */
+async function damageInArchive<T>(name: string, reading: () => Promise<T>): Promise<T> {
+  try {
+    return await reading()
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'wal_damaged') throw error
+    throw new NexusError('damage', 'wal_damaged', `${name} is in the archive already, but ${error.message}`, {
+      hint: 'move the damaged file out of the repository; the server tries again within a minute and stores the good one',
+      cause: error,
+    })
+  }
+}
+
+function differs(name: string, where: string, header: WalFileHeader): NexusError {
+  return new NexusError(
+    'refused',
+    'wal_differs',
+    `${name} is in the archive already with another content (archived ${header.archived_at}): ${where}`,
+    {
+      hint: 'nothing was overwritten; two servers write as one system, or a restored copy archives: give one of them another source with --source, or switch its archive_mode off',
+    },
+  )
+}

@@ -1,0 +1,126 @@
+import { once } from 'node:events'
+import { closeSync } from 'node:fs'
+import { Readable } from 'node:stream'
+import type { TarArchive } from 'archiver'
+import type { TreeEntry } from '../../image/tree/types.js'
+import type { Found, FoundStats } from './found.js'
+import { openFound } from './open-file.js'
+import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
+import type { Remarks } from './remarks.js'
+import { tarEntryOf } from './tar-entry.js'
+
+export interface ArchiveSettings {
+  remarks: Remarks
+  signal: AbortSignal
+  /** Makes the entry of something found: `stats` are those of the open file where it is one. */
+  entryOf(found: Found, stats: FoundStats): TreeEntry
+  /** Told of each entry before its header is in the stream. */
+  onEntry(entry: TreeEntry): void
+}
+
+/**
+ * A tar archive of what a walk found, in its order, one entry at a time. A file's size is what it has when it is opened;
+ * whatever happens to it afterwards, the archive is whole. A file that cannot be opened is a problem and left out; its
+ * next name, where it has several, takes its place.
+ */
+export async function* archive(found: Iterable<Found>, settings: ArchiveSettings): AsyncGenerator<Uint8Array> {
+  const { TarArchive } = await import('archiver')
+  const tar = new TarArchive({ highWaterMark: 2 * CHUNK_BYTES })
+  const writer = new ArchiveWriter(tar, settings)
+  const writing = writer.writeAll(found).catch((error: unknown) => end(tar, asError(error)))
+  try {
+    yield* tar as AsyncIterable<Uint8Array>
+  } finally {
+    end(tar)
+    await writing
+  }
+}
+
+/** An entry still in archiver's queue would be appended to a stream that is gone, which ends the process: so the queue first. */
+function end(tar: TarArchive, error?: Error): void {
+  tar.abort()
+  tar.destroy(error)
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** A read that is still under way must not find its descriptor's number given to another file. */
+async function ended(source: Buffer | Readable): Promise<void> {
+  if (!(source instanceof Readable) || source.destroy().closed) return
+  await once(source, 'close')
+}
+
+class ArchiveWriter {
+  readonly #tar: TarArchive
+  readonly #settings: ArchiveSettings
+  /** First names of files that could not be read under them: the name that has the content instead, once there is one. */
+  readonly #lost = new Map<string, string | null>()
+  #settle: { resolve(): void; reject(error: Error): void } | null = null
+  #closed = false
+
+  constructor(tar: TarArchive, settings: ArchiveSettings) {
+    this.#tar = tar
+    this.#settings = settings
+    tar.on('entry', () => this.#settle?.resolve())
+    tar.on('error', error => this.#settle?.reject(error))
+    tar.on('close', () => {
+      this.#closed = true
+      this.#settle?.reject(new Error('the archive was closed before its end'))
+    })
+  }
+
+  async writeAll(found: Iterable<Found>): Promise<void> {
+    for (const entry of found) {
+      this.#settings.signal.throwIfAborted()
+      if (this.#closed) return
+      if (entry.type === 'file') await this.#file(entry)
+      else if (entry.type === 'hardlink') await this.#hardLink(entry)
+      else await this.#append(Buffer.alloc(0), this.#settings.entryOf(entry, entry), entry.mtime)
+    }
+    // Its end is told by the stream itself.
+    this.#tar.finalize().catch(() => {})
+  }
+
+  async #file(found: Found): Promise<boolean> {
+    const { remarks, entryOf } = this.#settings
+    const opened = openFound(found)
+    if (typeof opened === 'string') {
+      remarks.problem(opened)
+      this.#lost.set(found.path, null)
+      return false
+    }
+    const reading = { ...opened, location: found.location, remarks }
+    const entry = entryOf(found, opened.stats)
+    try {
+      const small = entry.size <= CHUNK_BYTES
+      const source = small ? readWhole(reading) : Readable.from(readInPieces(reading), { objectMode: false })
+      await this.#append(source, entry, opened.stats.mtime).finally(() => ended(source))
+    } finally {
+      closeSync(opened.fd)
+    }
+    return true
+  }
+
+  async #hardLink(found: Found): Promise<void> {
+    const instead = this.#lost.get(found.link)
+    if (instead === null) {
+      if (await this.#file({ ...found, type: 'file', link: '' })) this.#lost.set(found.link, found.path)
+      return
+    }
+    const entry = this.#settings.entryOf({ ...found, link: instead ?? found.link }, found)
+    await this.#append(Buffer.alloc(0), entry, found.mtime)
+  }
+
+  async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
+    this.#settings.onEntry(entry)
+    await new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject }
+      if (this.#closed) reject(new Error('the archive was closed before its end'))
+      else this.#tar.append(source, tarEntryOf(entry, mtime))
+    }).finally(() => {
+      this.#settle = null
+    })
+  }
+}

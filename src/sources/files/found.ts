@@ -1,0 +1,56 @@
+import type { BigIntStats } from 'node:fs'
+
+/** What lstat(2) says of a directory entry, as far as a backup wants it. */
+export interface FoundStats {
+  /** Permission bits with set-user-id, set-group-id and sticky. */
+  mode: number
+  uid: number
+  gid: number
+  /** Bytes; 0 for all but files. */
+  size: number
+  nlink: number
+  /** Device and inode, which together name a file until it is deleted. */
+  inode: string
+  /** Nanoseconds since 1970. */
+  mtime: bigint
+  ctime: bigint
+  /** 0 or the time of the last change where the file system does not know. */
+  born: bigint
+  /** Fewer blocks than its size needs. */
+  sparse: boolean
+}
+
+/** An entry that the walk found and that belongs into the backup. */
+export interface Found extends FoundStats {
+  /** Name in the archive: the absolute path as configured, without the leading slash. */
+  path: string
+  /** Where it really lies: the root without symbolic links, and the way down from it. */
+  location: string
+  type: 'file' | 'directory' | 'symlink' | 'hardlink'
+  /** Target of a symbolic link; `path` of the file that a hard link is another name of; otherwise empty. */
+  link: string
+}
+
+/** Bytes that one block of `stat.blocks` stands for, whatever the file system's own blocks are (stat(2)). */
+const STAT_BLOCK = 512n
+
+export function foundStats(stats: BigIntStats): FoundStats {
+  const file = stats.isFile()
+  return {
+    mode: Number(stats.mode & 0o7777n),
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+    size: file ? Number(stats.size) : 0,
+    nlink: Number(stats.nlink),
+    inode: `${stats.dev}:${stats.ino}`,
+    mtime: stats.mtimeNs,
+    ctime: stats.ctimeNs,
+    born: stats.birthtimeNs,
+    sparse: file && stats.blocks * STAT_BLOCK < stats.size,
+  }
+}
+
+/** The device's number. */
+export function deviceOf(inode: string): string {
+  return inode.slice(0, inode.indexOf(':'))
+}

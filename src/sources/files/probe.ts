@@ -1,0 +1,22 @@
+import type { FilesSettings } from './capture.js'
+import { newRemarks } from './remarks.js'
+import { findRoots } from './roots.js'
+import { walk } from './walk.js'
+
+/** What is known of directories before they are read. */
+export interface ProbedFiles {
+  /** Bytes of all files that belong into the backup. */
+  size: number
+  /** Entries of all kinds. */
+  entries: number
+}
+
+/** Looks whether everything configured is there, and how large it is. @throws NexusError as captureFiles does */
+export async function probeFiles(settings: FilesSettings, { signal }: { signal: AbortSignal }): Promise<ProbedFiles> {
+  // What cannot be read is told by the capture itself, which looks again.
+  const found = await walk(findRoots(settings), settings, { remarks: newRemarks(), signal })
+  return {
+    size: found.reduce((sum, { type, size }) => sum + (type === 'file' ? size : 0), 0),
+    entries: found.length,
+  }
+}

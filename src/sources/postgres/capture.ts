@@ -1,0 +1,222 @@
+import { randomBytes } from 'node:crypto'
+import { realpathSync, statSync } from 'node:fs'
+import { messageOf, NexusError } from '../../errors.js'
+import type { TreeEntry, TreeInput } from '../../image/tree/types.js'
+import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
+import { BackupNotes } from './backup-notes.js'
+import { type BaseBackup, type BaseBackupEnd, startBaseBackup } from './base-backup.js'
+import { vulnerableClient } from './client-versions.js'
+import { clusterFacts } from './cluster-facts.js'
+import { readConfigurationFiles } from './configuration-files.js'
+import { runsHere } from './locality.js'
+import { type ClusterProbe, probeCluster, serverTime } from './probe.js'
+import type { PostgresSession } from './psql.js'
+import { type Account, namedAccount } from './run-as.js'
+import { type ClusterSettings, openSession } from './session.js'
+import { type HeldWal, holdWal } from './slot.js'
+import { makeStagingRoom, type StagingRoom } from './staging.js'
+import { joinTablespaces } from './tablespaces.js'
+import { TarScanner } from './tar-scan.js'
+
+/** A page of PostgreSQL's default build. */
+const BLOCK_BYTES = 8192
+/** Damaged pages named in a check's detail. */
+const SHOWN_FAILURES = 10
+
+/** What a capture needs of the world. */
+export interface CaptureSurroundings {
+  /** For libpq and `PATH`. */
+  env: Record<string, string | undefined>
+  signal: AbortSignal
+  /** Directory of the caller's; a cluster with tablespaces needs its own size in there. */
+  staging: string
+  now(): Date
+}
+
+/** A cluster about to be copied: nothing was asked of the server yet but what it is. */
+export interface ClusterCapture extends TreeCapture {
+  /** For the source's claim and the free-space check, before anything is opened. */
+  cluster: ClusterProbe
+}
+
+/**
+ * Looks at a cluster and prepares its base backup: finds programs and user, asks the server what it is, refuses what
+ * cannot be backed up.
+ *
+ * @throws NexusError as `openSession` and `probeCluster` do; `data_directory_differs`
+ */
+export async function captureCluster(
+  settings: ClusterSettings,
+  surroundings: CaptureSurroundings,
+): Promise<ClusterCapture> {
+  const begunAt = surroundings.now()
+  const session = await openSession(settings, ['pg_basebackup', 'psql'], surroundings)
+  const cluster = await probeCluster(session)
+  assertDirectory(settings, cluster)
+  const owner = runsHere(cluster) ? await ownerOf(cluster.dataDirectory) : null
+  return new Capture(begunAt, session, cluster, owner, surroundings)
+}
+
+class Capture implements ClusterCapture {
+  readonly begunAt: Date
+  readonly name = 'base'
+  readonly versions: Record<string, string>
+  readonly cluster: ClusterProbe
+  readonly #session: PostgresSession
+  /** Null when the server is on another machine. */
+  readonly #owner: Account | null
+  readonly #surroundings: CaptureSurroundings
+  readonly #notes = new BackupNotes()
+  #held: HeldWal | undefined
+  #backup: BaseBackup | undefined
+  #staging: StagingRoom | undefined
+  #ended: { end: BaseBackupEnd; at: Date; warnings: string[] } | undefined
+
+  constructor(
+    begunAt: Date,
+    session: PostgresSession,
+    cluster: ClusterProbe,
+    owner: Account | null,
+    surroundings: CaptureSurroundings,
+  ) {
+    this.begunAt = begunAt
+    this.cluster = cluster
+    this.versions = { postgresql: cluster.serverVersion, pg_basebackup: session.programs.version }
+    this.#session = session
+    this.#owner = owner
+    this.#surroundings = surroundings
+  }
+
+  async open(): Promise<TreeInput> {
+    this.#session.signal.throwIfAborted()
+    this.#held = await holdWal(this.#session, `nexus_backup_${randomBytes(6).toString('hex')}`)
+    const tar = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
+    return { blockSize: BLOCK_BYTES, carried: [], tar, describe: entry => this.#owned(entry) }
+  }
+
+  async finish(): Promise<TreeOutcome> {
+    if (this.#ended === undefined) {
+      throw new NexusError('failed', 'backup_incomplete', 'the base backup was not read to its end', {
+        hint: 'run it again',
+      })
+    }
+    const { cluster } = this
+    const { end, at, warnings } = this.#ended
+    const span = this.#notes.span()
+    const { uid, gid } = this.#notes.owner ?? { uid: 0, gid: 0 }
+    const configuration = readConfigurationFiles(cluster.configurationFiles, cluster.dataDirectory, runsHere(cluster))
+    const vulnerable = vulnerableClient(this.#session.programs.version, this.#session.programs.directory)
+    const owner = { ...(this.#names({ uid, gid }) ?? { owner: 'postgres', group: 'postgres' }), uid, gid }
+    return {
+      capturedAt: at,
+      facts: { ...clusterFacts(cluster, span, owner, configuration.files) },
+      checks: cluster.dataChecksums ? [checksumCheck(end)] : [],
+      warnings: [...(vulnerable === null ? [] : [vulnerable]), ...configuration.warnings, ...end.warnings, ...warnings],
+      incomplete: false,
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#backup?.stop()
+    await this.#held?.release()
+    this.#staging?.remove()
+  }
+
+  #streamed(): AsyncIterable<Uint8Array> {
+    const backup = startBaseBackup(this.#session, null)
+    this.#backup = backup
+    return this.#watched(backup.stdout ?? [], () => this.#conclude(backup))
+  }
+
+  async #staged(): Promise<AsyncIterable<Uint8Array>> {
+    const staging = makeStagingRoom(this.#surroundings.staging, this.#session.account)
+    this.#staging = staging
+    const backup = startBaseBackup(this.#session, staging)
+    this.#backup = backup
+    await this.#conclude(backup)
+    return this.#watched(joinTablespaces(staging.path), async () => {})
+  }
+
+  async *#watched(
+    chunks: AsyncIterable<Buffer> | Iterable<Buffer>,
+    conclude: () => Promise<void>,
+  ): AsyncGenerator<Uint8Array> {
+    const scanner = new TarScanner()
+    try {
+      for await (const chunk of chunks) {
+        this.#session.signal.throwIfAborted()
+        for (const piece of scanner.push(chunk)) this.#notes.take(piece)
+        yield chunk
+      }
+    } catch (error) {
+      this.#session.signal.throwIfAborted()
+      throw error
+    }
+    // Also when it ended early: why pg_basebackup failed says more than an archive cut off.
+    await conclude()
+  }
+
+  /** The base backup is over: its WAL is in the archive, the slot may go, and no commit in it is later than now. */
+  async #conclude(backup: BaseBackup): Promise<void> {
+    const end = await backup.ended
+    await this.#held?.release()
+    try {
+      this.#ended = { end, at: await serverTime(this.#session), warnings: [] }
+    } catch (error) {
+      this.#session.signal.throwIfAborted()
+      const warning = `captured_at is by this machine’s clock, the server could not be asked any more: ${messageOf(error)}`
+      this.#ended = { end, at: this.#surroundings.now(), warnings: [warning] }
+    }
+  }
+
+  /**
+   * pg_basebackup gives its manifest to user 2048, group 1024 "for historical reasons" (bbstreamer_inject.c): on a restore
+   * by root the server's user could not read it.
+   */
+  #owned(entry: TreeEntry): TreeEntry {
+    const { uid, gid } = (entry.path === 'backup_manifest' ? this.#notes.owner : null) ?? entry
+    return { ...entry, uid, gid, ...this.#names({ uid, gid }) }
+  }
+
+  /** The server writes "postgres" into every header whoever owns the files (PostgreSQL tar.c): the system knows better. */
+  #names({ uid, gid }: { uid: number; gid: number }): { owner: string; group: string } | undefined {
+    if (this.#owner?.uid !== uid || this.#owner.gid !== gid) return undefined
+    return { owner: this.#owner.name, group: this.#owner.group }
+  }
+}
+
+function checksumCheck({ checksumFailures: failures }: BaseBackupEnd): TreeOutcome['checks'][number] {
+  const check = { name: 'page_checksums', kind: 'integrity' as const }
+  if (failures.length === 0) return { ...check, status: 'ok', detail: 'every page’s checksum is right' }
+  const shown = failures.slice(0, SHOWN_FAILURES).map(line => line.replace(/^WARNING:\s*/, ''))
+  const more = failures.length > SHOWN_FAILURES ? [`and ${failures.length - SHOWN_FAILURES} more`] : []
+  return { ...check, status: 'failed', detail: [...shown, ...more].join('\n') }
+}
+
+async function ownerOf(dataDirectory: string): Promise<Account | null> {
+  try {
+    const { uid, gid } = statSync(dataDirectory)
+    return await namedAccount(uid, gid)
+  } catch {
+    // Closed to us: the headers of the archive tell the numbers.
+    return null
+  }
+}
+
+function assertDirectory({ name, dataDirectory }: ClusterSettings, cluster: ClusterProbe): void {
+  if (dataDirectory === null || real(dataDirectory) === real(cluster.dataDirectory)) return
+  throw new NexusError(
+    'configuration',
+    'data_directory_differs',
+    `${name}: the configuration names the data directory ${dataDirectory}, the server that answers runs on ${cluster.dataDirectory}`,
+    { hint: 'correct data_directory or connection: they are two different clusters' },
+  )
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path)
+  } catch {
+    return path
+  }
+}
