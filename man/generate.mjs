@@ -6,9 +6,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 const { environment, files, globalOptions } = await import('../dist/cli/declaration/globals.js')
 const { exitTable } = await import('../dist/cli/declaration/exits.js')
 const { commands } = await import('../dist/cli/declaration/index.js')
-const { chainSchema, documentSchema, keepSchema, repositorySchema, sqliteSchema } = await import(
-  '../dist/config/schema.js'
-)
+const { chainSchema, clusterKeepSchema, documentSchema, repositorySchema } = await import('../dist/config/schema.js')
+const { sourceSchemas } = await import('../dist/config/schema-sources.js')
 
 const directory = new URL('./', import.meta.url)
 const check = process.argv.includes('--check')
@@ -76,7 +75,12 @@ const sections = {
         `${prose(summary[0].toUpperCase() + summary.slice(1))}.`,
       ]),
     ),
-  exits: page => list(exitItems(commandsNamed(page)[0]?.exits ?? exitTable)),
+  exits: page => {
+    const [command, ...subcommands] = commandsNamed(page)
+    const texts = new Set(subcommands.map(({ exits }) => JSON.stringify(exits)))
+    if (texts.size < 2) return list(exitItems(command?.exits ?? exitTable))
+    return subcommands.flatMap(({ name, exits }) => [`.Ss nexus\\-backup ${name}`, ...list(exitItems(exits))])
+  },
   environment: () =>
     list([
       ...globalOptions
@@ -112,9 +116,8 @@ function generated(page, text) {
 /** Every key of the configuration must be described, under its own name. */
 function undescribedKeys(text) {
   const entriesOf = schema => schema.entries ?? schema.pipe.find(step => step.entries !== undefined).entries
-  const keys = [documentSchema, repositorySchema, sqliteSchema, keepSchema, chainSchema].flatMap(schema =>
-    Object.keys(entriesOf(schema)),
-  )
+  const schemas = [documentSchema, repositorySchema, ...Object.values(sourceSchemas), clusterKeepSchema, chainSchema]
+  const keys = schemas.flatMap(schema => Object.keys(entriesOf(schema)))
   return [...new Set(keys)].filter(key => !text.includes(`.It Ic ${key}`))
 }
 
