@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Speed and size of SQLite backups beside the tools that people use, in one run on one database (design section 8).
 //
-//   npm run bench -- [--size-mb 1024] [--runs 3] [--json FILE] [--litestream PROGRAM] [--only full,incr,log,restore,start]
+//   npm run bench -- [--size-mb 1024] [--runs 3] [--json FILE] [--litestream PROGRAM] [--only start,full,restore,incr,log,cluster,wal]
 //
 // Median of the runs, which go round in turns; memory is the largest of them. The page cache is warm and nothing is
 // left to be written when a run begins. Everything lies below TMPDIR and is removed.
@@ -15,11 +15,13 @@ import { parseArgs } from 'node:util'
 import { makeDatabase, openApplication } from './database.mjs'
 import { measuresMemory } from './measure.mjs'
 import { judged, markdown } from './report.mjs'
+import { clusterRows } from './rows-cluster.mjs'
 import { fullRows } from './rows-full.mjs'
 import { incrRows } from './rows-incr.mjs'
 import { logRows } from './rows-log.mjs'
 import { restoreRows } from './rows-restore.mjs'
 import { startRows } from './rows-start.mjs'
+import { walRows } from './rows-wal.mjs'
 import { installedTools } from './tools.mjs'
 
 const { values } = parseArgs({
@@ -28,7 +30,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '3' },
     json: { type: 'string' },
     litestream: { type: 'string' },
-    only: { type: 'string', default: 'start,full,restore,incr,log' },
+    only: { type: 'string', default: 'start,full,restore,incr,log,cluster,wal' },
   },
 })
 const megabytes = Number(values['size-mb'])
@@ -69,6 +71,8 @@ if (wanted.has('restore')) sections.push(restoreRows(settings))
 if (wanted.has('incr')) sections.push(incrRows({ ...settings, application }))
 application.close()
 if (wanted.has('log')) sections.push(logRows(settings))
+if (wanted.has('cluster')) sections.push(...clusterRows(settings))
+if (wanted.has('wal')) sections.push(...walRows(settings))
 
 const results = sections.map(judged)
 const versions = Object.entries(tools).map(([name, version]) => `${name} ${version ?? 'not installed'}`)

@@ -6,6 +6,7 @@ const asked = {
   sqlite3: ['sqlite3', '--version'],
   restic: ['restic', 'version'],
   borg: ['borg', '--version'],
+  pgbackrest: ['pgbackrest', 'version'],
 }
 
 /** @returns {Record<string, string | undefined>} the first line of each one's version, undefined when not installed */
