@@ -6,7 +6,7 @@ import { makeBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Repository, SourceRoom } from '../repository/types.js'
 import { captureFiles } from '../sources/files/capture.js'
-import { captureCluster } from '../sources/postgres/capture.js'
+import { captureCluster, type KnownCluster, lookAtCluster } from '../sources/postgres/capture.js'
 import { captureSqlite } from '../sources/sqlite/capture.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
@@ -39,6 +39,8 @@ export interface BackUpTask extends BackUpRequest {
   plan: CreatePlan
   /** When the run began. */
   began: Date
+  /** Only of a cluster. */
+  known: KnownCluster | undefined
 }
 
 /** Takes one backup of one source, under its locks. */
@@ -68,7 +70,16 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     })
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
     await assertRoom(repository, plan, history.manifests, probe)
-    const manifest = await captureAndWrite({ ...wanted, context, journal, room, history, plan, began })
+    const manifest = await captureAndWrite({
+      ...wanted,
+      context,
+      journal,
+      room,
+      history,
+      plan,
+      began,
+      known: probe.known,
+    })
     if (request.verify) await readBack(context, wanted.pool, room, manifest)
     return manifest
   })
@@ -93,7 +104,7 @@ async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
     }
     const capture =
       source.kind === 'postgres'
-        ? await captureCluster(source, { ...context, staging: scratch })
+        ? await captureCluster(task.known ?? (await lookAtCluster(source, context)), { ...context, staging: scratch })
         : await captureFiles(source, context)
     return closing(capture, () => writeTreeBackup(task, { capture, scratch }))
   })

@@ -2,8 +2,7 @@ import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import type { Claim } from '../repository/types.js'
 import { probeFiles } from '../sources/files/probe.js'
-import { probeCluster } from '../sources/postgres/probe.js'
-import { openSession } from '../sources/postgres/session.js'
+import { type KnownCluster, lookAtCluster } from '../sources/postgres/capture.js'
 import { probeSqlite } from '../sources/sqlite/probe.js'
 import type { SourceIdentity } from './create-plan.js'
 
@@ -17,6 +16,8 @@ export interface ProbedSource {
   blockSize: number
   /** Bytes that a copy takes on the repository's disk while the backup is made. */
   staged: number
+  /** Only of a cluster: what the server said, so that it is not asked twice. */
+  known?: KnownCluster
 }
 
 /** Looks at a source. @throws NexusError for whatever create would refuse */
@@ -30,12 +31,12 @@ export async function probeSource(context: Context, source: SourceSettings): Pro
       return { claim, identity, size, blockSize: page_size, staged: staged ? size : 0 }
     }
     case 'postgres': {
-      const session = await openSession(source, ['psql'], context)
-      const { systemIdentifier, estimatedBytes: size, tablespaces } = await probeCluster(session)
+      const known = await lookAtCluster(source, context)
+      const { systemIdentifier, estimatedBytes: size, tablespaces } = known.cluster
       const staged = tablespaces.length > 0 ? size : 0
       const claim = { kind: source.kind, host, path: null, system_identifier: systemIdentifier }
       const identity = { kind: source.kind, system_identifier: systemIdentifier }
-      return { claim, identity, size, blockSize: 8192, staged }
+      return { claim, identity, size, blockSize: 8192, staged, known }
     }
     case 'files': {
       // Further roots may come and go; the first one is whose the name is.

@@ -1,6 +1,7 @@
 import { NexusError } from '../../errors.js'
 import { leadsTo } from '../../policy/wal-window.js'
 import { formatLsn, segmentName } from '../../sources/postgres/wal-names.js'
+import { latestLine } from './latest.js'
 import { type ClusterLine, type Reach, reachOf, timelineOfSegment } from './lines.js'
 import type { TimelineChoice } from './requests.js'
 import type { ClusterBase, ClusterSystem } from './systems.js'
@@ -99,8 +100,7 @@ export function waysOf(system: ClusterSystem, choice: TimelineChoice): Way[] {
       return line === undefined ? [] : [{ system, base, line }]
     })
   }
-  const timeline = choice === 'latest' ? Math.max(...system.lines.keys()) : choice
-  const line = system.lines.get(timeline)
+  const line = choice === 'latest' ? latestLine(system) : system.lines.get(choice)
   if (line === undefined) return []
   return system.bases.filter(base => leadsTo(base, line)).map(base => ({ system, base, line }))
 }

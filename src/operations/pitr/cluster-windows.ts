@@ -12,7 +12,7 @@ export interface ClusterWindows {
   windows: Window[]
   /** What only `--timeline N` reaches. */
   branches: Window[]
-  /** Ids of the backups that lie in a window of the newest timeline. */
+  /** Ids of the backups that lie in a window of the timeline that is followed. */
   covered: ReadonlySet<string>
 }
 

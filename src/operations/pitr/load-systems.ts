@@ -1,10 +1,11 @@
 import type { RepositorySettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import { type Ancestor, parseTimelineHistory } from '../../sources/postgres/timeline-history.js'
-import { historyName, parseWalName, segmentAt } from '../../sources/postgres/wal-names.js'
+import { historyName, parseWalName, segmentAt, segmentName } from '../../sources/postgres/wal-names.js'
 import { contiguousRanges } from '../../sources/postgres/wal-ranges.js'
 import { roomsOf } from '../rooms.js'
 import { type Survey, survey } from '../survey.js'
@@ -62,7 +63,9 @@ async function loadSystem(room: SourceRoom, known: Survey, found: readonly Syste
     })
     .sort((a, b) => a.capturedAt - b.capturedAt)
   const lines = linesOf([...archived.keys(), ...bases.map(({ timeline }) => timeline)], histories)
-  return { source: room.name, identifier, segmentBytes, bases, lines, archived, room, survey: known, archive }
+  const lastWritten = lines.size > 1 ? await lastWrittenOn(archive, { archived, bases, segmentBytes }) : new Map()
+  const system = { source: room.name, identifier, segmentBytes, bases, lines, archived, lastWritten }
+  return { ...system, room, survey: known, archive }
 }
 
 function clusterBase(
@@ -103,4 +106,40 @@ async function historiesOf(archive: WalArchive, names: readonly string[]): Promi
     histories.set(parsed.timeline, parseTimelineHistory(plain.toString('utf8'), parsed.timeline))
   }
   return histories
+}
+
+/**
+ * When each timeline was last written: its newest base, or the closing of its last segment (`pitr archive` may bring in an old
+ * segment late). A head that is damaged tells nothing here; the one before it does.
+ */
+async function lastWrittenOn(
+  archive: WalArchive,
+  { archived, bases, segmentBytes }: Pick<ClusterSystem, 'archived' | 'bases' | 'segmentBytes'>,
+): Promise<Map<number, number>> {
+  const last = new Map<number, number>()
+  const note = (timeline: number, at: number) => last.set(timeline, Math.max(at, last.get(timeline) ?? -Infinity))
+  for (const { timeline, capturedAt } of bases) note(timeline, capturedAt)
+  for (const [timeline, spans] of archived) {
+    const closed = await lastClosed(archive, timeline, spans, segmentBytes)
+    if (closed !== null) note(timeline, closed)
+  }
+  return last
+}
+
+async function lastClosed(
+  archive: WalArchive,
+  timeline: number,
+  spans: readonly SegmentSpan[],
+  segmentBytes: number,
+): Promise<number | null> {
+  for (const { from, to } of [...spans].sort((a, b) => b.to - a.to)) {
+    for (let segment = to - 1; segment >= from; segment--) {
+      try {
+        return Date.parse((await archive.header(segmentName(timeline, segment, segmentBytes))).closed_at)
+      } catch (error) {
+        if (!(error instanceof NexusError) || (error.kind !== 'damage' && error.kind !== 'not-found')) throw error
+      }
+    }
+  }
+  return null
 }

@@ -5,6 +5,7 @@ import { type Selected, selectBackup } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
 import { type BaseFacts, baseFacts, majorOf } from './base-facts.js'
 import { walOf } from './choose.js'
+import { followedLine } from './latest.js'
 import { type LoadedSystem, loadSystems } from './load-systems.js'
 import { lookInto } from './look.js'
 import { newDirectoryAt } from './new-directory.js'
@@ -86,13 +87,15 @@ async function chosen(context: Context, request: RestoreClusterRequest): Promise
   })
   const { candidate, resolution } = planned
   const passed = candidate.passedOver.map(({ id, problem }) => `${id} is newer and not used: ${problem}`)
+  const { system, line } = candidate
+  const followed = timeline === 'latest' ? followedLine(system, line) : []
   return {
     selected: {
       room: candidate.system.room,
       survey: candidate.system.survey,
       manifest: manifestOf(candidate.system, candidate.base),
     },
-    resolution: { ...resolution, notes: [...resolution.notes, ...passed] },
+    resolution: { ...resolution, notes: [...resolution.notes, ...followed, ...passed] },
     wal: walOf(candidate),
     timeline: candidate.line.timeline,
   }

@@ -16,7 +16,7 @@ export type ClusterTarget =
   /** The end of the gapless archive. */
   | { kind: 'end' }
 
-/** `latest`: the newest that is archived; `current`: the backup's own, also where another one left it. */
+/** `latest`: the one written last; `current`: the backup's own, also where another one left it. */
 export type TimelineChoice = 'latest' | 'current' | number
 
 export interface TablespaceMapping {

@@ -23,6 +23,8 @@ export interface ClusterSystem {
   bases: readonly ClusterBase[]
   lines: ReadonlyMap<number, ClusterLine>
   archived: ArchivedSpans
+  /** When something was last written on each timeline (a base captured, a segment closed), ms since 1970 UTC; of itself. */
+  lastWritten: ReadonlyMap<number, number>
 }
 
 /** What stands at the end of a stretch of log. */

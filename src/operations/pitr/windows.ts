@@ -1,5 +1,6 @@
 import { segmentAt } from '../../sources/postgres/wal-names.js'
 import { iso, reachOn, waysOf } from './choose.js'
+import { latestLine, partingOf } from './latest.js'
 import type { ClusterLine, Reach } from './lines.js'
 import type { ClusterBase, ClusterSystem, StretchEnd } from './systems.js'
 
@@ -22,11 +23,11 @@ export interface Window {
 }
 
 /**
- * The stretches of a system: on its newest timeline, and of the others what is not part of that one. Bases from which the
+ * The stretches of a system: on the timeline written last, and of the others what is not part of that one. Bases from which the
  * log leads to the same end are one stretch: their windows touch.
  */
 export function stretchesOf(system: ClusterSystem): Stretch[] {
-  const latest = system.lines.get(Math.max(...system.lines.keys()))
+  const latest = latestLine(system)
   if (latest === undefined) return []
   const others = [...system.lines.values()].filter(line => line !== latest)
   const own = (line: ClusterLine) => (stretch: Stretch) => isBranch(stretch, line)
@@ -56,23 +57,9 @@ function onLine(system: ClusterSystem, line: ClusterLine, isDefault: boolean): S
   return [...stretches.values()].map(stretch => ({ ...stretch, isDefault }))
 }
 
-/** Whether a stretch shows what the newest timeline does not. */
+/** Whether a stretch shows what the timeline that is followed does not. */
 function isBranch({ bases, reach, system, line }: Stretch, latest: ClusterLine): boolean {
   const parting = partingOf(line, latest)
   const isBeyond = reach.to > segmentAt(parting, system.segmentBytes) && reach.to > reach.from
   return isBeyond || bases.some(base => base.stop > parting)
-}
-
-/** The position up to which two lines are the same. */
-function partingOf(one: ClusterLine, other: ClusterLine): bigint {
-  const [a, b] = [one, other].map(({ ancestors, timeline }) => [...ancestors, { timeline, until: -1n }])
-  let parting = 0n
-  for (const [at, step] of (a ?? []).entries()) {
-    const beside = b?.[at]
-    if (beside?.timeline !== step.timeline) return parting
-    const ends = [step.until, beside.until].filter(until => until >= 0n)
-    parting = ends.reduce((least, until) => (until < least ? until : least), ends[0] ?? parting)
-    if (step.until !== beside.until) return parting
-  }
-  return parting
 }

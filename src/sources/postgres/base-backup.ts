@@ -55,7 +55,7 @@ export function startBaseBackup(session: PostgresSession, into: { fd: number; pa
   child.stderr?.on('data', (chunk: Buffer) => said.push(chunk.toString('utf8')))
   const ended = child.then(({ exitCode, shortMessage }) => {
     session.signal.throwIfAborted()
-    return endOf(exitCode, said.lines(), shortMessage ?? '', session)
+    return endOf(exitCode, into === null ? said.lines() : renamed(said.lines(), into), shortMessage ?? '', session)
   })
   ended.catch(() => {})
   return {
@@ -75,6 +75,11 @@ export function startBaseBackup(session: PostgresSession, into: { fd: number; pa
  */
 function directoryName({ path }: { path: string }): string {
   return process.platform === 'linux' ? '/proc/self/fd/3' : path
+}
+
+/** For people a directory has the name that they can find it by. */
+function renamed(lines: string[], into: { path: string }): string[] {
+  return lines.map(line => line.replaceAll(directoryName(into), into.path))
 }
 
 function endOf(

@@ -39,20 +39,33 @@ export interface ClusterCapture extends TreeCapture {
   cluster: ClusterProbe
 }
 
+/** A cluster that was asked what it is, and the way to ask it more. */
+export interface KnownCluster {
+  session: PostgresSession
+  cluster: ClusterProbe
+}
+
 /**
- * Looks at a cluster and prepares its base backup: finds programs and user, asks the server what it is, refuses what
- * cannot be backed up.
+ * Looks at a cluster: finds programs and user, asks the server what it is, refuses what cannot be backed up.
  *
  * @throws NexusError as `openSession` and `probeCluster` do; `data_directory_differs`
  */
-export async function captureCluster(
+export async function lookAtCluster(
   settings: ClusterSettings,
-  surroundings: CaptureSurroundings,
-): Promise<ClusterCapture> {
-  const begunAt = surroundings.now()
+  surroundings: Pick<CaptureSurroundings, 'env' | 'signal'>,
+): Promise<KnownCluster> {
   const session = await openSession(settings, ['pg_basebackup', 'psql'], surroundings)
   const cluster = await probeCluster(session)
   assertDirectory(settings, cluster)
+  return { session, cluster }
+}
+
+/** Prepares the base backup of a cluster. */
+export async function captureCluster(
+  { session, cluster }: KnownCluster,
+  surroundings: CaptureSurroundings,
+): Promise<ClusterCapture> {
+  const begunAt = surroundings.now()
   const owner = runsHere(cluster) ? await ownerOf(cluster.dataDirectory) : null
   return new Capture(begunAt, session, cluster, owner, surroundings)
 }

@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { onTestFinished } from 'vitest'
-import { type ClusterCapture, captureCluster } from '../../../src/sources/postgres/capture.js'
+import { type ClusterCapture, captureCluster, lookAtCluster } from '../../../src/sources/postgres/capture.js'
 import type { TreeOutcome } from '../../../src/sources/tree-capture.js'
 import { roomFor, type TestCluster } from '../../helpers/postgres.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
@@ -20,15 +20,14 @@ export interface CaptureOptions {
 /** Prepares the capture of a cluster as a run of create does. Closed when the test ends, at the latest. */
 export async function capture(cluster: TestCluster, options: CaptureOptions = {}): Promise<ClusterCapture> {
   const { connection = cluster.connection, dataDirectory = null } = options
-  const captured = await captureCluster(
-    { name: 'crm', connection, dataDirectory, binDirectory: null },
-    {
-      env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', ...options.env },
-      signal: options.signal ?? new AbortController().signal,
-      staging: options.staging ?? temporaryDirectory(),
-      now: () => new Date(),
-    },
-  )
+  const around = {
+    env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', ...options.env },
+    signal: options.signal ?? new AbortController().signal,
+    staging: options.staging ?? temporaryDirectory(),
+    now: () => new Date(),
+  }
+  const settings = { name: 'crm', connection, dataDirectory, binDirectory: null }
+  const captured = await captureCluster(await lookAtCluster(settings, around), around)
   onTestFinished(() => captured.close())
   return captured
 }

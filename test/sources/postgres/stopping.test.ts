@@ -96,15 +96,14 @@ describe('a capture that is aborted', () => {
 /** A process that captures a cluster into a file, pausing after the first bytes when told to. */
 const program = `
   const [module, connection, staging, tar, pause] = process.argv.slice(1)
-  const { captureCluster } = await import(module)
+  const { captureCluster, lookAtCluster } = await import(module)
   const { createWriteStream } = await import('node:fs')
   const { Readable } = await import('node:stream')
   const { pipeline } = await import('node:stream/promises')
   const { signal } = new AbortController()
-  const capture = await captureCluster(
-    { name: 'crm', connection, dataDirectory: null, binDirectory: null },
-    { env: process.env, signal, staging, now: () => new Date() },
-  )
+  const around = { env: process.env, signal, staging, now: () => new Date() }
+  const known = await lookAtCluster({ name: 'crm', connection, dataDirectory: null, binDirectory: null }, around)
+  const capture = await captureCluster(known, around)
   const input = await capture.open(null)
   const chunks = async function* () {
     for await (const chunk of input.tar) {
