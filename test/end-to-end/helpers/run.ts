@@ -3,9 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { checkout, forOthers } from '../../helpers/checkout.js'
 
-/** The program under test; another build of it can be named, so that a long run is not disturbed by a rebuild. */
+/**
+ * The program under test, where every user reaches it: a restored server calls it as its own user. Another build can be
+ * named, so that a long run is not disturbed by a rebuild.
+ */
 export const binary =
-  process.env.NEXUS_BACKUP_TEST_BINARY ?? fileURLToPath(new URL('../../../bin/nexus-backup', import.meta.url))
+  process.env.NEXUS_BACKUP_TEST_BINARY ??
+  forOthers(fileURLToPath(new URL('../../../bin/nexus-backup', import.meta.url)))
 
 /** Programs that play the application. */
 export function program(name: string): string {
