@@ -74,27 +74,6 @@ export function missingRanges(needed: readonly SegmentRange[], present: readonly
   })
 }
 
-/**
- * How far recovery gets without a gap: the last segment it can read on its way to the end of the target timeline.
- * Undefined where not even the first one is there, or there is no such way.
- */
-export function reachOf(
-  way: WalWay,
-  present: readonly SegmentRange[],
-  segmentBytes: number,
-): { timeline: number; number: number } | undefined {
-  const needed = neededRanges(way, null, segmentBytes)
-  if (needed === undefined) return undefined
-  const [gap] = missingRanges(needed, present)
-  let reached: { timeline: number; number: number } | undefined
-  for (const { timeline, first, last } of needed) {
-    const stop = gap?.timeline === timeline ? Math.min(last, gap.first - 1) : last
-    if (stop >= first) reached = { timeline, number: stop }
-    if (gap?.timeline === timeline) break
-  }
-  return reached
-}
-
 /** A range in words: one name, or the first and the last. */
 export function rangeText({ timeline, first, last }: SegmentRange, segmentBytes: number): string {
   const from = segmentName(timeline, first, segmentBytes)

@@ -6,7 +6,6 @@ import {
   missingRanges,
   neededRanges,
   rangeText,
-  reachOf,
   type SegmentRange,
   type WalWay,
 } from '../../../src/sources/postgres/wal-ranges.js'
@@ -96,18 +95,5 @@ describe('the way of recovery', () => {
     expect(neededRanges({ ...way, start: at(5, 4096) }, at(5, 5000), bytes)).toEqual([
       { timeline: 2, first: 5, last: 5 },
     ])
-  })
-
-  it('leads as far as there is no gap, over timelines', () => {
-    const present = [...names(1, [3, 4, 5]), ...names(2, [5, 6, 7, 8, 9]), ...names(3, [9, 10, 12])]
-    const reach = (there: string[], from = way) => reachOf(from, contiguousRanges(there, bytes), bytes)
-    expect(reach(present)).toEqual({ timeline: 3, number: 10 })
-    const without = (name: string) => present.filter(there => there !== name)
-    expect(reach(without(segmentName(2, 7, bytes)))).toEqual({ timeline: 2, number: 6 })
-    expect(reach(without(segmentName(2, 5, bytes)))).toEqual({ timeline: 1, number: 4 })
-    expect(reach(without(segmentName(1, 3, bytes)))).toBeUndefined()
-    // The old timeline's own copy of the segment it was left in is never read.
-    expect(reach(without(segmentName(1, 5, bytes)))).toEqual({ timeline: 3, number: 10 })
-    expect(reach(present, { ...way, timeline: 4 })).toBeUndefined()
   })
 })
