@@ -42,8 +42,13 @@ async function settle(context: Context, name: string, record: TreeRecord): Promi
   if (service !== null) await startService(service)
   removeTreeRecord(record)
   const targets = moves.map(({ target }) => target).filter(target => existsSync(target))
-  const state = phase === 'forward' ? 'replaced, and that is complete now' : 'not replaced and is as it was'
+  if (targets.length === 0) {
+    context.warn(`${name}: an earlier restore was killed: what it had made beside ${record.home} is removed`)
+    return 'undone'
+  }
+  const state =
+    phase === 'forward' ? 'had been replaced, and that is complete now' : 'had not been replaced and is as it was'
   const started = service === null ? '' : `; ${service} was started again`
-  context.warn(`${name}: an earlier restore was killed: ${targets.join(', ')} had been ${state}${started}`)
+  context.warn(`${name}: an earlier restore was killed: ${targets.join(', ')} ${state}${started}`)
   return phase === 'forward' ? 'finished' : 'undone'
 }

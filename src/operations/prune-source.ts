@@ -20,6 +20,7 @@ export interface SourceOutcome {
   keep: Decision[]
   /** Only what is gone, or, in a dry run, would be. */
   deleted: Decision[]
+  /** Freed, or, in a dry run, to be freed. */
   bytes: number
   wal: PrunedWal[]
   problems: ListedProblem[]
@@ -33,8 +34,10 @@ const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], probl
 export async function planSource(context: Context, source: PruneSource): Promise<SourceOutcome> {
   const room = await roomOf(context, await openRepository(source.repository.path), source.name)
   if (room === undefined) return nothing
-  const { plan, wal, problems } = await planPrune(context, room, source)
-  return { ...nothing, keep: plan.keep, deleted: plan.delete, wal: await describeWal(room, wal), problems }
+  const { plan, wal, bytes, problems } = await planPrune(context, room, source)
+  const described = await describeWal(room, wal)
+  const all = described.reduce((sum, system) => sum + system.delete.bytes, bytes)
+  return { ...nothing, keep: plan.keep, deleted: plan.delete, bytes: all, wal: described, problems }
 }
 
 /**

@@ -12,6 +12,8 @@ import { surveyWal } from './wal-survey.js'
 export interface SourcePlan {
   plan: RetentionPlan
   wal: SystemWalPlan[]
+  /** What the backups that go have stored. */
+  bytes: number
   /** Damage that it leaves alone. */
   problems: ListedProblem[]
 }
@@ -30,10 +32,12 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const policy = source.keep
   const plan = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
   const kept = new Set(plan.keep.map(({ id }) => id))
+  const going = manifests.filter(({ id }) => plan.delete.some(decision => decision.id === id))
   const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
   return {
     plan,
     wal: planWal(archived, kept, since, claimed),
+    bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
     problems: problems.filter(({ status }) => status === 'damaged'),
   }
 }

@@ -42,13 +42,15 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
     for (const { error } of failures.slice(1)) context.warn(messageOf(error))
     throw first.error
   }
+  const bytes = outcomes.reduce((sum, { outcome }) => sum + outcome.bytes, 0)
   return {
     command: 'prune',
     dry_run: request.dryRun,
     keep: outcomes.flatMap(({ name, outcome }) => outcome.keep.map(decision => ({ ...decision, source: name }))),
     delete: outcomes.flatMap(({ name, outcome }) => outcome.deleted.map(decision => ({ ...decision, source: name }))),
     wal: outcomes.flatMap(({ outcome }) => outcome.wal),
-    bytes_freed: outcomes.reduce((sum, { outcome }) => sum + outcome.bytes, 0),
+    bytes_freed: request.dryRun ? 0 : bytes,
+    ...(request.dryRun ? { bytes_to_free: bytes } : {}),
     problems: outcomes.flatMap(({ outcome }) => outcome.problems),
     failures: failures.map(({ name, error }) => failureOf(name, error)),
   }

@@ -9,6 +9,7 @@ import { chainOf } from './chain-members.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { type BaseFacts, baseFacts, majorOf } from './pitr/base-facts.js'
 import { layOut } from './pitr/lay-out.js'
+import { newMark, stagingPlace } from './pitr/new-directory.js'
 import type { RecoveryCalls, RestorePlan } from './requests.js'
 import type { RestoreResult } from './results.js'
 import type { Selected } from './select.js'
@@ -71,16 +72,19 @@ export async function restoreClusterInPlace(
   const facts = baseFacts(manifest)
   const account = await clusterAccount(facts)
   const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
+  const mark = newMark()
+  // Made by layOut, and left by it when it is killed.
+  const unfinished = stagingPlace(staged, mark).staged
   const placement = {
     source: source.name,
     moves: [{ staged, target, previous: previous ?? previousName(target, began) }],
     disposable: true,
-    scratch: [],
+    scratch: [unfinished, `${unfinished}.digests`],
     service: source.service,
   }
   const settings = settingsOf(source.name, facts, recovery)
   const placed = await putTreesInPlace(context, placement, async () => {
-    await layOut(context, { selected, directory: staged, tablespaces: [], account, settings })
+    await layOut(context, { selected, directory: staged, tablespaces: [], account, settings, mark })
   })
   const aside = placed[0]?.previous ?? null
   return {

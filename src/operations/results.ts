@@ -111,6 +111,8 @@ export interface PruneResult {
   wal: PrunedWal[]
   /** Of backups and WAL. */
   bytes_freed: number
+  /** Only of a dry run: what would be freed, the small files that describe a backup aside. */
+  bytes_to_free?: number
   /** Damaged backups, and those that damage makes unrestorable: prune left them alone. */
   problems: ListedProblem[]
   /** Sources that could not be pruned, or not to the end: the command ends with 3. When all failed, prune throws. */

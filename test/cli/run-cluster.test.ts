@@ -299,11 +299,11 @@ describe('prune of a cluster', () => {
         reasons: ['pitr: the window begins with it'],
       },
     ]
-    operations.prune.mockResolvedValue({ ...nothing, wal })
+    operations.prune.mockResolvedValue({ ...nothing, wal, bytes_to_free: 2048 })
     const run = await runFake(['prune', 'pg', '--keep-pitr', '14d', '--dry-run', ...config])
     expect(run.stdout).toBe(`keep  pg/wal/7 from 000000010000000000000009: pitr: the window begins with it
 would delete  pg/wal/7: 2 segments (2.0 KiB), 000000010000000000000007 to 000000010000000000000008
-would remove 0 backups and 2 segments of the log (0 B), kept 0
+would remove 0 backups and 2 segments of the log (2.0 KiB), kept 0
 `)
   })
 })

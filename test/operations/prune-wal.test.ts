@@ -95,6 +95,11 @@ describe('prune of WAL', () => {
     const done = await run(one, { last: 2, pitr: 3 * day })
     expect(planned).toMatchObject({ dry_run: true, bytes_freed: 0, delete: done.delete, keep: done.keep })
     expect(planned.wal).toEqual(done.wal)
+    expect(planned.wal[0]?.delete.bytes).toBeGreaterThan(1000)
+    // A backup's manifest and checksums, which go with it, are not counted beforehand.
+    expect(planned.bytes_to_free).toBeGreaterThan(planned.wal[0]?.delete.bytes ?? 0)
+    expect(planned.bytes_to_free).toBeLessThanOrEqual(done.bytes_freed)
+    expect(done).not.toHaveProperty('bytes_to_free')
   })
 
   it('deletes nothing the second time', async () => {

@@ -9,7 +9,7 @@ export function renderPrune(result: PruneResult, paint: Paint): string {
   const segments = result.wal.reduce((sum, wal) => sum + wal.delete.segments, 0)
   const log = segments === 0 ? '' : ` and ${counted(segments, 'segment')} of the log`
   const gone = `${counted(result.delete.length, 'backup')}${log}`
-  const freed = humanBytes(result.bytes_freed)
+  const freed = humanBytes(result.bytes_to_free ?? result.bytes_freed)
   const sum = result.dry_run ? `would remove ${gone} (${freed})` : `removed ${gone}, ${freed} freed`
   return [
     ...result.wal.flatMap(wal => renderWal(wal, { dryRun: result.dry_run, paint })),

@@ -22,6 +22,8 @@ export interface Layout {
   /** Whose it will be; null: ours. */
   account: Account | null
   settings: RecoverySettings
+  /** Of what is staged, as `newMark` gives it. */
+  mark: string
 }
 
 /** What a server finds in a data directory and takes for its own state. */
@@ -43,11 +45,11 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
   try {
     const elsewhere = new Map<string, string>()
     for (const { oid, to } of layout.tablespaces) {
-      const directory = await stageDirectory(to, layout.account)
+      const directory = await stageDirectory(to, layout.mark, layout.account)
       made.push(directory)
       elsewhere.set(tablespaceEntry(oid), directory.staged)
     }
-    const data = await stageDirectory(layout.directory, layout.account)
+    const data = await stageDirectory(layout.directory, layout.mark, layout.account)
     made.push(data)
     const { account } = layout
     const owner = () => (account === null ? null : { uid: account.uid, gid: account.gid })

@@ -36,22 +36,36 @@ export function newDirectoryAt(path: string, flag: string): string {
   })
 }
 
+/** What the names of everything that one restore stages have in common, and no other's. */
+export function newMark(): string {
+  return `nexus-restore-${randomBytes(4).toString('hex')}`
+}
+
+/** Where a directory is made, and whether that is inside of its own place. */
+export function stagingPlace(target: string, mark: string): { staged: string; isInside: boolean } {
+  const isInside = statOf(target) !== undefined && !isReplaceable(target)
+  return {
+    staged: isInside ? join(target, `.${mark}`) : join(dirname(target), `.${basename(target)}.${mark}`),
+    isInside,
+  }
+}
+
 /**
  * Makes the place where the directory is built: beside its target, so that one rename puts it there. Inside an empty target
  * that is a mount point, or whose parent we may not write, its entries are moved up one by one, `global` with the control
  * file last: a copy that is cut off does not start (anchors/postgres.md 2.4).
  *
  * @param target as `newDirectoryAt` tells
+ * @param mark as `newMark` gives it
  * @param owner of the target; null: ours
  */
 export async function stageDirectory(
   target: string,
+  mark: string,
   owner: { uid: number; gid: number } | null,
 ): Promise<NewDirectory> {
   const existed = statOf(target) !== undefined
-  const isInside = existed && !isReplaceable(target)
-  const mark = `nexus-restore-${randomBytes(4).toString('hex')}`
-  const staged = isInside ? join(target, `.${mark}`) : join(dirname(target), `.${basename(target)}.${mark}`)
+  const { staged, isInside } = stagingPlace(target, mark)
   await mkdir(staged, { mode: 0o700 })
   if (owner !== null) await chown(staged, owner.uid, owner.gid)
   let isPut = false

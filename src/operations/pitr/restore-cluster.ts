@@ -14,6 +14,8 @@ import { shellQuoted } from '../shell.js'
 import { restoreCommand } from '../wal/restore-command.js'
 import { majorOf } from './base-facts.js'
 import { layOut } from './lay-out.js'
+import { withLayoutRecord } from './layout-record.js'
+import { newMark } from './new-directory.js'
 import { type PreparedRestore, prepareClusterRestore } from './plan-cluster.js'
 import type { ClusterRestorePlan, RestoreClusterRequest, RestoreClusterResult } from './requests.js'
 import { type RunningCopy, runRestored, serverPrograms } from './run-restored.js'
@@ -75,8 +77,9 @@ async function carryOut(
     keepArchiving: request.keepArchiving && prepared.recoveryTimeline !== null,
     major: majorOf(facts),
   }
-  const layout = { selected, directory: plan.target, tablespaces: plan.tablespaces, account, settings }
-  const takeAway = await layOut(context, layout)
+  const { target: directory, tablespaces } = plan
+  const layout = { selected, directory, tablespaces, account, settings, mark: newMark() }
+  const takeAway = await withLayoutRecord(context, plan.source, layout, () => layOut(context, layout))
   const run = request.start === null ? null : await started(context, request, prepared, { account, takeAway })
   return {
     command: request.command,

@@ -25,6 +25,8 @@ export interface RunningCopy {
   server: PrivateServer
   session: PostgresSession
   state: RecoveredState
+  /** When it was ready, in the time of performance.now(). */
+  readyAt: number
   /** Results of the content checks. */
   checks: ClusterCheck[]
 }
@@ -64,10 +66,11 @@ export async function runRestored(context: Context, programs: Programs, copy: Re
       ...(configured === undefined ? [] : [configured]),
     ]
     const { session, state } = await awaitRecovery(server, { users, pauses, env, signal })
+    const readyAt = performance.now()
     const database = databaseOf(connection) ?? env.PGDATABASE ?? null
     const user = connectionParameter(session.connection, 'user') ?? 'postgres'
     const checks = await contentChecks(server, session, { queries: source?.checks ?? [], database, user })
-    return { server, session, state, checks }
+    return { server, session, state, readyAt, checks }
   } catch (error) {
     await server.stop('immediate')
     if (signal.aborted) server.forget()

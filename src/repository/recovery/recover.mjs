@@ -149,6 +149,12 @@ async function readFiles({ id, directory, manifest }, parent, wanted) {
     addFile(files, entry.size, manifest.tree.block_size, entry.base ?? -1)
   }
   must(entries === manifest.tree.entries, `${id}: ${part.name} has not as many entries as its manifest says`)
+  let blocks = 0
+  for (let file = 0; file < files.sizes.length; file += 1) blocks += blocksOf(files, file)
+  must(
+    files.sizes.length === manifest.tree.files && blocks === manifest.blocks_total,
+    `${id}: ${part.name} lists other files than its manifest counts`,
+  )
   return files
 }
 

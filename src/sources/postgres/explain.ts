@@ -93,7 +93,7 @@ const known: readonly Known[] = [
   {
     pattern: /No space left on device|Disk quota exceeded/,
     code: 'disk_full',
-    hint: () => 'tablespaces are put on disk before they are stored: free space there or set another state directory',
+    hint: () => 'a cluster with tablespaces is put on disk before it is stored: free as much as it is large there',
   },
   {
     pattern: /definition of service "([^"]*)" not found|service file "[^"]*" not found/,

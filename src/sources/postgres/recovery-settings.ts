@@ -27,6 +27,8 @@ const targets = [
   'recovery_end_command',
   'archive_cleanup_command',
 ]
+/** Stands above our settings; of an earlier restore it must not stay either. */
+const HEADING = '# Added by nexus-backup for this restored copy.'
 /** First release with `archive_library`; an older one does not start with a name it does not know. */
 const ARCHIVE_LIBRARY_SINCE = 15
 
@@ -38,15 +40,10 @@ const ARCHIVE_LIBRARY_SINCE = 15
 export function recoveryConfiguration(before: string, settings: RecoverySettings): string {
   const own = ownSettings(settings)
   const replaced = new Set([...targets, ...own.map(([name]) => name)])
-  const kept = before.split('\n').filter(line => !replaced.has(nameOf(line)))
+  const kept = before.split('\n').filter(line => line !== HEADING && !replaced.has(nameOf(line)))
   while (kept.at(-1) === '') kept.pop()
   const lines = own.map(([name, value]) => `${name} = ${quotedSetting(value)}`)
-  return [
-    ...kept,
-    ...(lines.length === 0 ? [] : ['# Added by nexus-backup for this restored copy.']),
-    ...lines,
-    '',
-  ].join('\n')
+  return [...kept, ...(lines.length === 0 ? [] : [HEADING]), ...lines, ''].join('\n')
 }
 
 /** The settings of a configuration file that say where recovery ends; ones in `postgresql.conf` would add to ours. */

@@ -6,6 +6,7 @@ import {
   candidatesForSearch,
   walOf,
 } from '../../../src/operations/pitr/choose.js'
+import { followedLine } from '../../../src/operations/pitr/latest.js'
 import { resolveEnd, resolvePosition, resolveTime } from '../../../src/operations/pitr/resolve.js'
 import { formatLsn } from '../../../src/sources/postgres/wal-names.js'
 import { base, minute, system, within } from './histories.js'
@@ -69,7 +70,7 @@ describe('the timeline', () => {
     history,
   )
 
-  it('is the newest by default, with bases from before the fork', () => {
+  it('is the one written last by default, with bases from before the fork', () => {
     const { base: chosen, line, reach } = candidateForTime([forked], minute(40), 'latest')
     expect([chosen.id, line.timeline, reach.to]).toEqual(['two', 2, 35])
     expect(walOf({ ...candidateForTime([forked], minute(40), 'latest') })).toEqual({
@@ -84,6 +85,32 @@ describe('the timeline', () => {
       const { base: chosen, line, reach } = candidateForTime([forked], minute(40), choice)
       expect([chosen.id, line.timeline, reach.to]).toEqual(['three', 1, 40])
     }
+  })
+
+  it('is the older one again where that one went on after the other was left', () => {
+    // Restored in place to the state of minute 25, written there until 36, rolled back: the old cluster went on.
+    const left = system([...bases, base('four', 28, { timeline: 2 })], { 1: [[5, 40]], 2: [[25, 36]] }, history)
+    const { base: chosen, line, reach } = candidateForEnd([left], 'latest')
+    expect([chosen.id, line.timeline, reach.to]).toEqual(['three', 1, 40])
+    expect(candidateForTime([left], minute(35), 'latest').line.timeline).toBe(1)
+    expect(candidateForPosition([left], within(35), 'latest').line.timeline).toBe(1)
+    expect(candidatesForSearch([left], 'latest').map(({ base: { id } }) => id)).toEqual(['three', 'two', 'one'])
+    expect(followedLine(left, line)).toEqual([
+      expect.stringMatching(/^timeline 1 is followed.* timeline 2 .*--timeline 2 /),
+    ])
+    expect(candidateForEnd([left], 2).base.id).toBe('four')
+  })
+
+  it('is never one that has nothing but a history file', () => {
+    const begun = system(bases, { 1: [[5, 40]] }, { 2: [{ timeline: 1, until: within(35) }] })
+    const { line } = candidateForEnd([begun], 'latest')
+    expect([line.timeline, followedLine(begun, line)]).toEqual([1, []])
+  })
+
+  it('is followed without a word where the one before ended when it began', () => {
+    const promoted = system(bases, { 1: [[5, 35]], 2: [[35, 40]] }, { 2: [{ timeline: 1, until: within(35) }] })
+    const { line } = candidateForEnd([promoted], 'latest')
+    expect([line.timeline, followedLine(promoted, line)]).toEqual([2, []])
   })
 
   it('is not found where nothing leads to it', () => {

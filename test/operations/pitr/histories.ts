@@ -28,17 +28,24 @@ export function base(id: string, segment: number, wishes: Partial<ClusterBase> =
   }
 }
 
-/** A system; spans by timeline, the second number excluded. */
+/** A system; spans by timeline, the second number excluded; when a timeline was last written follows from both. */
 export function system(
   bases: readonly ClusterBase[],
   archived: Record<number, readonly (readonly [number, number])[]>,
   histories: Record<number, Ancestor[]> = {},
+  lastWritten: Record<number, number> = {},
 ): ClusterSystem {
   const spans = Object.entries(archived).map(([timeline, list]) => {
     return [Number(timeline), list.map(([from, to]) => ({ from, to }))] as const
   })
   const known = new Map(Object.entries(histories).map(([timeline, ancestors]) => [Number(timeline), ancestors]))
   const timelines = [...spans.map(([timeline]) => timeline), ...bases.map(({ timeline }) => timeline)]
+  /** A segment is closed at the minute of its number. */
+  const lastOn = (timeline: number) => {
+    const own = bases.filter(one => one.timeline === timeline).map(({ capturedAt }) => capturedAt)
+    const closed = (archived[timeline] ?? []).map(([, to]) => minute(to))
+    return Math.max(...own, ...closed)
+  }
   return {
     source: 'shop',
     identifier: '7711217822142718698',
@@ -46,5 +53,8 @@ export function system(
     bases,
     lines: linesOf(timelines, known),
     archived: new Map(spans),
+    lastWritten: new Map(
+      [...new Set([...timelines])].map(timeline => [timeline, lastWritten[timeline] ?? lastOn(timeline)]),
+    ),
   }
 }

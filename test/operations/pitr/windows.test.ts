@@ -50,6 +50,16 @@ describe('the stretches of a system', () => {
     ])
   })
 
+  it('stay on the old timeline where it went on, and show apart what the abandoned one has', () => {
+    const history = { 2: [{ timeline: 1, until: within(25) }] }
+    const bases = [base('one', 10), base('late', 30), base('left', 28, { timeline: 2 })]
+    const rolledBack = system(bases, { 1: [[5, 50]], 2: [[25, 35]] }, history)
+    expect(shape(stretchesOf(rolledBack))).toEqual([
+      ['one,late', 50, 1, true],
+      ['one,left', 35, 2, false],
+    ])
+  })
+
   it('show nothing apart when the old timeline ended where it was left', () => {
     const history = { 2: [{ timeline: 1, until: within(25) }] }
     const forked = system([base('one', 10)], { 1: [[5, 25]], 2: [[25, 50]] }, history)

@@ -1,0 +1,48 @@
+import type { Context } from '../../context.js'
+import { finishInterruptedTrees } from '../interrupted-trees.js'
+import { thisProcess } from '../restoring-process.js'
+import { createTreeRecord, removeTreeRecord, type TreeRecord } from '../tree-record.js'
+import type { Layout } from './lay-out.js'
+import { stagingPlace } from './new-directory.js'
+
+/**
+ * Lays a cluster out with a record of it beside the data directory: when this process is killed, the next restore to the same
+ * place removes what was staged. Inside a target that is a mount point there is no such place, and no record.
+ *
+ * @param source its name, for messages
+ * @throws NexusError `locked` when another restore to this place has begun, and as `work` does
+ */
+export async function withLayoutRecord<T>(
+  context: Context,
+  source: string,
+  { directory, tablespaces, mark }: Pick<Layout, 'directory' | 'tablespaces' | 'mark'>,
+  work: () => Promise<T>,
+): Promise<T> {
+  const own = stagingPlace(directory, mark)
+  if (own.isInside) return work()
+  await finishInterruptedTrees(context, { name: source, paths: [directory] })
+  const places = [...tablespaces.map(({ to }) => to), directory].map(target => ({
+    target,
+    ...stagingPlace(target, mark),
+  }))
+  const record: TreeRecord = {
+    format: 1,
+    kind: 'trees',
+    ...thisProcess(),
+    home: directory,
+    // Nothing is ever replaced: there is no previous one, only a name that nothing else has.
+    moves: places
+      .filter(({ isInside }) => !isInside)
+      .map(({ staged, target }) => ({ staged, target, previous: `${staged}.previous`, replaces: false })),
+    disposable: true,
+    scratch: [`${own.staged}.digests`],
+    service: null,
+    phase: 'staging',
+  }
+  await createTreeRecord(record)
+  try {
+    return await work()
+  } finally {
+    removeTreeRecord(record)
+  }
+}

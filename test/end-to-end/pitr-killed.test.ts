@@ -1,0 +1,77 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import { expect, it } from 'vitest'
+import { startCluster, type TestCluster } from '../helpers/postgres.js'
+import { type ClusterPlace, clusterPlace, contentOf, fill, SOURCE } from './helpers/cluster.js'
+import type { Running } from './helpers/run.js'
+import { makeTablespaces } from './helpers/tablespaces.js'
+
+const isRoot = process.getuid?.() === 0
+
+/** Names that begin with a dot, in a directory. */
+const hidden = (directory: string) => readdirSync(directory).filter(name => name.startsWith('.'))
+
+/** Kills a restore while it writes the data directory: something that belongs there is staged. */
+async function killedAtWork(running: Running, directory: string): Promise<void> {
+  const isAtWork = () =>
+    hidden(directory).some(name => {
+      const staged = join(directory, name)
+      return statSync(staged, { throwIfNoEntry: false })?.isDirectory() === true && existsSync(join(staged, 'base'))
+    })
+  while (!isAtWork()) {
+    if (running.child.exitCode !== null) throw new Error('it ended before it could be killed')
+    await setImmediate()
+  }
+  running.child.kill('SIGKILL')
+  expect((await running.done).signal).toBe('SIGKILL')
+}
+
+async function backedUp(
+  more: (cluster: TestCluster) => string[],
+): Promise<{ cluster: TestCluster; place: ClusterPlace }> {
+  const cluster = await startCluster()
+  await fill(cluster, 5)
+  const place = clusterPlace(cluster, { more: more(cluster) })
+  return { cluster, place }
+}
+
+it('a restore of a cluster that was killed leaves nothing behind once it is run again', async () => {
+  const { cluster, place } = await backedUp(() => [])
+  const from = await makeTablespaces(cluster)
+  await place.backUp('full')
+  const to = join(place.directory, 'copy')
+  const map = (['fast', 'slow'] as const).flatMap(name => [
+    '--tablespace-map',
+    `${from[name]}=${join(place.directory, name)}`,
+  ])
+  const args = [SOURCE, '--to', to, ...map]
+  await killedAtWork(place.start('restore', args), place.directory)
+  expect(hidden(place.directory).length).toBeGreaterThan(1)
+  expect(existsSync(to)).toBe(false)
+
+  const { stderr } = await place.ok('restore', args)
+  expect(stderr).toContain('an earlier restore was killed')
+  expect(hidden(place.directory)).toEqual([])
+  const copy = await startCluster({ directory: to })
+  expect(await contentOf(copy)).toEqual(await contentOf(cluster))
+  await copy.stop()
+})
+
+it('neither does one in place, and the live cluster is as it was', async () => {
+  const { cluster, place } = await backedUp(({ directory }) => [`data_directory: ${directory}`])
+  // The server asks the archive for what follows: its user must be able to.
+  await place.backUp('full', isRoot ? ['--owner', cluster.user] : [])
+  const content = await contentOf(cluster)
+  await cluster.stop()
+  const beside = dirname(cluster.directory)
+  const before = hidden(beside)
+  const args = [SOURCE, '--in-place', '--confirm', SOURCE]
+  await killedAtWork(place.start('restore', args), beside)
+  expect(hidden(beside).length).toBeGreaterThan(before.length)
+  await place.ok('restore', args)
+  expect(hidden(beside)).toEqual(before)
+  expect(readdirSync(beside).filter(name => name.startsWith(basename(cluster.directory)))).toHaveLength(2)
+  await cluster.start()
+  expect(await contentOf(cluster)).toEqual(content)
+})
