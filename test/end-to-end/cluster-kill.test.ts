@@ -18,7 +18,7 @@ beforeAll(async () => {
 // A few moments of each kind; test/soak/cluster.test.ts takes dozens.
 describe('SIGKILL at any moment', () => {
   it('of an incr of a cluster leaves no program, no slot and no damage, and the next run works', () =>
-    killClusterCreates(plain, 'incr', 3))
+    killClusterCreates(plain, 'incr', 2))
 
   it('of a full of a cluster with tablespaces does neither', () => killClusterCreates(spread, 'full', 2))
 })

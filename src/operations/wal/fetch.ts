@@ -73,7 +73,7 @@ async function fetchOne(context: Context, request: FetchRequest): Promise<FetchR
   const taken =
     ahead === null || control === undefined
       ? []
-      : await prefetch(context, { archive, path, name, bytes: found.header.bytes, cwd, call: ahead })
+      : await prefetch(context, { archive, path, name, room: found.plain, cwd, call: ahead })
   return {
     command: 'pitr fetch',
     source: room.name,

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Context } from '../../context.js'
 import { inOrder } from '../../image/ordered.js'
+import { type PackThreads, startPacking } from '../../repository/wal/pack-thread.js'
 import { parseWalName } from '../../sources/postgres/wal-names.js'
 import type { Destination } from './destination.js'
 import { archivedSuffix, linesOf, stampOf, type WalCall, writeNote } from './note.js'
@@ -12,8 +13,9 @@ import { clearArchived, openSpool } from './spool.js'
 const MOST_FILES = 64
 const MOST_BYTES = 2 * 1024 * 1024 * 1024
 const MOST_MS = 10_000
-/** Files under way: one is compressed while another one goes to the disk. */
-const WIDTH = 3
+/** Files under way: one is packed by each thread while another one goes to the disk. */
+const WIDTH = 4
+const WORTH_A_THREAD = 4
 
 /**
  * Archives, in the server's order, the other files that are ready, and leaves a note for each: the call that asks for it
@@ -42,12 +44,18 @@ export async function lookAhead(
       directory,
       ready.filter(name => name !== basename(path)),
     )
+    const { size } = await stat(path)
     // Large segments one by one: each is held in memory, and once more compressed.
-    const width = (await stat(path)).size > 16 * 1024 * 1024 ? 1 : WIDTH
-    const archiveOne = archiver(context, destination, { directory, spool, call })
-    for await (const name of inOrder(others, width, archiveOne)) {
-      if (name === undefined) break
-      done.push(name)
+    const isLarge = size > 16 * 1024 * 1024
+    const packing = isLarge || others.length < WORTH_A_THREAD ? undefined : startPacking()
+    try {
+      const archiveOne = archiver(context, destination, { directory, spool, call, size, packing })
+      for await (const name of inOrder(others, isLarge ? 1 : WIDTH, archiveOne)) {
+        if (name === undefined) break
+        done.push(name)
+      }
+    } finally {
+      await packing?.stop()
     }
   } catch {
     // The file asked for is stored; what hinders the others is told when they are asked for.
@@ -55,11 +63,20 @@ export async function lookAhead(
   return done
 }
 
+interface Ahead {
+  directory: string
+  spool: string
+  call: WalCall
+  /** Of the segment that was asked for, and so of the others. */
+  size: number
+  packing: PackThreads | undefined
+}
+
 /** Archives one file and leaves its note; undefined when it is time to end. */
 function archiver(
   context: Context,
   { archive, control }: Destination,
-  { directory, spool, call }: { directory: string; spool: string; call: WalCall },
+  { directory, spool, call, size, packing }: Ahead,
 ): (name: string) => Promise<string | undefined> {
   const end = context.now().getTime() + MOST_MS
   const rooms: Buffer[] = []
@@ -67,9 +84,11 @@ function archiver(
   return async name => {
     if (failed || context.signal.aborted || context.now().getTime() > end) return undefined
     try {
-      const file = await readWal(join(directory, name), walNameOf(name), control, rooms.pop())
-      await archive.put(name, file.plain, { closedAt: file.closedAt, now: context.now() })
-      rooms.push(file.plain)
+      const room = rooms.pop() ?? Buffer.from(new SharedArrayBuffer(size))
+      const file = await readWal(join(directory, name), walNameOf(name), control, room)
+      const pack = packing === undefined ? {} : { pack: packing.pack }
+      await archive.put(name, file.plain, { closedAt: file.closedAt, now: context.now(), ...pack })
+      rooms.push(room)
       const stored = archive.localPath(name)
       // What changed while it was read was not finished.
       if (stored === undefined || stampOf(join(directory, name)) !== file.stamp) return undefined

@@ -8,20 +8,21 @@ import { clearFetched, openSpool } from './spool.js'
 
 const controlFile = 'global/pg_control'
 /** They lie in pg_wal, on the disk of the cluster that is being recovered. */
-const MOST_SEGMENTS = 8
-const MOST_BYTES = 128 * 1024 * 1024
+const MOST_SEGMENTS = 16
+const MOST_BYTES = 256 * 1024 * 1024
 
 /**
  * Takes the segments after this one out of the archive while the program runs anyway: the calls that ask for them only
  * rename. Ends at the first that is not there or cannot be read, which is told when it is asked for.
- * @param fetched the segment just fetched: its name, its size, the place where the server wants it, and the data directory
+ * @param fetched the segment just fetched: its name, its bytes' memory to be used again, the place where the server wants it, and the data directory
  * @returns names
  */
 export async function prefetch(
   context: Context,
-  fetched: { archive: WalArchive; path: string; name: string; bytes: number; cwd: string; call: WalCall },
+  fetched: { archive: WalArchive; path: string; name: string; room: Buffer; cwd: string; call: WalCall },
 ): Promise<string[]> {
-  const { archive, path, name, bytes, cwd, call } = fetched
+  const { archive, path, name, room, cwd, call } = fetched
+  const bytes = room.byteLength
   const done: string[] = []
   if (parseWalName(name)?.kind !== 'segment') return done
   try {
@@ -32,7 +33,7 @@ export async function prefetch(
       if (next === undefined) break
       const spool = openSpool(dirname(path))
       if (spool === undefined) break
-      const { plain } = await archive.read(next)
+      const { plain } = await archive.read(next, room)
       const file = join(spool, next + fetchedSuffix)
       writeFileSync(file, plain, { mode: 0o600 })
       // The server writes its control file in place: the same inode is the same system.

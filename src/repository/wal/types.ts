@@ -1,3 +1,4 @@
+import type { Packed } from './pack.js'
 import type { WalFileHeader } from './wal-file.js'
 
 /** The log of one system (cluster) in one source's room: a file for each one of pg_wal, written once. */
@@ -6,15 +7,24 @@ export interface WalArchive {
   /**
    * Stores a file. When this returns, the file and the directories above it are durable.
    * @param plain the file's bytes; they must not change meanwhile
+   * @param how when the server had finished the file, the time now, and who packs it: this thread when left out
    * @returns `identical` when the very same content is there already
    * @throws NexusError refused `wal_differs` when there is another content under this name, which stays as it is; damage
    *   when what is there cannot be read; usage for a name that is none
    */
-  put(name: string, plain: Uint8Array, times: { closedAt: Date; now: Date }): Promise<'stored' | 'identical'>
+  put(
+    name: string,
+    plain: Uint8Array,
+    how: { closedAt: Date; now: Date; pack?: (plain: Uint8Array) => Promise<Packed> },
+  ): Promise<'stored' | 'identical'>
   /** The header of a stored file. @throws NexusError not-found `wal_not_archived`, damage */
   header(name: string): Promise<WalFileHeader>
-  /** A stored file, every digest compared. @throws NexusError not-found `wal_not_archived`, damage */
-  read(name: string): Promise<{ header: WalFileHeader; plain: Buffer }>
+  /**
+   * A stored file, every digest compared.
+   * @param room memory for the plain bytes, used where it has their very size: a new one costs as much as reading
+   * @throws NexusError not-found `wal_not_archived`, damage
+   */
+  read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
   /** Timelines that have a directory, ascending. */
   timelines(): Promise<number[]>
   /** Names of the files stored, of one timeline or of all, sorted. Nothing is read: `read` tells whether they are sound. */

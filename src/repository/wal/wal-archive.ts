@@ -1,15 +1,8 @@
 import { messageOf, NexusError } from '../../errors.js'
 import type { LocalStorage } from '../storage/local.js'
-import { compressedAfter, decompressed } from './compress.js'
+import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
-import {
-  formatWalHeader,
-  parseWalHeader,
-  sha256Of,
-  type WalFileHeader,
-  walDamaged,
-  walHeaderLimit,
-} from './wal-file.js'
+import { formatWalHeader, parseWalHeader, type WalFileHeader, walDamaged, walHeaderLimit } from './wal-file.js'
 import { systemDirectory, timelineDirectory, timelineOf, walNameOf, walPath } from './wal-layout.js'
 
 /** Bytes of the largest segment, and what compression may add to them. */
@@ -35,13 +28,13 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
     }
   }
 
-  async function read(name: string): Promise<{ header: WalFileHeader; plain: Buffer }> {
+  async function read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }> {
     const reader = await archived(name, storage.openRead(pathOf(name)))
     try {
       if (reader.size > largestStored) throw walDamaged(where(name), `it has ${reader.size} bytes`)
       const bytes = await reader.read(reader.size)
       const { header, length } = parseWalHeader(bytes, where(name), { name, systemIdentifier })
-      return { header, plain: verified(bytes.subarray(length), header, where(name)) }
+      return { header, plain: verified(bytes.subarray(length), header, { where: where(name), room }) }
     } finally {
       await reader.close()
     }
@@ -50,15 +43,14 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
   async function put(
     name: string,
     plain: Uint8Array,
-    { closedAt, now }: { closedAt: Date; now: Date },
+    { closedAt, now, pack }: Parameters<WalArchive['put']>[2],
   ): Promise<'stored' | 'identical'> {
-    const sha256 = sha256Of(plain)
-    const before = await identical(name, plain.byteLength, sha256)
-    if (before) return 'identical'
-    const bytes = fileOf(plain, {
+    if (await isThere(name, plain)) return 'identical'
+    const done = pack === undefined ? packed(plain) : await pack(plain)
+    const bytes = fileOf(done, {
       name,
       system_identifier: systemIdentifier,
-      sha256,
+      bytes: plain.byteLength,
       archived_at: now.toISOString(),
       closed_at: closedAt.toISOString(),
     })
@@ -67,7 +59,7 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'exists') throw error
       // Another server of the same system was faster.
-      if (await identical(name, plain.byteLength, sha256)) return 'identical'
+      if (await isThere(name, plain)) return 'identical'
       throw error
     }
     // Directories may be of a run that was killed before it had made them durable.
@@ -77,11 +69,12 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
   }
 
   /** Whether the very same content is there, which is then made durable; false when nothing is. */
-  async function identical(name: string, bytes: number, sha256: string): Promise<boolean> {
+  async function isThere(name: string, plain: Uint8Array): Promise<boolean> {
     const present = await orNone(damageInArchive(name, () => read(name)))
     if (present === undefined) return false
     const { header } = present
-    if (header.bytes !== bytes || header.sha256 !== sha256) throw differs(name, where(name), header)
+    const isSame = header.bytes === plain.byteLength && header.sha256 === sha256Of(plain)
+    if (!isSame) throw differs(name, where(name), header)
     await storage.persist(pathOf(name))
     return true
   }
@@ -124,21 +117,23 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
   }
 }
 
-/** The bytes of a stored file: the header is as long as its digests make it, so it is written before its frame. */
-function fileOf(plain: Uint8Array, known: Omit<WalFileHeader, 'format' | 'bytes' | 'stored_sha256'>): Buffer {
-  const header = (stored_sha256: string) =>
-    formatWalHeader({ format: 1, ...known, bytes: plain.byteLength, stored_sha256 })
-  const length = header('0'.repeat(64)).byteLength
-  const file = compressedAfter(length, plain)
-  header(sha256Of(file.subarray(length))).copy(file)
-  return file
+/** The bytes of a stored file. */
+function fileOf(
+  { sha256, stored, storedSha256 }: Packed,
+  known: Omit<WalFileHeader, 'format' | 'sha256' | 'stored_sha256'>,
+): Buffer {
+  return Buffer.concat([formatWalHeader({ format: 1, ...known, sha256, stored_sha256: storedSha256 }), stored])
 }
 
-function verified(stored: Buffer, header: WalFileHeader, where: string): Buffer {
+function verified(
+  stored: Buffer,
+  header: WalFileHeader,
+  { where, room }: { where: string; room: Buffer | undefined },
+): Buffer {
   if (sha256Of(stored) !== header.stored_sha256) throw walDamaged(where, 'its bytes were changed')
   let plain: Buffer
   try {
-    plain = decompressed(stored, header.bytes)
+    plain = unpacked(stored, header.bytes, room)
   } catch (cause) {
     throw walDamaged(where, messageOf(cause), cause)
   }

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import * as v from 'valibot'
 import { messageOf, NexusError } from '../../errors.js'
 import { canonicalJson, parseOutsideJson } from '../json.js'
+import { sha256Of } from './pack.js'
 
 /** Bytes the header of a stored WAL file may have, its frame included. */
 export const walHeaderLimit = 4096
@@ -106,9 +106,4 @@ export function walDamaged(where: string, problem: string, cause?: unknown): Nex
     hint: 'recovery cannot go past it; take a full backup now: nexus-backup create --type full',
     cause,
   })
-}
-
-/** SHA-256 in lower-case hexadecimal. */
-export function sha256Of(bytes: string | Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex')
 }

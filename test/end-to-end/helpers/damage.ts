@@ -45,7 +45,7 @@ export async function expectFound(context: Context, repository: string, file: st
     if (!named) throw new Error(`${file}: ${what}: not found: ${JSON.stringify(damaged)}`)
     return
   }
-  const ids = readdirSync(join(repository, 'app'))
+  const ids = readdirSync(join(repository, file.split('/')[0] ?? ''))
     .filter(name => /^\d{8}T/.test(name))
     .sort()
   const own = damaged.find(result => result.id === id)

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 
@@ -22,6 +22,27 @@ export function fill(path: string, leave: number): () => void {
   const file = join(path, '.ballast')
   writeFileSync(file, Buffer.alloc(Math.max(0, bavail * bsize - leave)))
   return () => rmSync(file)
+}
+
+/** Fills a file system to its end while somebody else writes there too, and returns what frees it again. */
+export function fillUp(path: string): () => void {
+  const file = join(path, '.ballast')
+  const descriptor = openSync(file, 'w')
+  for (const bytes of [1 << 20, 1 << 12]) {
+    const piece = Buffer.alloc(bytes)
+    while (wrote(descriptor, piece));
+  }
+  closeSync(descriptor)
+  return () => rmSync(file)
+}
+
+function wrote(descriptor: number, piece: Buffer): boolean {
+  try {
+    return writeSync(descriptor, piece) === piece.length
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') return false
+    throw error
+  }
 }
 
 function mounts(): boolean {

@@ -1,0 +1,136 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect } from 'vitest'
+import { temporaryDirectory } from '../../helpers/temporary.js'
+import { SOURCE } from './cluster.js'
+import { digestOf } from './kills.js'
+import { type Finished, run } from './run.js'
+
+// biome-ignore lint/suspicious/noExplicitAny: it is made to be wrong
+export type Wrong = any
+
+/** A copy of a cluster's repository whose writer means harm: every checksum fits. */
+export interface HostileCluster {
+  directory: string
+  repository: string
+  /** A directory with a file, which nothing may touch. */
+  outside: string
+  /** A full and an incr. */
+  ids: string[]
+  /** Changes the list of entries of a backup. */
+  entries(index: number, change: (entries: Wrong[]) => void): void
+  /** Puts other bytes in place of the list of entries, compressed. */
+  tree(index: number, plain: Buffer | { packed: Buffer }): void
+  manifest(index: number, change: (manifest: Wrong) => void): void
+}
+
+/** @param template repository with a full and an incr of a cluster */
+export function hostileCluster(template: string): HostileCluster {
+  const directory = temporaryDirectory()
+  const [repository, outside] = [join(directory, 'repository'), join(directory, 'outside')]
+  cpSync(template, repository, { recursive: true })
+  mkdirSync(outside)
+  writeFileSync(join(outside, 'file'), 'not yours')
+  const ids = readdirSync(join(repository, SOURCE))
+    .filter(name => /^\d{8}T/.test(name))
+    .sort()
+  const file = (index: number, name: string) => join(repository, SOURCE, ids[index] ?? '', name)
+  const summed = (index: number, name: string, bytes: Buffer) => {
+    writeFileSync(file(index, name), bytes)
+    const sums = readFileSync(file(index, 'SHA256SUMS'), 'utf8')
+    const line = new RegExp(`^[0-9a-f]{64}(?= {2}${name.replaceAll('.', '\\.')}$)`, 'm')
+    writeFileSync(file(index, 'SHA256SUMS'), sums.replace(line, sha256(bytes)))
+  }
+  const manifest: HostileCluster['manifest'] = (index, change) => {
+    const value = JSON.parse(readFileSync(file(index, 'manifest.json'), 'utf8'))
+    change(value)
+    summed(index, 'manifest.json', Buffer.from(`${JSON.stringify(value, null, 2)}\n`))
+  }
+  const tree: HostileCluster['tree'] = (index, plain) => {
+    const packed = 'packed' in plain ? plain.packed : zstd(['-c'], plain)
+    summed(index, 'tree.jsonl.zst', packed)
+    manifest(index, value => {
+      const part = value.parts.find(({ role }: { role: string }) => role === 'tree')
+      value.bytes_stored += packed.length - part.bytes
+      Object.assign(part, { bytes: packed.length, sha256: sha256(packed) })
+    })
+  }
+  return {
+    directory,
+    repository,
+    outside,
+    ids,
+    tree,
+    manifest,
+    entries(index, change) {
+      const lines = zstd(['-d', '-c'], readFileSync(file(index, 'tree.jsonl.zst'))).toString()
+      const entries = lines
+        .trim()
+        .split('\n')
+        .map(line => JSON.parse(line))
+      change(entries)
+      tree(index, Buffer.from(entries.map(entry => `${JSON.stringify(entry)}\n`).join('')))
+      // What the manifest counts is made to fit: it is the entries themselves that must be found out.
+      manifest(index, value => {
+        const files = entries.filter(({ type }) => type === 'file')
+        Object.assign(value.tree, { entries: entries.length, files: files.length })
+      })
+    },
+  }
+}
+
+/** How a hostile copy is verified: by a process of its own, or faster. */
+export type Verifier = (at: HostileCluster) => Promise<void>
+
+/**
+ * restore, verify and recover.mjs all say that it is damaged, quickly and in little memory, and leave nothing behind but
+ * what recover.mjs says it leaves; nothing outside is touched.
+ */
+export async function expectRefused(at: HostileCluster, index: number, verified: Verifier): Promise<void> {
+  const id = at.ids[index] ?? ''
+  const target = join(at.directory, 'restored')
+  const before = portrait(at)
+  const [restored] = await Promise.all([command(at, ['restore', id, '--to', target]), verified(at)])
+  expectDamage(restored)
+  expect(readdirSync(at.directory).filter(name => name.includes('restored'))).toEqual([])
+  const { status, signal, stderr } = recovering(at, id, target)
+  expect({ status, signal, stderr }).toMatchObject({ status: 1, signal: null })
+  expect(stderr).toMatch(/^recover: [^\n]+\n$/)
+  expect(existsSync(target)).toBe(false)
+  expect(portrait(at)).toEqual(before)
+}
+
+/** Runs nexus-backup on the copy, in so little memory that being exhausted shows. */
+export function command(at: HostileCluster, args: readonly string[]): Promise<Finished> {
+  const flags = ['--config', '/dev/null', '--repo', at.repository, '--state', join(at.directory, 'state')]
+  return run([...args, ...flags], { node: LITTLE_MEMORY })
+}
+
+export function expectDamage({ code, signal, stderr }: Finished): void {
+  expect({ code, signal, stderr }).toMatchObject({ code: 4, signal: null })
+  expect(stderr).not.toMatch(/defect|^ +at /m)
+}
+
+/** Runs the copy's own recover.mjs. */
+export function recovering(at: HostileCluster, id: string, target: string) {
+  const args = [...LITTLE_MEMORY, join(at.repository, 'recover.mjs'), join(at.repository, SOURCE, id), target]
+  return spawnSync(process.execPath, args, { encoding: 'utf8' })
+}
+
+const LITTLE_MEMORY = ['--max-old-space-size=256']
+
+/** Everything that lies around, but for what was recovered half and the state. */
+function portrait({ directory, outside }: HostileCluster): unknown {
+  const names = readdirSync(directory).filter(name => !['state', 'restored.partial'].includes(name))
+  return [names.sort(), readdirSync(outside), digestOf(join(outside, 'file'))]
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+function zstd(args: string[], input: Buffer): Buffer {
+  return execFileSync('zstd', ['-q', ...args], { input, maxBuffer: 1 << 28 })
+}
