@@ -4,7 +4,7 @@ import type { Journal } from '../journal/types.js'
 import { emptyPolicy } from '../policy/retention.js'
 import { isEmptyPolicy } from '../policy/rules.js'
 import { failureOf } from './failure.js'
-import { planSource, pruneSource, type SourceOutcome } from './prune-source.js'
+import { planSource, pruneSource, type SourceOutcome } from './prune/prune-source.js'
 import type { PruneRequest } from './requests.js'
 import type { PruneResult } from './results.js'
 

@@ -1,12 +1,12 @@
 import type { Context } from '../context.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
+import { planDatabaseRestore, restoreDatabase } from './databases/restore-database.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
-import { planDatabaseRestore, restoreDatabase } from './restore-database.js'
-import { planTreeRestore, restoreTreeBackup } from './restore-tree-backup.js'
 import type { RestoreResult } from './results.js'
 import { reselect, type Selected, selectBackup } from './select.js'
+import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.js'
 
 /**
  * What a restore would do: printed before it is done, and all there is with `--dry-run`.

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { finishInterruptedDatabaseRestore } from '../../src/operations/interrupted-restore.js'
+import { finishInterruptedDatabaseRestore } from '../../src/operations/databases/interrupted-restore.js'
 import type { RestoreRequest } from '../../src/operations/requests.js'
 import { planRestore, restore } from '../../src/operations/restore.js'
 import { planRollback, rollback } from '../../src/operations/rollback.js'

@@ -9,8 +9,8 @@ import {
 } from '../../sources/postgres/recovery-settings.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
-import { writeTree } from '../restore-tree.js'
 import type { Selected } from '../select.js'
+import { writeTree } from '../trees/restore-tree.js'
 import { type NewDirectory, stageDirectory, syncDirectory } from './new-directory.js'
 
 /** A cluster to lay out. */

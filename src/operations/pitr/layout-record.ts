@@ -1,7 +1,7 @@
 import type { Context } from '../../context.js'
-import { finishInterruptedTrees } from '../interrupted-trees.js'
 import { thisProcess } from '../restoring-process.js'
-import { createTreeRecord, removeTreeRecord, type TreeRecord } from '../tree-record.js'
+import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
+import { createTreeRecord, removeTreeRecord, type TreeRecord } from '../trees/tree-record.js'
 import type { Layout } from './lay-out.js'
 import { stagingPlace } from './new-directory.js'
 

@@ -9,7 +9,7 @@ import { historyName, parseWalName, segmentAt, segmentName } from '../../sources
 import { contiguousRanges } from '../../sources/postgres/wal-ranges.js'
 import { roomsOf } from '../rooms.js'
 import { type Survey, survey } from '../survey.js'
-import { basesOf, type SystemBase } from '../wal-bases.js'
+import { basesOf, type SystemBase } from '../wal/wal-bases.js'
 import { linesOf, type SegmentSpan } from './lines.js'
 import type { ClusterBase, ClusterSystem } from './systems.js'
 

@@ -1,0 +1,57 @@
+import type { SourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { openRepository } from '../../repository/open.js'
+import type { CreateRequest } from '../requests.js'
+import type { BackupReport } from '../results.js'
+import { surveyAnyway } from '../survey.js'
+import { planCreate } from './create-plan.js'
+import { probeSource } from './probe-source.js'
+
+/** What `create` would do for a source, by the same plan, touching nothing. */
+export async function previewCreate(
+  context: Context,
+  source: SourceSettings,
+  request: CreateRequest,
+): Promise<BackupReport> {
+  const probe = await probeSource(context, source)
+  const history = await existing(context, source, request)
+  const plan = planCreate({
+    requested: request.type,
+    ...history,
+    identity: probe.identity,
+    digestAlgorithm: source.digestAlgorithm,
+    policy: source.chain,
+    adopted: request.adopt,
+    now: context.now(),
+  })
+  return {
+    id: '',
+    source: source.name,
+    kind: source.kind,
+    type: plan.type,
+    parent: plan.parent?.id ?? null,
+    captured_at: context.now().toISOString(),
+    bytes_source: probe.size,
+    bytes_stored: 0,
+    blocks_total: Math.ceil(probe.size / probe.blockSize),
+    blocks_stored: 0,
+    duration_ms: 0,
+    repository: source.repository.path,
+    warnings: [...plan.warnings, plan.reason],
+    damaged_source: false,
+    incomplete: false,
+  }
+}
+
+async function existing(context: Context, source: SourceSettings, request: CreateRequest) {
+  try {
+    const repository = await openRepository(source.repository.path)
+    return await surveyAnyway(repository.source(source.name), context)
+  } catch (error) {
+    if (request.init && error instanceof NexusError && error.code === 'repository_missing') {
+      return { manifests: [], damaged: new Set<string>() }
+    }
+    throw error
+  }
+}

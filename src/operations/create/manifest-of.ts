@@ -1,0 +1,76 @@
+import { bySequence } from '../../policy/chains.js'
+import { type Check, FORMAT, type Manifest, type ManifestPart } from '../../repository/manifest.js'
+import type { BackUpTask } from './back-up.js'
+
+/** What storing an image yields for its manifest. */
+export interface StoredImage {
+  parts: ManifestPart[]
+  /** Empty for a tree, whose files are in a part of their own. */
+  files: Manifest['files']
+  tree?: NonNullable<Manifest['tree']>
+  bytesSource: number
+  blocksTotal: number
+  blocksStored: number
+  digestSeed: string
+  imageDigest: string
+}
+
+/** What the source says of the image. */
+export interface ImageFacts {
+  id: string
+  capturedAt: Date
+  checks: Check[]
+  facts: Record<string, unknown>
+  versions: Record<string, string>
+  warnings: string[]
+  incomplete?: boolean
+}
+
+/** The manifest of a backup whose parts are written. */
+export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): Manifest {
+  const { context, plan, source, request, history } = task
+  const damaged = stored.checks.some(({ status }) => status === 'failed')
+  const warnings = [...plan.warnings, ...stored.warnings]
+  return {
+    format: FORMAT,
+    id: stored.id,
+    sequence: ([...history.manifests].sort(bySequence).at(-1)?.sequence ?? 0) + 1,
+    run_id: task.runId,
+    source: source.name,
+    kind: source.kind,
+    host: context.host,
+    operator: { ...context.operator },
+    type: plan.type,
+    parent: plan.parent?.id ?? null,
+    captured_at: stored.capturedAt.toISOString(),
+    keep_until: request.keepUntil,
+    label: request.label,
+    versions: { nexus_backup: context.toolVersion, ...stored.versions },
+    files: stored.files,
+    ...(stored.tree === undefined ? {} : { tree: stored.tree }),
+    digest_algorithm: source.digestAlgorithm,
+    digest_seed: stored.digestSeed,
+    image_digest: stored.imageDigest,
+    parts: stored.parts,
+    checks: stored.checks,
+    damaged_source: damaged,
+    ...(stored.incomplete === true ? { incomplete: true } : {}),
+    bytes_source: stored.bytesSource,
+    bytes_stored: stored.parts.reduce((sum, { bytes }) => sum + bytes, 0),
+    blocks_total: stored.blocksTotal,
+    blocks_stored: stored.blocksStored,
+    duration_ms: Math.max(0, context.now().getTime() - task.began.getTime()),
+    warnings: damaged ? [...warnings, 'the source failed its checks'] : warnings,
+    facts: { ...stored.facts, journal: journalHead(task) },
+  }
+}
+
+/** A backup is worth more than its record: a journal that cannot be read is reported and holds nothing up. */
+function journalHead({ context, journal }: BackUpTask): ReturnType<BackUpTask['journal']['head']> {
+  try {
+    return journal.head()
+  } catch (error) {
+    context.journalFailed(error)
+    return null
+  }
+}

@@ -1,0 +1,55 @@
+import { existsSync } from 'node:fs'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { removeDeadDrafts, removeRecord } from '../../sources/crash-record.js'
+import { type RestoreRecord, readRecord, realTarget } from '../../sources/sqlite/restore-record.js'
+import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../../sources/sqlite/swap.js'
+import { isAlive, isRunning } from '../restoring-process.js'
+import { startService } from '../service.js'
+
+/**
+ * Finishes or undoes what a killed restore left beside a database, and starts the service that it had stopped. A swap
+ * that has begun is finished, since its new database was proven; anything earlier is undone.
+ *
+ * @returns what came of that restore
+ * @throws NexusError `locked` while that restore still runs
+ */
+export async function finishInterruptedDatabaseRestore(
+  context: Context,
+  source: { name: string; path: string },
+): Promise<'none' | 'finished' | 'undone'> {
+  const target = realTarget(source.path)
+  removeDeadDrafts(target, pid => isAlive(pid))
+  const record = readRecord(target)
+  if (record === null) return 'none'
+  if (isRunning(record)) {
+    throw new NexusError('locked', 'restore_running', `${source.name} is being restored by process ${record.pid}`, {
+      hint: 'run again when it has ended',
+    })
+  }
+  const finished = await settle(record)
+  if (record.service !== null) await startService(record.service)
+  removeRecord(target)
+  const service = record.service === null ? '' : `; ${record.service} was started again`
+  const state = finished ? 'had been replaced and that is complete now' : 'had not been replaced and is as it was'
+  context.warn(`${source.name}: an earlier restore was killed: the database ${state}${service}`)
+  return finished ? 'finished' : 'undone'
+}
+
+async function settle(record: RestoreRecord): Promise<boolean> {
+  const { swap, staged, previous } = record
+  if (swap !== null) {
+    await carryOutMoves(swap.moves, swap.remove)
+    return true
+  }
+  if (existsSync(staged)) {
+    dropPrevious(previous)
+    if (record.scratch) dropStaged(staged)
+    return false
+  }
+  // Killed before there was anything staged, or after it had been moved: then the replaced database has its name.
+  if (record.scratch) dropStaged(staged)
+  if (!existsSync(previous)) return false
+  dropEmptySidecars(previous)
+  return true
+}

@@ -1,0 +1,125 @@
+import { existsSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import type { SourceSettings, SqliteSourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { realTarget } from '../../sources/sqlite/restore-record.js'
+import { chainOf } from '../chain-members.js'
+import type { RestorePlan, RestoreRequest } from '../requests.js'
+import type { RestoreResult } from '../results.js'
+import type { Selected } from '../select.js'
+import { previousName } from '../set-aside.js'
+import { shellQuoted } from '../shell.js'
+import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
+import { putInPlace } from './put-in-place.js'
+import { stageRestore } from './stage-restore.js'
+
+/** What a restore of a database would do. @throws NexusError for everything that can be refused before any byte is written */
+export function planDatabaseRestore(context: Context, request: RestoreRequest, selected: Selected): RestorePlan {
+  const { manifest, survey } = selected
+  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const target = targetOf(request)
+  const replaces = existsSync(target)
+  assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
+  return {
+    id: manifest.id,
+    source: manifest.source,
+    captured_at: manifest.captured_at,
+    chain: chain.map(({ id }) => id),
+    target,
+    in_place: request.target.kind === 'in-place',
+    replaces,
+    previous: replaces ? (request.previous ?? previousName(target, context.now())) : null,
+    service: request.target.kind === 'in-place' ? request.target.source.service : null,
+    bytes: manifest.bytes_source,
+  }
+}
+
+function targetOf({ target }: RestoreRequest): string {
+  const path = target.kind === 'path' ? target.path : databaseOf(target.source).path
+  const directory = dirname(path)
+  if (!existsSync(directory) || !statSync(directory).isDirectory()) {
+    throw new NexusError(
+      'not-found',
+      'target_directory_missing',
+      `there is no directory ${directory} to restore into`,
+      {
+        hint: `make it first: mkdir -p ${shellQuoted(directory)}`,
+      },
+    )
+  }
+  return realTarget(path)
+}
+
+/** @throws NexusError `refused` when the configuration says that the name is no database's */
+export function databaseOf(source: SourceSettings): SqliteSourceSettings {
+  if (source.kind === 'sqlite') return source
+  throw new NexusError('refused', 'kind_differs', `${source.name} is configured as ${source.kind}, not as a database`, {
+    hint: 'restore it beside with --to PATH, or put the kind in the configuration right',
+  })
+}
+
+function assertTarget(
+  { target: wanted }: RestoreRequest,
+  facts: { target: string; replaces: boolean; damaged: boolean; id: string },
+): void {
+  const { target } = facts
+  if (facts.replaces && !statSync(target).isFile()) {
+    throw new NexusError('refused', 'target_not_a_file', `${target} exists and is not a file`, {
+      hint: `give a file's path, for example: --to ${shellQuoted(join(target, 'restored.db'))}`,
+    })
+  }
+  if (wanted.kind === 'path' && !wanted.force) {
+    const there = [target, `${target}-wal`, `${target}-journal`].find(name => existsSync(name))
+    if (there !== undefined) {
+      throw new NexusError('refused', 'target_exists', `${there} exists already`, {
+        hint: 'choose another path, or add --force to replace it; what it replaces is kept beside it',
+      })
+    }
+  }
+  if (wanted.kind === 'in-place' && facts.damaged) {
+    throw new NexusError('refused', 'damaged_source', `${facts.id} was made of a damaged database (--allow-damaged)`, {
+      hint: 'restore it beside the live one with --to PATH and salvage it with: sqlite3 PATH .recover',
+    })
+  }
+}
+
+/** Restores a database: staged beside the target, proven, then swapped in. The caller holds the lock. */
+export async function restoreDatabase(
+  context: Context,
+  request: RestoreRequest,
+  { plan, selected, began }: { plan: RestorePlan; selected: Selected; began: Date },
+): Promise<RestoreResult> {
+  const { target } = plan
+  const name = request.source?.name ?? plan.source
+  await finishInterruptedDatabaseRestore(context, { name, path: target })
+  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  let checks: RestoreResult['checks'] = []
+  const placement = {
+    target,
+    staged,
+    scratch: true,
+    sidecars: [],
+    previous: plan.previous ?? previousName(target, context.now()),
+    service: plan.service,
+  }
+  const previous = await putInPlace(context, placement, async () => {
+    checks = await stageRestore(context, { selected, staged, replaces: plan.replaces ? target : null })
+  })
+  return {
+    command: request.at === undefined ? 'restore' : 'pitr restore',
+    id: plan.id,
+    target,
+    captured_at: plan.captured_at,
+    previous,
+    undo: undoOf(plan, previous),
+    checks,
+    duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
+  }
+}
+
+function undoOf(plan: RestorePlan, previous: string | null): string | null {
+  if (previous === null) return null
+  if (plan.in_place) return `nexus-backup restore ${plan.source} --rollback --confirm ${plan.source}`
+  return `mv -- ${shellQuoted(previous)} ${shellQuoted(plan.target)}`
+}

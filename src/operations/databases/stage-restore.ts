@@ -1,0 +1,93 @@
+import { rmSync } from 'node:fs'
+import { open, statfs } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { restoreFile } from '../../image/restore-file.js'
+import { WorkerPool } from '../../image/workers/pool.js'
+import { keepAttributes } from '../../sources/sqlite/attributes.js'
+import { checkRestored } from '../../sources/sqlite/check-restored.js'
+import { diskFull } from '../../sources/sqlite/disk-full.js'
+import { digestsBeside, dropStaged } from '../../sources/sqlite/swap.js'
+import { chainOf, memberOf } from '../chain-members.js'
+import { assertImageDigest } from '../image-digest.js'
+import type { RestoreResult } from '../results.js'
+import type { Selected } from '../select.js'
+
+/** Makes and proves the file that a restore will put in place, or takes it away again. */
+export async function stageRestore(
+  context: Context,
+  { selected, staged, replaces }: { selected: Selected; staged: string; replaces: string | null },
+): Promise<RestoreResult['checks']> {
+  await assertSpace(staged, selected.manifest.bytes_source)
+  try {
+    const checks = await writeImage(context, selected, staged, () =>
+      checkRestored(staged, selected.manifest, context.signal),
+    )
+    assertProven(selected, checks)
+    await keepAttributes(staged, replaces, selected.manifest.facts)
+    return checks
+  } catch (error) {
+    dropStaged(staged)
+    throw error
+  }
+}
+
+/**
+ * Writes the image of a backup to a new file, every byte of the chain checked on the way, and makes it durable while
+ * `check` looks at it: the disk and the processor are busy at the same time.
+ */
+export async function writeImage<T>(
+  context: Context,
+  selected: Selected,
+  path: string,
+  check: () => Promise<T>,
+): Promise<T> {
+  const { manifest, room, survey } = selected
+  const manifests = new Map(survey.manifests.map(member => [member.id, member]))
+  const chain = chainOf(manifest, manifests)
+  const members = chain.map(member => memberOf(room, member))
+  const scratch = digestsBeside(path)
+  try {
+    await assertImageDigest(selected, members, scratch)
+  } finally {
+    rmSync(scratch, { force: true })
+  }
+  const file = await open(path, 'wx+', 0o600)
+  const pool = WorkerPool.start(context.signal)
+  try {
+    await file.truncate(manifest.files[0]?.size ?? 0)
+    const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
+    let done = 0
+    const advance = (bytes: number) => {
+      done += bytes
+      context.progress({ phase: `${manifest.source}: restoring`, done, total })
+    }
+    await restoreFile(members, file.fd, { pool, work: { signal: context.signal, advance } })
+    const [checked] = await Promise.all([check(), file.sync()])
+    return checked
+  } finally {
+    await pool.stop()
+    await file.close()
+  }
+}
+
+function assertProven({ manifest }: Selected, checks: RestoreResult['checks']): void {
+  const failed = checks.find(({ status }) => status === 'failed')
+  if (failed === undefined || manifest.damaged_source) return
+  throw new NexusError(
+    'damage',
+    'restored_damaged',
+    `${manifest.id} restored, but ${failed.name} fails: ${failed.detail}`,
+    {
+      hint: `nothing was replaced; check the backup with: nexus-backup verify ${manifest.id}`,
+    },
+  )
+}
+
+async function assertSpace(path: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dirname(path))
+  const free = bavail * bsize
+  if (free >= bytes) return
+  throw diskFull(dirname(path), `${Math.ceil(bytes / 1e6)} MB are needed and ${Math.floor(free / 1e6)} MB are free`)
+}

@@ -1,0 +1,53 @@
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { planRetention, type RetentionPlan } from '../../policy/retention.js'
+import type { SourceRoom } from '../../repository/types.js'
+import type { PruneSource } from '../requests.js'
+import type { ListedProblem } from '../results.js'
+import { survey } from '../survey.js'
+import { surveyWal } from '../wal/wal-survey.js'
+import { pitrWindow, planWal, type SystemWalPlan } from './prune-wal-plan.js'
+
+/** What prune is to do with one source. */
+export interface SourcePlan {
+  plan: RetentionPlan
+  wal: SystemWalPlan[]
+  /** What the backups that go have stored. */
+  bytes: number
+  /** Damage that it leaves alone. */
+  problems: ListedProblem[]
+}
+
+/**
+ * Plans the prune of a source from what is there now: backups by their rules, then WAL by the backups that stay.
+ * @throws NexusError damage when the proofs cannot be read
+ */
+export async function planPrune(context: Context, room: SourceRoom, source: PruneSource): Promise<SourcePlan> {
+  const now = context.now()
+  const found = await survey(room, now)
+  const { manifests, damaged, proven, unsound, problems } = found
+  const archived = await surveyWal(room, found)
+  const { since, pinned } = pitrWindow(archived, source.keep, now)
+  const { timezone } = context
+  const policy = source.keep
+  const plan = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
+  const kept = new Set(plan.keep.map(({ id }) => id))
+  const going = manifests.filter(({ id }) => plan.delete.some(decision => decision.id === id))
+  const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
+  return {
+    plan,
+    wal: planWal(archived, kept, since, claimed),
+    bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
+    problems: problems.filter(({ status }) => status === 'damaged'),
+  }
+}
+
+/** The system that the source belongs to now; a claim that cannot be read tells nothing. */
+async function claimedSystem(room: SourceRoom): Promise<string | undefined> {
+  try {
+    return (await room.claim())?.system_identifier ?? undefined
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return undefined
+    throw error
+  }
+}

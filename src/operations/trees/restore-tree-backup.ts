@@ -1,0 +1,124 @@
+import { existsSync, lstatSync, readdirSync } from 'node:fs'
+import { mkdir, rmdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { FilesSourceSettings, SourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { chainOf } from '../chain-members.js'
+import type { RecoveryCalls, RestorePlan, RestoreRequest } from '../requests.js'
+import type { RestoreResult } from '../results.js'
+import type { Selected } from '../select.js'
+import { previousName } from '../set-aside.js'
+import { shellQuoted } from '../shell.js'
+import { finishInterruptedTrees } from './interrupted-trees.js'
+import { planClusterInPlace, restoreClusterInPlace } from './restore-cluster-in-place.js'
+import { planFilesInPlace, restoreFilesInPlace } from './restore-files-in-place.js'
+import { writeTree } from './restore-tree.js'
+import { putTreesInPlace } from './tree-in-place.js'
+
+/** What a restore of directories would do. @throws NexusError for everything that can be refused before a byte is written */
+export async function planTreeRestore(
+  context: Context,
+  request: RestoreRequest,
+  selected: Selected,
+): Promise<RestorePlan> {
+  const { manifest, survey } = selected
+  if (request.target.kind === 'in-place') {
+    const { source } = request.target
+    const place = { selected, previous: request.previous }
+    return manifest.kind === 'postgres'
+      ? planClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
+      : planFilesInPlace(context, { source: filesOf(source), ...place })
+  }
+  const target = request.target.path
+  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const replaces = assertTarget(target, request.target.force)
+  return {
+    id: manifest.id,
+    source: manifest.source,
+    captured_at: manifest.captured_at,
+    chain: chain.map(({ id }) => id),
+    target,
+    in_place: false,
+    replaces,
+    previous: replaces ? (request.previous ?? previousName(target, context.now())) : null,
+    service: null,
+    bytes: manifest.bytes_source,
+  }
+}
+
+/** Restores directories into a new one: staged beside it, proven, then renamed. The caller holds the lock. */
+export async function restoreTreeBackup(
+  context: Context,
+  request: RestoreRequest,
+  { plan, selected, began }: { plan: RestorePlan; selected: Selected; began: Date },
+): Promise<RestoreResult> {
+  if (request.target.kind === 'in-place') {
+    const { source } = request.target
+    const place = { selected, previous: plan.previous }
+    return selected.manifest.kind === 'postgres'
+      ? restoreClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
+      : restoreFilesInPlace(context, { source: filesOf(source), ...place })
+  }
+  const { target } = plan
+  await finishInterruptedTrees(context, { name: plan.source, paths: [target] })
+  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  const placement = {
+    source: plan.source,
+    moves: [{ staged, target, previous: plan.previous ?? previousName(target, began) }],
+    disposable: true,
+    // Made by writeTree, and left by it when it is killed.
+    scratch: [`${staged}.digests`],
+    service: null,
+  }
+  let entries = 0
+  const [placed] = await putTreesInPlace(context, placement, async () => {
+    await mkdir(staged, { mode: 0o700 })
+    entries = (await writeTree(context, selected, { directory: staged, elsewhere: new Map() })).size
+    // An empty directory was offered as the place, not as something to be kept.
+    if (plan.previous === null && existsSync(target)) await rmdir(target)
+  })
+  const previous = placed?.previous ?? null
+  return {
+    command: 'restore',
+    id: plan.id,
+    target,
+    captured_at: plan.captured_at,
+    previous,
+    undo: previous === null ? null : undoOf(target, previous),
+    checks: [{ name: 'restored', status: 'ok', detail: `${entries} entries, every block as it was captured` }],
+    duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
+  }
+}
+
+function undoOf(target: string, previous: string): string {
+  const [now, before, aside] = [target, previous, `${target}.undone`].map(shellQuoted)
+  return `mv -T -- ${now} ${aside} && mv -T -- ${before} ${now}`
+}
+
+function assertTarget(target: string, force: boolean): boolean {
+  const parent = dirname(target)
+  if (!existsSync(parent) || !lstatSync(parent).isDirectory()) {
+    throw new NexusError('not-found', 'target_directory_missing', `there is no directory ${parent} to restore into`, {
+      hint: `make it first: mkdir -p ${shellQuoted(parent)}`,
+    })
+  }
+  if (!existsSync(target)) return false
+  if (lstatSync(target).isDirectory() && readdirSync(target).length === 0) return false
+  if (force) return true
+  throw new NexusError('refused', 'target_exists', `${target} exists already and is not an empty directory`, {
+    hint: 'choose another path, or add --force to replace it; what it replaces is kept beside it',
+  })
+}
+
+function filesOf(source: SourceSettings): FilesSourceSettings {
+  if (source.kind === 'files') return source
+  throw new NexusError('refused', 'kind_differs', `${source.name} is configured as ${source.kind}, not as files`, {
+    hint: 'restore it beside with --to PATH, or put the kind in the configuration right',
+  })
+}
+
+function recoveryOf({ recovery }: RestoreRequest): RecoveryCalls {
+  if (recovery !== undefined) return recovery
+  throw new NexusError('failed', 'recovery_unknown', 'a cluster in place needs to know how its server calls us')
+}

@@ -1,0 +1,60 @@
+import { dirname } from 'node:path'
+import * as v from 'valibot'
+import { createRecordOf, readRecordOf, removeRecord, replaceRecordOf } from '../../sources/crash-record.js'
+
+const path = v.pipe(v.string(), v.maxLength(4096))
+const recordSchema = v.object({
+  format: v.literal(1),
+  kind: v.literal('trees'),
+  pid: v.number(),
+  started: v.string(),
+  /** The target beside which the record lies. */
+  home: path,
+  /** All that change places together. */
+  moves: v.pipe(
+    v.array(v.object({ staged: path, target: path, previous: path, replaces: v.boolean() })),
+    v.minLength(1),
+    v.maxLength(10_000),
+  ),
+  /** Whether what is staged is the restore's own, to be removed when nothing comes of it. */
+  disposable: v.boolean(),
+  /** Further scratch directories of the restore's own. */
+  scratch: v.array(path),
+  /** A systemd unit that was stopped for it. */
+  service: v.nullable(v.string()),
+  /** `staging`: nothing has moved. `forward`: everything is proven, and going to its place. `back`: it is being undone. */
+  phase: v.picklist(['staging', 'forward', 'back']),
+})
+
+/** What a restore of directories leaves beside the first of them until it is done. */
+export type TreeRecord = v.InferOutput<typeof recordSchema>
+
+/** @throws NexusError `locked` */
+export function createTreeRecord(record: TreeRecord): Promise<void> {
+  return createRecordOf(record.home, record)
+}
+
+export function replaceTreeRecord(record: TreeRecord): Promise<void> {
+  return replaceRecordOf(record.home, record)
+}
+
+export function removeTreeRecord(record: TreeRecord): void {
+  removeRecord(record.home)
+}
+
+/** The record beside a target, or null. @throws NexusError `damage` when it is not a record */
+export function readTreeRecord(target: string): TreeRecord | null {
+  return readRecordOf(target, value => {
+    const result = v.safeParse(recordSchema, value)
+    return result.success && result.output.home === target && staysBeside(result.output) ? result.output : null
+  })
+}
+
+/** Nothing outside the targets' own directories is renamed or removed on the word of a file. */
+function staysBeside({ home, moves, scratch }: TreeRecord): boolean {
+  const directories = [home, ...moves.map(({ target }) => target)].map(name => dirname(name))
+  const beside = moves.every(({ staged, previous, target }) =>
+    [staged, previous].every(name => dirname(name) === dirname(target)),
+  )
+  return beside && scratch.every(name => directories.includes(dirname(name)))
+}

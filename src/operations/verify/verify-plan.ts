@@ -1,0 +1,109 @@
+import type { Context } from '../../context.js'
+import { messageOf, NexusError } from '../../errors.js'
+import type { Manifest } from '../../repository/manifest.js'
+import type { Entry, Proof, SourceRoom } from '../../repository/types.js'
+import { chainOf } from '../chain-members.js'
+import { readWalKeptFrom } from '../wal/wal-kept-from.js'
+
+/** What to verify of one source. */
+export interface VerifyPlan {
+  room: SourceRoom
+  manifests: ReadonlyMap<string, Manifest>
+  /** Backups to check, parents first; the chains of the targets are among them. */
+  check: Manifest[]
+  /** Damaged directories among the targets. */
+  lost: { id: string; problem: string }[]
+  /** What the operator named: a drill restores these. For a source, its latest. */
+  targets: Manifest[]
+  /** Something about the source's own files. */
+  problems: { part: string; problem: string }[]
+  /** Whether archived WAL belongs to what was asked for. */
+  hasWal: boolean
+  /** What was asked for, to plan again once a lock keeps backups from being pruned. */
+  wanted: readonly string[]
+}
+
+/**
+ * Finds what the targets mean: ids, prefixes, source names; nothing means everything.
+ *
+ * @throws NexusError `not-found` for a target that means nothing
+ */
+export async function planVerify(
+  context: Context,
+  rooms: readonly SourceRoom[],
+  targets: readonly string[],
+): Promise<VerifyPlan[]> {
+  const surveys = await Promise.all(rooms.map(async room => ({ room, entries: await room.entries() })))
+  const wanted = targets.length > 0 ? targets : [...new Set(rooms.map(({ name }) => name))]
+  for (const target of wanted) {
+    const meant = surveys.some(
+      ({ room, entries }) => room.name === target || entries.some(({ id }) => id.startsWith(target)),
+    )
+    if (!meant) {
+      throw new NexusError('not-found', 'backup_not_found', `there is no backup or source '${target}'`, {
+        hint: "'nexus-backup list --all' shows what there is",
+      })
+    }
+  }
+  const plans: VerifyPlan[] = []
+  for (const { room, entries } of surveys) {
+    context.signal.throwIfAborted()
+    const plan = await planRoom(room, entries, wanted)
+    if (plan.check.length + plan.lost.length + plan.problems.length > 0 || plan.hasWal) plans.push(plan)
+  }
+  return plans
+}
+
+/** The same plan for what is there now. */
+export async function planAgain({ room, wanted }: VerifyPlan): Promise<VerifyPlan> {
+  return planRoom(room, await room.entries(), wanted)
+}
+
+async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: readonly string[]): Promise<VerifyPlan> {
+  const whole = wanted.includes(room.name)
+  const named = ({ id }: { id: string }) =>
+    whole || wanted.some(target => target !== room.name && id.startsWith(target))
+  const sound = entries.flatMap(entry => (entry.status === 'ok' ? [entry.manifest] : []))
+  const manifests = new Map(sound.map(manifest => [manifest.id, manifest]))
+  const chosen = sound.filter(named)
+  const check = new Set(chosen.flatMap(manifest => withAncestors(manifest, manifests)))
+  return {
+    room,
+    manifests,
+    check: sound.filter(manifest => check.has(manifest)),
+    lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
+    targets: whole ? sound.slice(-1) : chosen,
+    problems: whole ? await ownFiles(room) : [],
+    hasWal: whole && (await room.walSystems()).length > 0,
+    wanted,
+  }
+}
+
+/** A chain that is cut off is checked as far as it goes; the cut itself is found when its child is checked. */
+function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manifest>): Manifest[] {
+  try {
+    return chainOf(manifest, manifests)
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return [manifest]
+    throw error
+  }
+}
+
+/** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */
+async function ownFiles(room: SourceRoom): Promise<VerifyPlan['problems']> {
+  const problems: VerifyPlan['problems'] = []
+  const checks: [string, () => Promise<Proof[] | unknown>][] = [
+    ['source.json', () => room.claim()],
+    ['proofs', () => room.proofs()],
+    ['.wal-kept-from.json', () => readWalKeptFrom(room)],
+  ]
+  for (const [part, check] of checks) {
+    try {
+      if ((await check()) === undefined) problems.push({ part, problem: 'is missing' })
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+      problems.push({ part, problem: messageOf(error) })
+    }
+  }
+  return problems
+}

@@ -1,0 +1,118 @@
+import type { Context } from '../../context.js'
+import { messageOf, NexusError } from '../../errors.js'
+import { ChainVerifier } from '../../image/verify-chain.js'
+import { WorkerPool } from '../../image/workers/pool.js'
+import type { Manifest } from '../../repository/manifest.js'
+import { verifiedMemberOf } from '../chain-members.js'
+import type { VerifiedBackup } from '../results.js'
+import type { VerifyPlan } from './verify-plan.js'
+import { unreadable } from './verify-unreadable.js'
+
+type Finding = VerifiedBackup['findings'][number]
+type Status = VerifiedBackup['status']
+
+/** Checks one source's backups and keeps a proof of each where the repository can be written. */
+export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: string): Promise<VerifiedBackup[]> {
+  const { room } = plan
+  const pool = WorkerPool.start(context.signal)
+  const total = plan.check.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
+  let done = 0
+  const advance = (bytes: number) => {
+    done += bytes
+    context.progress({ phase: `${room.name}: verifying`, done, total })
+  }
+  const verifier = new ChainVerifier(scratch, { pool, work: { signal: context.signal, advance } })
+  const results: VerifiedBackup[] = plan.lost.map(({ id, problem }) => {
+    const findings = [{ part: 'manifest.json', problem }]
+    return { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] }
+  })
+  try {
+    for (const manifest of plan.check) results.push(await checkOne(plan, verifier, manifest, results))
+  } finally {
+    verifier.close()
+    await pool.stop()
+  }
+  for (const result of results) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
+  if (plan.problems.length > 0) results.push(roomResult(plan))
+  if (room.repository.writable) await keepProofs(context, plan, results)
+  return results
+}
+
+async function checkOne(
+  plan: VerifyPlan,
+  verifier: ChainVerifier,
+  manifest: Manifest,
+  before: readonly VerifiedBackup[],
+): Promise<VerifiedBackup> {
+  const { id } = manifest
+  const children = plan.check.filter(other => other.parent === id).length
+  let status: Status = 'ok'
+  let findings: Finding[] = []
+  try {
+    findings = await verifier.check(verifiedMemberOf(plan.room, manifest, children))
+    findings.push(...(await strangers(plan, manifest)))
+    if (findings.length > 0) status = 'damaged'
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') {
+      findings = [{ part: 'chain', problem: messageOf(error) }]
+      status = 'damaged'
+    } else if (unreadable(error)) {
+      findings = [{ part: 'parts', problem: `could not be read: ${messageOf(error)}` }]
+      status = 'unread'
+    } else throw error
+  }
+  const above = chainProblem(plan, manifest, before)
+  if (above !== null) {
+    findings.push(above.finding)
+    if (status !== 'damaged') status = above.status
+  }
+  return { id, source: plan.room.name, status, level: 'content', findings, affects: [] }
+}
+
+/** A backup is worth no more than what it stands on. */
+function chainProblem(
+  plan: VerifyPlan,
+  { parent, type, sequence }: Manifest,
+  before: readonly VerifiedBackup[],
+): { status: Status; finding: Finding } | null {
+  if (type === 'full') return null
+  const known = before.find(({ id }) => id === parent)
+  const older = parent === null ? undefined : plan.manifests.get(parent)
+  // Order goes by sequence: without this a circle of parents would pass for a chain.
+  if (older !== undefined && older.sequence >= sequence) {
+    return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which is not older` } }
+  }
+  if (known?.status === 'ok') return null
+  const present = parent !== null && plan.manifests.has(parent)
+  const what =
+    known?.status === 'unread' ? 'could not be read' : present || known !== undefined ? 'is damaged' : 'is missing'
+  const status = known?.status === 'unread' ? 'unread' : 'damaged'
+  return { status, finding: { part: 'chain', problem: `needs ${parent}, which ${what}` } }
+}
+
+/** Files in a backup's directory that its checksums do not know. */
+async function strangers({ room }: VerifyPlan, manifest: Manifest): Promise<Finding[]> {
+  const known = new Set(['SHA256SUMS', ...(await room.checksums(manifest.id)).keys()])
+  const names = await room.files(manifest.id)
+  return names.flatMap(name => (known.has(name) ? [] : [{ part: name, problem: 'does not belong to the backup' }]))
+}
+
+/** The backup itself and everything that stands on it. */
+function affectedBy(id: string, { manifests }: VerifyPlan): string[] {
+  const affected = [id]
+  for (const manifest of [...manifests.values()].sort((a, b) => a.sequence - b.sequence)) {
+    if (manifest.parent !== null && affected.includes(manifest.parent)) affected.push(manifest.id)
+  }
+  return affected
+}
+
+function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
+  return { id: room.name, source: room.name, status: 'damaged', level: 'stored', findings: problems, affects: [] }
+}
+
+async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
+  const at = context.now().toISOString()
+  for (const { id, status, level, findings } of results) {
+    if (plan.manifests.has(id)) await plan.room.addProof({ id, at, status, level, findings })
+  }
+}
