@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forOthers } from './checkout.js'
 import { temporaryDirectory } from './temporary.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -24,7 +25,8 @@ export function compiled(modules: string[]): string {
     }),
   )
   writeFileSync(join(directory, 'package.json'), '{"type":"module"}')
-  symlinkSync(join(root, 'node_modules'), join(directory, 'node_modules'))
+  // A process of another user reaches them too.
+  symlinkSync(forOthers(join(root, 'node_modules')), join(directory, 'node_modules'))
   execFileSync(join(root, 'node_modules/.bin/tsc'), ['--project', directory], { stdio: 'pipe' })
   return directory
 }
