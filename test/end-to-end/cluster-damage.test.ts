@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
@@ -161,6 +162,18 @@ describe('a hostile repository of a cluster', () => {
     const at = hostileCluster((await template()).repository)
     at.tree(0, make())
     await expectRefused(at, 0, byCommand)
+  })
+
+  it('whose manifest names a free place outside for a tablespace is not obeyed, unless the operator names it too', async () => {
+    const at = hostileCluster((await template()).repository)
+    const place = join(at.outside, 'evil.service.d')
+    at.manifest(0, manifest => manifest.facts.tablespaces.push({ oid: 16_384, path: place }))
+    const target = join(at.directory, 'restored')
+    const { code, stderr } = await command(at, ['restore', at.ids[0] ?? '', '--to', target])
+    expect({ code, stderr }).toMatchObject({ code: 8 })
+    expect(stderr).toContain(`--tablespace-map ${place}=${place}`)
+    expect(readdirSync(at.outside)).toEqual(['file'])
+    expect(existsSync(target)).toBe(false)
   })
 
   it.each([

@@ -16,18 +16,17 @@ import { forOthers } from '../helpers/checkout.js'
 import { roomFor, startCluster, type TestCluster } from '../helpers/postgres.js'
 import {
   backupsIn,
-  becomes,
   changedBlocks,
   clusterPlace,
   contentOf,
   eventually,
   fill,
+  helpersOf,
   recovered,
   SOURCE,
 } from './helpers/cluster.js'
 import { lookedAt, proveChain, small } from './helpers/cluster-chain.js'
 import { expectNothingHalfMade, expectNothingRuns, expectSound } from './helpers/cluster-kills.js'
-import { leftoversIn } from './helpers/place.js'
 import { binary } from './helpers/run.js'
 import { canMount, fillUp, smallDisk } from './helpers/small-disk.js'
 import { makeTablespaces } from './helpers/tablespaces.js'
@@ -194,6 +193,17 @@ describe('a server that cannot be asked', () => {
   })
 })
 
+/** The process of a pg_basebackup, as soon as there is one. */
+async function pidOfCopying(cluster: TestCluster): Promise<number> {
+  const deadline = Date.now() + 30_000
+  while (Date.now() < deadline) {
+    const line = helpersOf(cluster).find(one => one.includes('pg_basebackup'))
+    if (line !== undefined) return Number(line.split(' ')[0])
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  throw new Error('no pg_basebackup was started')
+}
+
 // Skipped where the tests may not mount a small disk: that takes root, and not every container's root may.
 describe.skipIf(!canMount)('a full disk under the repository', () => {
   it.each([
@@ -205,8 +215,10 @@ describe.skipIf(!canMount)('a full disk under the repository', () => {
     const at = clusterPlace(cluster)
     smallDisk(at.repository, 80 << 20)
     const running = at.start('create', ['--init', '--json'])
-    await becomes('staging', async () => String(leftoversIn(at.repository).length > 0), 'true')
+    const copying = await pidOfCopying(cluster)
+    process.kill(copying, 'SIGSTOP')
     const free = fillUp(at.repository)
+    process.kill(copying, 'SIGCONT')
     const { code, stdout, stderr } = await running.done
     expect({ code, stderr }).toMatchObject({ code: 1 })
     expect(JSON.parse(stdout)).toMatchObject({ backups: [], failures: [{ code: failure }] })

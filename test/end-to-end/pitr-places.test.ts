@@ -51,7 +51,7 @@ describe('a cluster with a tablespace and its configuration elsewhere', () => {
     const args = [SOURCE, '--at', then.at, '--to', to]
 
     const unmapped = await place.json('pitr restore', args)
-    expect([unmapped.code, unmapped.error.error.code]).toEqual([8, 'tablespace_in_use'])
+    expect([unmapped.code, unmapped.error.error.code]).toEqual([8, 'tablespace_unmapped'])
     expect(unmapped.error.error.hint).toContain(`--tablespace-map ${fast}=`)
     const wrong = await place.json('pitr restore', [...args, '--tablespace-map', `/nowhere=${place.directory}/x`])
     expect([wrong.code, wrong.error.error.code]).toEqual([2, 'tablespace_unknown'])
@@ -85,7 +85,11 @@ describe('a cluster with a tablespace and its configuration elsewhere', () => {
     await cluster.stop()
     renameSync(fast, `${fast}.lost`)
     const to = roomFor(cluster, 'empty')
-    const { document } = await place.json('pitr restore', [SOURCE, '--end', '--to', to, '--start', '--stop'])
+    const args = [SOURCE, '--end', '--to', to, '--start', '--stop']
+    const refused = await place.json('pitr restore', args)
+    expect([refused.code, refused.error.error.code]).toEqual([8, 'tablespace_unmapped'])
+    expect(refused.error.error.hint).toContain(`--tablespace-map ${fast}=${fast}`)
+    const { document } = await place.json('pitr restore', [...args, '--tablespace-map', `${fast}=${fast}`])
     expect(document.checks).toMatchObject([{ status: 'ok' }])
     expect(lstatSync(fast).isDirectory()).toBe(true)
     for (const name of ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf']) {

@@ -2,6 +2,7 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { chainOf } from '../chain-members.js'
 import { type Selected, selectBackup } from '../select.js'
+import { shellQuoted } from '../shell.js'
 import { withStateScratch } from '../state-directory.js'
 import { type BaseFacts, baseFacts, majorOf } from './base-facts.js'
 import { walOf } from './choose.js'
@@ -107,7 +108,10 @@ function manifestOf({ survey }: LoadedSystem, { id }: ClusterBase): Selected['ma
   return manifest
 }
 
-/** Where each tablespace goes: as mapped, else where it was if that is free. */
+/**
+ * Where each tablespace goes: as mapped, and nowhere else. Where it was only the manifest tells, which comes from outside:
+ * as root it could name any directory of the system (design section 5: paths in it never leave the target).
+ */
 function placesOf(
   { tablespaces }: BaseFacts,
   { tablespaceMap }: RestoreClusterRequest,
@@ -119,13 +123,11 @@ function placesOf(
       hint: places === '' ? 'the cluster has no tablespaces' : `its tablespaces were in ${places}`,
     })
   }
-  const places = tablespaces.map(({ oid, path }) => {
+  const unmapped = tablespaces.filter(({ path }) => tablespaceMap.every(({ from }) => from !== path))
+  if (unmapped.length > 0) throw notMapped(unmapped)
+  const places = tablespaces.flatMap(({ oid, path }) => {
     const mapped = tablespaceMap.findLast(({ from }) => from === path)
-    return {
-      oid,
-      from: path,
-      to: mapped === undefined ? ownPlace(path) : newDirectoryAt(mapped.to, '--tablespace-map'),
-    }
+    return mapped === undefined ? [] : [{ oid, from: path, to: newDirectoryAt(mapped.to, '--tablespace-map') }]
   })
   const twice = places.find(({ to }, at) => places.some((other, beside) => beside !== at && other.to === to))
   if (twice === undefined) return places
@@ -134,16 +136,18 @@ function placesOf(
   })
 }
 
-function ownPlace(path: string): string {
-  try {
-    return newDirectoryAt(path, '--tablespace-map')
-  } catch (error) {
-    if (!(error instanceof NexusError)) throw error
-    throw new NexusError('refused', 'tablespace_in_use', `a tablespace was in ${path}: ${error.message}`, {
-      hint: `say where to put it: --tablespace-map ${path}=NEW`,
-      cause: error,
-    })
-  }
+function notMapped(tablespaces: BaseFacts['tablespaces']): NexusError {
+  const paths = tablespaces.map(({ path }) => path)
+  const where = `where to put what was in ${paths.join(' and ')} must be said`
+  const flags = paths.map(path => `--tablespace-map ${shellQuoted(`${path}=${path}`)}`).join(' ')
+  return new NexusError(
+    'refused',
+    'tablespace_unmapped',
+    `the cluster has tablespaces outside its directory: ${where}`,
+    {
+      hint: `for where it was, if that is free: ${flags}; for anywhere else OLD=NEW`,
+    },
+  )
 }
 
 function noCluster(source: string): NexusError {
