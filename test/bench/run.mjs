@@ -59,18 +59,10 @@ const env = {
   BORG_RELOCATED_REPO_ACCESS_IS_OK: 'yes',
 }
 const tools = installedTools(values.litestream)
-say(`making a database of ${megabytes} MB in ${scratch}`)
-makeDatabase(database, megabytes)
 const settings = { tools, env, scratch, room, database, megabytes, runs, warm: [database], say }
 
 const sections = []
-if (wanted.has('start')) sections.push(startRows(settings))
-const application = openApplication(database)
-if (wanted.has('full')) sections.push(fullRows(settings))
-if (wanted.has('restore')) sections.push(restoreRows(settings))
-if (wanted.has('incr')) sections.push(incrRows({ ...settings, application }))
-application.close()
-if (wanted.has('log')) sections.push(logRows(settings))
+if (['start', 'full', 'restore', 'incr', 'log'].some(name => wanted.has(name))) sections.push(...databaseRows())
 if (wanted.has('cluster')) sections.push(...clusterRows(settings))
 if (wanted.has('wal')) sections.push(...walRows(settings))
 
@@ -99,4 +91,18 @@ if (values.json !== undefined) {
     sections: results,
   }
   writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`)
+}
+
+function databaseRows() {
+  say(`making a database of ${megabytes} MB in ${scratch}`)
+  makeDatabase(database, megabytes)
+  const found = []
+  if (wanted.has('start')) found.push(startRows(settings))
+  const application = openApplication(database)
+  if (wanted.has('full')) found.push(fullRows(settings))
+  if (wanted.has('restore')) found.push(restoreRows(settings))
+  if (wanted.has('incr')) found.push(incrRows({ ...settings, application }))
+  application.close()
+  if (wanted.has('log')) found.push(logRows(settings))
+  return found
 }

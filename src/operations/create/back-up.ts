@@ -14,7 +14,7 @@ import type { CreateRequest } from '../requests.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
-import { type CreatePlan, planCreate } from './create-plan.js'
+import { type CreatePlan, planCreate, planForCaptured } from './create-plan.js'
 import { assertRoom } from './free-space.js'
 import { probeSource } from './probe-source.js'
 import { readBack } from './read-back.js'
@@ -100,7 +100,10 @@ async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
       const uid = process.geteuid?.() ?? 0
       const { signal, now } = context
       const capture = await captureSqlite(source.path, { uid, staging: scratch, signal, now })
-      return closing(capture, () => writeFileBackup(task, { source, capture, scratch }))
+      const { device, inode, page_size } = capture.facts
+      const settled = planForCaptured(plan, { kind: 'sqlite', device, inode, page_size })
+      for (const warning of settled.warnings.slice(plan.warnings.length)) context.warn(`${source.name}: ${warning}`)
+      return closing(capture, () => writeFileBackup({ ...task, plan: settled }, { source, capture, scratch }))
     }
     const capture =
       source.kind === 'postgres'

@@ -60,6 +60,16 @@ export function planCreate(input: CreatePlanInput): CreatePlan {
   return { type, parent, reason: `changes since ${parent.id}`, warnings }
 }
 
+/**
+ * The plan for what was captured in the end: a database may be replaced, or change its page size, between the look that
+ * was planned with and the capture, and blocks of two sizes make no chain.
+ */
+export function planForCaptured(plan: CreatePlan, identity: SourceIdentity): CreatePlan {
+  const reason = plan.parent === null ? null : replacement(plan.parent, identity)
+  if (reason === null) return plan
+  return { type: 'full', parent: null, reason, warnings: [...plan.warnings, `made a full: ${reason}`] }
+}
+
 function clockWarning(latest: Manifest | undefined, now: Date): string[] {
   if (latest === undefined || Date.parse(latest.captured_at) <= now.getTime()) return []
   return [`the clock was set back: ${latest.id} is dated after now; order goes by sequence, not by time`]

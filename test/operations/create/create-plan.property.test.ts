@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type CreatePlanInput, planCreate } from '../../../src/operations/create/create-plan.js'
+import { type CreatePlanInput, planCreate, planForCaptured } from '../../../src/operations/create/create-plan.js'
 import type { BackupType, Manifest } from '../../../src/repository/manifest.js'
 
 const hour = 3600_000
@@ -173,5 +173,24 @@ describe('the plan of a create', () => {
     const plan = planFor({ manifests, damaged: new Set(['b3']) })
     expect(plan).toMatchObject({ type: 'incr', parent: { id: 'b2' } })
     expect(plan.warnings.join()).toContain('b3')
+  })
+})
+
+describe('a plan whose database changed before it was captured', () => {
+  const parent = member(1, 'full', null)
+  const planned = planFor({ manifests: [parent] })
+
+  it.each([
+    ['its page size', { ...identity, page_size: 512 }, 'page size changed from 4096 to 512'],
+    ['its file', { ...identity, inode: 3 }, 'replaced'],
+  ])('by %s becomes a full', (_, captured, why) => {
+    expect(planned).toMatchObject({ type: 'incr', parent: { id: parent.id } })
+    const settled = planForCaptured(planned, captured)
+    expect(settled).toMatchObject({ type: 'full', parent: null })
+    expect(settled.warnings.at(-1)).toContain(why)
+  })
+
+  it('stays as it is when nothing changed', () => {
+    expect(planForCaptured(planned, identity)).toBe(planned)
   })
 })
