@@ -11,7 +11,7 @@ import { SOCKET_PORT } from '../../sources/postgres/server-settings.js'
 import { lockOptions, withLocks } from '../locked.js'
 import { reselect } from '../select.js'
 import { shellQuoted } from '../shell.js'
-import { restoreCommand } from '../wal/restore-command.js'
+import { restoreCommandOf } from '../wal/restore-command.js'
 import { majorOf } from './base-facts.js'
 import { layOut } from './lay-out.js'
 import { withLayoutRecord } from './layout-record.js'
@@ -106,10 +106,7 @@ function recoveryOf(
   { plan, setting, recoveryTimeline }: PreparedRestore,
 ): Parameters<typeof layOut>[1]['settings']['recovery'] {
   if (recoveryTimeline === null) return null
-  const [node = '', script = ''] = program
-  const after = (flag: string) => (flags.includes(flag) ? (flags[flags.indexOf(flag) + 1] ?? null) : null)
-  const places = { config: after('--config'), repository: after('--repo') }
-  const command = restoreCommand({ node, program: script, ...places, source: plan.source })
+  const command = restoreCommandOf({ program, flags }, plan.source)
   return { restoreCommand: command, target: setting, timeline: recoveryTimeline, action: targetAction }
 }
 

@@ -13,7 +13,7 @@ import type { RecoveryCalls, RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
 import { previousName } from '../set-aside.js'
-import { restoreCommand } from '../wal/restore-command.js'
+import { restoreCommandOf } from '../wal/restore-command.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { exists } from './tree-swap.js'
@@ -125,16 +125,8 @@ function assertNoTablespaces(name: string, { tablespaces }: BaseFacts): void {
   })
 }
 
-function settingsOf(name: string, facts: BaseFacts, { program, flags }: RecoveryCalls): RecoverySettings {
-  const [node = '', script = ''] = program
-  const after = (flag: string) => (flags.includes(flag) ? (flags[flags.indexOf(flag) + 1] ?? null) : null)
-  const command = restoreCommand({
-    node,
-    program: script,
-    config: after('--config'),
-    repository: after('--repo'),
-    source: name,
-  })
+function settingsOf(name: string, facts: BaseFacts, calls: RecoveryCalls): RecoverySettings {
+  const command = restoreCommandOf(calls, name)
   const target = { name: 'recovery_target', value: 'immediate' }
   const recovery = { restoreCommand: command, target, timeline: facts.timeline, action: 'promote' as const }
   return { recovery, keepArchiving: true, major: majorOf(facts) }

@@ -1,3 +1,4 @@
+import type { RecoveryCalls } from '../requests.js'
 import { shellQuoted } from '../shell.js'
 
 /** What a restore_command must name by absolute paths: the copy may run as another user, from anywhere. */
@@ -30,4 +31,11 @@ export function restoreCommand({ node, program, config, repository, source }: Re
 /** PostgreSQL replaces %f, %p and %r, and takes %% for a percent sign. */
 function asInSettings(word: string): string {
   return shellQuoted(word).replaceAll('%', '%%')
+}
+
+/** The same for how the command line says that this program is called. */
+export function restoreCommandOf({ program, flags }: RecoveryCalls, source: string): string {
+  const [node = '', script = ''] = program
+  const after = (flag: string) => (flags.includes(flag) ? (flags[flags.indexOf(flag) + 1] ?? null) : null)
+  return restoreCommand({ node, program: script, config: after('--config'), repository: after('--repo'), source })
 }
