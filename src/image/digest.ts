@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createXXHash128 } from 'hash-wasm'
+import hashWasm from 'hash-wasm/dist/xxhash128.umd.min.js'
 import { DIGEST_BYTES, type DigestKind } from './types.js'
 
 /**
@@ -16,7 +16,7 @@ export async function createBlockDigester(kind: DigestKind): Promise<BlockDigest
   if (kind.algorithm === 'sha256-128') {
     return eachBlock(block => createHash('sha256').update(block).digest().subarray(0, DIGEST_BYTES))
   }
-  const hasher = await createXXHash128(
+  const hasher = await hashWasm.createXXHash128(
     Number.parseInt(kind.seed.slice(8), 16),
     Number.parseInt(kind.seed.slice(0, 8), 16),
   )

@@ -1,5 +1,4 @@
 import { lchownSync, linkSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
-import { execa } from 'execa'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import type { ChainMember } from '../chain.js'
 import { inBatches, inOrder } from '../ordered.js'
@@ -111,6 +110,7 @@ async function settleFiles(
   if (!many) return
   for (const directory of [target.directory, ...target.elsewhere.values()]) {
     // Only to be faster: where it fails, every fsync below does its own work.
+    const { execa } = await import('execa')
     await execa('sync', ['-f', directory], { reject: false, cancelSignal: settings.work.signal })
   }
   const again = function* (): Generator<SettleTask['items'][number]> {

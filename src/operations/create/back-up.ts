@@ -5,21 +5,14 @@ import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
-import { captureFiles } from '../../sources/files/capture.js'
-import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
-import { captureSqlite } from '../../sources/sqlite/capture.js'
-import { finishInterruptedDatabaseRestore } from '../databases/interrupted-restore.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
-import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
-import { type CreatePlan, planCreate, planForCaptured } from './create-plan.js'
+import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
-import { probeSource } from './probe-source.js'
 import { readBack } from './read-back.js'
-import { writeFileBackup } from './write-file-backup.js'
-import { writeTreeBackup } from './write-tree-backup.js'
+import { workFor } from './source-work.js'
 
 export interface BackUpRequest {
   source: SourceSettings
@@ -39,16 +32,15 @@ export interface BackUpTask extends BackUpRequest {
   plan: CreatePlan
   /** When the run began. */
   began: Date
-  /** Only of a cluster. */
-  known: KnownCluster | undefined
 }
 
 /** Takes one backup of one source, under its locks. */
 export async function backUp(context: Context, journal: Journal, wanted: BackUpRequest): Promise<Manifest> {
   const { source, request } = wanted
   const began = context.now()
-  await finishInterruptedRestore(context, source)
-  const probe = await probeSource(context, source)
+  const work = await workFor(source)
+  await work.finishInterruptedRestore(context)
+  const probe = await work.probe(context)
   const repository = await wanted.open()
   const room = repository.source(source.name)
   const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
@@ -70,55 +62,11 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     })
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
     await assertRoom(repository, plan, history.manifests, probe)
-    const manifest = await captureAndWrite({
-      ...wanted,
-      context,
-      journal,
-      room,
-      history,
-      plan,
-      began,
-      known: probe.known,
-    })
+    const task = { ...wanted, context, journal, room, history, plan, began }
+    const manifest = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
     if (request.verify) await readBack(context, wanted.pool, room, manifest)
     return manifest
   })
-}
-
-async function finishInterruptedRestore(context: Context, source: SourceSettings): Promise<void> {
-  if (source.kind === 'sqlite') await finishInterruptedDatabaseRestore(context, source)
-  else if (source.kind === 'files') await finishInterruptedTrees(context, source)
-  else if (source.dataDirectory !== null) {
-    await finishInterruptedTrees(context, { name: source.name, paths: [source.dataDirectory] })
-  }
-}
-
-async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
-  const { context, room, plan, source } = task
-  return withScratch(context, room, plan, async scratch => {
-    if (source.kind === 'sqlite') {
-      const uid = process.geteuid?.() ?? 0
-      const { signal, now } = context
-      const capture = await captureSqlite(source.path, { uid, staging: scratch, signal, now })
-      const { device, inode, page_size } = capture.facts
-      const settled = planForCaptured(plan, { kind: 'sqlite', device, inode, page_size })
-      for (const warning of settled.warnings.slice(plan.warnings.length)) context.warn(`${source.name}: ${warning}`)
-      return closing(capture, () => writeFileBackup({ ...task, plan: settled }, { source, capture, scratch }))
-    }
-    const capture =
-      source.kind === 'postgres'
-        ? await captureCluster(task.known ?? (await lookAtCluster(source, context)), { ...context, staging: scratch })
-        : await captureFiles(source, context)
-    return closing(capture, () => writeTreeBackup(task, { capture, scratch }))
-  })
-}
-
-async function closing<T>(capture: { close(): Promise<void> }, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } finally {
-    await capture.close()
-  }
 }
 
 /**

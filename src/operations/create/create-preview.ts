@@ -6,7 +6,7 @@ import type { CreateRequest } from '../requests.js'
 import type { BackupReport } from '../results.js'
 import { surveyAnyway } from '../survey.js'
 import { planCreate } from './create-plan.js'
-import { probeSource } from './probe-source.js'
+import { workFor } from './source-work.js'
 
 /** What `create` would do for a source, by the same plan, touching nothing. */
 export async function previewCreate(
@@ -14,7 +14,7 @@ export async function previewCreate(
   source: SourceSettings,
   request: CreateRequest,
 ): Promise<BackupReport> {
-  const probe = await probeSource(context, source)
+  const probe = await (await workFor(source)).probe(context)
   const history = await existing(context, source, request)
   const plan = planCreate({
     requested: request.type,

@@ -1,0 +1,38 @@
+import type { PostgresSourceSettings } from '../../config/settings.js'
+import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
+import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
+import type { SourceWork } from './source-work.js'
+import { writeTreeBackup } from './write-tree-backup.js'
+
+/** What create does for a PostgreSQL cluster. */
+export function clusterWork(source: PostgresSourceSettings): SourceWork {
+  /** What the server said when it was looked at, so that it is not asked twice. */
+  let known: KnownCluster | undefined
+  return {
+    async finishInterruptedRestore(context) {
+      if (source.dataDirectory === null) return
+      await finishInterruptedTrees(context, { name: source.name, paths: [source.dataDirectory] })
+    },
+    async probe(context) {
+      known = await lookAtCluster(source, context)
+      const { systemIdentifier, estimatedBytes: size, tablespaces } = known.cluster
+      return {
+        claim: { kind: source.kind, host: context.host, path: null, system_identifier: systemIdentifier },
+        identity: { kind: source.kind, system_identifier: systemIdentifier },
+        size,
+        blockSize: 8192,
+        staged: tablespaces.length > 0 ? size : 0,
+      }
+    },
+    async captureAndWrite(task, scratch) {
+      const { context } = task
+      known ??= await lookAtCluster(source, context)
+      const capture = await captureCluster(known, { ...context, staging: scratch })
+      try {
+        return await writeTreeBackup(task, { capture, scratch })
+      } finally {
+        await capture.close()
+      }
+    },
+  }
+}

@@ -1,0 +1,32 @@
+import type { FilesSourceSettings } from '../../config/settings.js'
+import { captureFiles } from '../../sources/files/capture.js'
+import { probeFiles } from '../../sources/files/probe.js'
+import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
+import type { SourceWork } from './source-work.js'
+import { writeTreeBackup } from './write-tree-backup.js'
+
+/** What create does for directories. */
+export function filesWork(source: FilesSourceSettings): SourceWork {
+  return {
+    finishInterruptedRestore: context => finishInterruptedTrees(context, source),
+    async probe(context) {
+      const { size } = await probeFiles(source, context)
+      return {
+        // Further roots may come and go; the first one is whose the name is.
+        claim: { kind: source.kind, host: context.host, path: source.paths[0] ?? null, system_identifier: null },
+        identity: { kind: source.kind },
+        size,
+        blockSize: 131072,
+        staged: 0,
+      }
+    },
+    async captureAndWrite(task, scratch) {
+      const capture = await captureFiles(source, task.context)
+      try {
+        return await writeTreeBackup(task, { capture, scratch })
+      } finally {
+        await capture.close()
+      }
+    },
+  }
+}
