@@ -68,7 +68,7 @@ class FrameBuilder {
   constructor({ blockSize, frameBytes }: FrameSettings) {
     this.#blockSize = blockSize
     this.#capacity = Math.max(frameBytes, blockSize)
-    this.#buffer = new Uint8Array(this.#capacity)
+    this.#buffer = unfilled(this.#capacity)
   }
 
   get inFile(): boolean {
@@ -138,9 +138,14 @@ class FrameBuilder {
     const frame = this.#spans.map(({ begin, end, run }) => {
       return { from: buffer.subarray(begin, end), length: end - begin, run }
     })
-    this.#buffer = new Uint8Array(this.#capacity)
+    this.#buffer = unfilled(this.#capacity)
     this.#used = 0
     this.#spans = []
     return frame
   }
+}
+
+/** Memory that is not set to zero first: only what `#used` covers, written by then, ever leaves the builder. */
+function unfilled(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer as ArrayBuffer)
 }

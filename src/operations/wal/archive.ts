@@ -2,10 +2,12 @@ import { basename, resolve } from 'node:path'
 import type { Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { SourceRoom } from '../../repository/types.js'
+import type { PackThreads } from '../../repository/wal/pack-thread.js'
 import { readControlFile } from '../../sources/postgres/control-file.js'
+import type { WalName } from '../../sources/postgres/wal-names.js'
 import { enter, systemOf } from './destination.js'
 import { roomForArchive } from './find-source.js'
-import { lookAhead } from './look-ahead.js'
+import { lookAhead, startPackingFor } from './look-ahead.js'
 import type { WalCall } from './note.js'
 import { readWal, walNameOf } from './read-wal.js'
 
@@ -39,21 +41,34 @@ export interface ArchiveResult {
  * @throws NexusError refused for a foreign, malformed or different file; see `WalArchive.put`
  */
 export async function archiveWal(context: Context, request: ArchiveRequest): Promise<ArchiveResult> {
-  const { cwd, settings } = request
+  const { cwd } = request
   const name = walNameOf(basename(request.path))
   const path = resolve(cwd, request.path)
+  const packing = request.ahead === null || request.dryRun ? undefined : await startPackingFor(path)
+  try {
+    return await archiveWith(context, request, { name, path, packing })
+  } finally {
+    await packing?.stop()
+  }
+}
+
+async function archiveWith(
+  context: Context,
+  { settings, cwd, source, dryRun, ahead: call }: ArchiveRequest,
+  { name, path, packing }: { name: WalName; path: string; packing: PackThreads | undefined },
+): Promise<ArchiveResult> {
   const control = readControlFile(cwd)
   const file = await readWal(path, name, control)
   const systemIdentifier = control?.systemIdentifier ?? file.systemIdentifier
   const room = await roomForArchive(settings, {
-    source: request.source,
+    source,
     systemIdentifier: control?.systemIdentifier,
     cwd,
   })
-  if (request.dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
+  if (dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
   const destination = await enter(context, room, control, systemIdentifier)
   const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
-  const ahead = request.ahead === null ? [] : await lookAhead(context, destination, path, request.ahead)
+  const ahead = call === null ? [] : await lookAhead(context, destination, path, { call, packing })
   return {
     command: 'pitr archive',
     source: room.name,

@@ -9,6 +9,8 @@ import { archivedSuffix, linesOf, stampOf, type WalCall, writeNote } from './not
 import { readWal, walNameOf } from './read-wal.js'
 import { clearArchived, openSpool } from './spool.js'
 
+/** Larger segments are archived one by one: each is held in memory, and once more compressed. */
+const LARGE_BYTES = 16 * 1024 * 1024
 /** The server waits meanwhile, and a stop of the server too. */
 const MOST_FILES = 64
 const MOST_BYTES = 2 * 1024 * 1024 * 1024
@@ -22,13 +24,14 @@ const WORTH_A_THREAD = 4
  * returns at once. One process start for each segment is what archiving costs otherwise (anchors/postgres.md 5). Stops at
  * the first failure, which is nobody's yet: that file's own call reports it.
  * @param path of the file that was asked for, archived already
+ * @param packing started for it by `startPackingFor`
  * @returns names
  */
 export async function lookAhead(
   context: Context,
   destination: Destination,
   path: string,
-  call: WalCall,
+  { call, packing }: { call: WalCall; packing: PackThreads | undefined },
 ): Promise<string[]> {
   const done: string[] = []
   try {
@@ -45,22 +48,26 @@ export async function lookAhead(
       ready.filter(name => name !== basename(path)),
     )
     const { size } = await stat(path)
-    // Large segments one by one: each is held in memory, and once more compressed.
-    const isLarge = size > 16 * 1024 * 1024
-    const packing = isLarge || others.length < WORTH_A_THREAD ? undefined : startPacking()
-    try {
-      const archiveOne = archiver(context, destination, { directory, spool, call, size, packing })
-      for await (const name of inOrder(others, isLarge ? 1 : WIDTH, archiveOne)) {
-        if (name === undefined) break
-        done.push(name)
-      }
-    } finally {
-      await packing?.stop()
+    const archiveOne = archiver(context, destination, { directory, spool, call, size, packing })
+    for await (const name of inOrder(others, size > LARGE_BYTES ? 1 : WIDTH, archiveOne)) {
+      if (name === undefined) break
+      done.push(name)
     }
   } catch {
     // The file asked for is stored; what hinders the others is told when they are asked for.
   }
   return done
+}
+
+/** A thread for what is ready beside a file, where it is worth one: it starts while that file is archived. */
+export async function startPackingFor(path: string): Promise<PackThreads | undefined> {
+  const ready = await readyFiles(dirname(path))
+  if (ready.length <= WORTH_A_THREAD || !ready.includes(basename(path))) return undefined
+  const size = await stat(path).then(
+    found => found.size,
+    () => 0,
+  )
+  return size > LARGE_BYTES ? undefined : startPacking()
 }
 
 interface Ahead {

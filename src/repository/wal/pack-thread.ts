@@ -8,22 +8,29 @@ export interface PackThreads {
   stop(): Promise<void>
 }
 
+interface Waiting {
+  resolve(result: Packed): void
+  reject(error: Error): void
+}
+
+/** Files that the other thread has before it: with the next one there already, it need not wait until this one is free. */
+const QUEUE = 2
+
 /** Starts the other thread, which takes about as long as packing two segments. */
 export function startPacking(): PackThreads {
   const thread = new Worker(new URL('./pack-worker.js', import.meta.url))
-  let waiting: { resolve(result: Packed): void; reject(error: Error): void } | undefined
-  thread.on('message', (result: Packed) => {
-    const { resolve } = waiting ?? {}
-    waiting = undefined
-    resolve?.(result)
-  })
-  thread.on('error', error => waiting?.reject(error))
-  thread.on('exit', () => waiting?.reject(new Error('the packing thread ended')))
+  const queue: Waiting[] = []
+  const fail = (error: Error) => {
+    for (const { reject } of queue.splice(0)) reject(error)
+  }
+  thread.on('message', (result: Packed) => queue.shift()?.resolve(result))
+  thread.on('error', fail)
+  thread.on('exit', () => fail(new Error('the packing thread ended')))
   return {
     async pack(plain) {
-      if (waiting !== undefined) return packed(plain)
+      if (queue.length >= QUEUE) return packed(plain)
       return await new Promise((resolve, reject) => {
-        waiting = { resolve, reject }
+        queue.push({ resolve, reject })
         thread.postMessage(plain)
       })
     },
