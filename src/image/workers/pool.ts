@@ -21,6 +21,8 @@ export class WorkerPool {
   readonly #waiting = new Map<number, Waiting>()
   #ticket = 0
   #failure: Error | undefined
+  /** Ends listening to the signal: a run has one signal and may have a pool for each of many sources. */
+  #stopListening: () => void = () => {}
 
   private constructor(size: number) {
     this.#workers = Array.from({ length: size }, () => {
@@ -39,7 +41,9 @@ export class WorkerPool {
   /** Starts the threads: one for each core by default. Stopped when `signal` aborts. */
   static start(signal: AbortSignal, size = Math.min(availableParallelism(), MOST_WORKERS)): WorkerPool {
     const pool = new WorkerPool(size)
-    signal.addEventListener('abort', () => pool.#fail(interrupted()), { once: true })
+    const interrupt = () => pool.#fail(interrupted())
+    signal.addEventListener('abort', interrupt, { once: true })
+    pool.#stopListening = () => signal.removeEventListener('abort', interrupt)
     if (signal.aborted) pool.#fail(interrupted())
     return pool
   }
@@ -68,6 +72,7 @@ export class WorkerPool {
 
   /** Ends the threads; tasks still under way are rejected. */
   async stop(): Promise<void> {
+    this.#stopListening()
     this.#failure ??= new Error('the worker threads have been stopped')
     await Promise.all(this.#workers.map(worker => worker.thread.terminate()))
   }

@@ -25,9 +25,7 @@ export function newDirectoryAt(path: string, flag: string): string {
   if (statOf(path) !== undefined) {
     const real = realpathSync(path)
     if (lstatSync(real).isDirectory() && readdirSync(real).length === 0) return real
-    throw new NexusError('refused', 'target_exists', `${path} exists already and is not an empty directory`, {
-      hint: `a cluster is never restored over anything; choose another path with ${flag}, or move that one away first`,
-    })
+    throw inTheWay(path, `choose another path with ${flag}, or move that one away first`)
   }
   const parent = dirname(path)
   if (statOf(parent)?.isDirectory() === true) return join(realpathSync(parent), basename(path))
@@ -69,20 +67,23 @@ export async function stageDirectory(
   await mkdir(staged, { mode: 0o700 })
   if (owner !== null) await chown(staged, owner.uid, owner.gid)
   let isPut = false
+  /** Names that were moved up. */
+  const moved: string[] = []
   return {
     staged,
     target,
     async put() {
+      if (isInside) await moveUp(staged, target, { owner, moved })
+      else await takePlace(staged, target)
       isPut = true
-      if (isInside) await moveUp(staged, target, owner)
-      else await rename(staged, target)
       await syncDirectory(isInside ? target : dirname(target))
     },
     async drop() {
       await rm(staged, { recursive: true, force: true })
-      if (!isPut) return
-      if (!existed) return rm(target, { recursive: true, force: true })
-      for (const name of await readdir(target)) await rm(join(target, name), { recursive: true, force: true })
+      if (isPut && !existed) return rm(target, { recursive: true, force: true })
+      // What appeared there while ours was being made is somebody else's.
+      const names = isPut ? await readdir(target) : moved
+      for (const name of names) await rm(join(target, name), { recursive: true, force: true })
     },
   }
 }
@@ -97,13 +98,47 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-async function moveUp(staged: string, target: string, owner: { uid: number; gid: number } | null): Promise<void> {
+/** rename(2) replaces an empty directory and nothing else by a directory. */
+async function takePlace(staged: string, target: string): Promise<void> {
+  try {
+    await rename(staged, target)
+  } catch (error) {
+    if (!['EEXIST', 'ENOTEMPTY', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error
+    throw appeared(target, error)
+  }
+}
+
+/** @param how whose the target will be, and the list that gets the names that were moved */
+async function moveUp(
+  staged: string,
+  target: string,
+  { owner, moved }: { owner: { uid: number; gid: number } | null; moved: string[] },
+): Promise<void> {
+  if ((await readdir(target)).some(name => name !== basename(staged))) throw appeared(target)
   const { mode } = lstatSync(staged)
   const names = (await readdir(staged)).sort((a, b) => Number(a === 'global') - Number(b === 'global'))
-  for (const name of names) await rename(join(staged, name), join(target, name))
+  for (const name of names) {
+    await rename(join(staged, name), join(target, name))
+    moved.push(name)
+  }
   await rmdir(staged)
   await chmod(target, mode & 0o7777)
   if (owner !== null) await chown(target, owner.uid, owner.gid)
+}
+
+function appeared(target: string, cause?: unknown): NexusError {
+  return inTheWay(
+    target,
+    'it appeared while the copy was made; it was left as it is: move it away and try again',
+    cause,
+  )
+}
+
+function inTheWay(path: string, next: string, cause?: unknown): NexusError {
+  return new NexusError('refused', 'target_exists', `${path} exists already and is not an empty directory`, {
+    hint: `a cluster is never restored over anything; ${next}`,
+    cause,
+  })
 }
 
 function isReplaceable(target: string): boolean {

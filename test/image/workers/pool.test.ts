@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { closeSync, openSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -57,6 +58,14 @@ describe('WorkerPool', () => {
     await expect(running).rejects.toMatchObject({ kind: 'interrupted' })
     await expect(pool.run(task)).rejects.toMatchObject({ kind: 'interrupted' })
     await expect(started(AbortSignal.abort()).run(task)).rejects.toMatchObject({ kind: 'interrupted' })
+  })
+
+  test('listens to the signal no longer once it is stopped: Node warns of the eleventh listener', async () => {
+    const { signal } = new AbortController()
+    const pool = started(signal)
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+    await pool.stop()
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
   })
 
   test('rejects what is under way when it is stopped', async () => {
