@@ -1,4 +1,5 @@
 import type { SourceKind } from '../repository/manifest.js'
+import type { RepositoryPlace } from '../repository/storage/place.js'
 
 /** Retention rules of one source; a backup is kept when any rule wants it. */
 export interface KeepPolicy {
@@ -26,11 +27,9 @@ export interface ChainPolicy {
 
 export const defaultChainPolicy: ChainPolicy = { maxAge: 7 * 24 * 3600 * 1000, maxLength: 100, maxRatio: 0.5 }
 
-/** A repository, validated. */
-export interface RepositorySettings {
+/** A repository, validated: its place, and how sources name it. */
+export interface RepositorySettings extends RepositoryPlace {
   name: string
-  /** Absolute directory. Object stores come with their own issue. */
-  path: string
 }
 
 /** What every source has, validated: every path absolute, every default filled in. */

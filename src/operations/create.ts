@@ -63,10 +63,9 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
 }
 
 function repositoryFor(context: Context, source: SourceSettings, request: CreateRequest): Promise<Repository> {
-  const { path } = source.repository
-  if (!request.init) return openRepository(path)
+  if (!request.init) return openRepository(source.repository)
   const owner = request.owner === undefined ? {} : { owner: request.owner }
-  return initRepository(path, { ...owner, now: context.now() })
+  return initRepository(source.repository, { ...owner, now: context.now() })
 }
 
 function interrupted(error: unknown): NexusError {

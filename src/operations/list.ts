@@ -1,3 +1,4 @@
+import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { messageOf, NexusError } from '../errors.js'
 import type { Manifest } from '../repository/manifest.js'
@@ -23,15 +24,15 @@ export async function list(context: Context, { repositories, source, all }: List
     dated.push(...found.dated)
     problems.push(...found.problems.filter(({ status }) => all || status === 'damaged'))
   }
-  for (const { path } of repositories) problems.push(...(await linkedSources(path, source)))
+  for (const place of repositories) problems.push(...(await linkedSources(place, source)))
   // A stable sort: of two backups with the same age, the order within their source stays.
   const backups = dated.sort((a, b) => a.age - b.age).map(({ backup }) => backup)
   return { command: 'list', backups, problems }
 }
 
 /** A link in a source's place is never followed, and must not pass for a source that is not there. */
-async function linkedSources(path: string, wanted: string | undefined): Promise<ListedProblem[]> {
-  const { storage, location: repository } = await openRepository(path)
+async function linkedSources(place: RepositorySettings, wanted: string | undefined): Promise<ListedProblem[]> {
+  const { storage, location: repository } = await openRepository(place)
   const links = (await storage.list('')).filter(({ name, kind }) => kind === 'other' && (wanted ?? name) === name)
   return links.map(({ name }) => {
     return { id: name, source: name, repository, status: 'damaged', problem: 'is a link, which is never followed' }

@@ -1,5 +1,6 @@
 import type { Context } from '../context.js'
-import type { Lock, LockOptions, SourceRoom } from '../repository/types.js'
+import type { Lock, LockMode, LockName, LockOptions } from '../repository/storage/locks.js'
+import type { SourceRoom } from '../repository/types.js'
 
 /** How this run takes locks: who it is, how long it waits, and that it says so. */
 export function lockOptions(context: Context, purpose: string): LockOptions {
@@ -16,7 +17,7 @@ export function lockOptions(context: Context, purpose: string): LockOptions {
 /** Runs `work` under locks taken in the order given, and releases them in any case. */
 export async function withLocks<T>(
   room: SourceRoom,
-  wanted: readonly (readonly ['writer' | 'delete', 'exclusive' | 'shared'])[],
+  wanted: readonly (readonly [LockName, LockMode])[],
   options: LockOptions,
   work: () => Promise<T>,
 ): Promise<T> {

@@ -13,8 +13,8 @@ export async function roomsOf(
   source: string | undefined,
 ): Promise<SourceRoom[]> {
   const rooms: SourceRoom[] = []
-  for (const { path } of repositories) {
-    const repository = await openRepository(path)
+  for (const place of repositories) {
+    const repository = await openRepository(place)
     for (const name of await repository.sources()) rooms.push(repository.source(name))
   }
   if (source === undefined) return rooms

@@ -6,7 +6,7 @@ import { parseOutsideJson, prettyJson } from './json.js'
 import { checksumsFile, isSourceName, quoted, repositoryFile } from './layout.js'
 import { FORMAT } from './manifest.js'
 import { sha256Of } from './root-files.js'
-import type { LocalStorage } from './storage/local.js'
+import type { Storage } from './storage/storage.js'
 
 /** Bytes nexus-backup.json may have. */
 const descriptionLimit = 64 * 1024
@@ -28,7 +28,7 @@ export function newDescription(now: Date): Buffer {
  * @throws NexusError not-found where there is no repository, damage when it is broken or was taken out of one, failed for
  *   a format we do not know
  */
-export async function readRepositoryId(storage: LocalStorage): Promise<string> {
+export async function readRepositoryId(storage: Storage): Promise<string> {
   const bytes = await readDescription(storage)
   try {
     return describe(bytes, storage.location)
@@ -39,7 +39,7 @@ export async function readRepositoryId(storage: LocalStorage): Promise<string> {
   }
 }
 
-async function readDescription(storage: LocalStorage): Promise<Buffer> {
+async function readDescription(storage: Storage): Promise<Buffer> {
   try {
     return await storage.readSmall(repositoryFile, descriptionLimit)
   } catch (error) {
@@ -55,14 +55,14 @@ async function readDescription(storage: LocalStorage): Promise<Buffer> {
 }
 
 /** Whether there is something that only a repository has: an interrupted init leaves nothing in its root but files. */
-async function holdsSources(storage: LocalStorage): Promise<boolean> {
+async function holdsSources(storage: Storage): Promise<boolean> {
   const found = await storage.list('')
   if (!found.some(({ name }) => name === checksumsFile)) return false
   return found.some(({ name, kind }) => kind === 'directory' && isSourceName(name))
 }
 
 /** Whether the root's checksums vouch for the bytes; also when they cannot be read and so contradict nothing. */
-async function isAsWritten(storage: LocalStorage, bytes: Buffer): Promise<boolean> {
+async function isAsWritten(storage: Storage, bytes: Buffer): Promise<boolean> {
   try {
     const sums = parseChecksums(await storage.readSmall(checksumsFile, checksumsLimit), checksumsFile)
     return sums.get(repositoryFile) === sha256Of(bytes)

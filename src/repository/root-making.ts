@@ -1,13 +1,10 @@
-import { mkdir, readFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { errnoOf, NexusError } from '../errors.js'
+import { readFile } from 'node:fs/promises'
+import { NexusError } from '../errors.js'
 import { formatChecksums } from './checksums.js'
 import { newDescription } from './description.js'
 import { checksumsFile, partialPrefix, quoted, repositoryFile } from './layout.js'
 import { sha256Of } from './root-files.js'
-import { guarded } from './storage/faults.js'
-import { syncDirectory } from './storage/ground.js'
-import type { LocalStorage } from './storage/local.js'
+import type { Storage } from './storage/storage.js'
 
 const recoveryFiles = ['RECOVER.txt', 'recover.mjs'] as const
 /** What an interrupted init leaves, and what a fresh ext4 file system holds. */
@@ -23,7 +20,7 @@ export function assertMayBecomeRoot(names: string[], location: string): void {
  * Writes the root's own files; nexus-backup.json comes last: what has it is complete. Two that do this at once
  * end with the description of one of them and the checksums that belong to it.
  */
-export async function writeRoot(storage: LocalStorage, now: Date): Promise<void> {
+export async function writeRoot(storage: Storage, now: Date): Promise<void> {
   const files = new Map<string, Buffer>()
   for (const name of recoveryFiles) files.set(name, await readFile(new URL(`recovery/${name}`, import.meta.url)))
   for (const [name, bytes] of files) await storage.replace(name, bytes)
@@ -34,7 +31,7 @@ export async function writeRoot(storage: LocalStorage, now: Date): Promise<void>
 }
 
 /** Ours, or that of another init which was faster. */
-async function winningDescription(storage: LocalStorage, ours: Buffer): Promise<Buffer> {
+async function winningDescription(storage: Storage, ours: Buffer): Promise<Buffer> {
   try {
     await storage.writeOnce(repositoryFile, ours)
   } catch (error) {
@@ -48,19 +45,6 @@ function checksumsOf(files: ReadonlyMap<string, Buffer>, description: Buffer): B
   return Buffer.from(formatChecksums(new Map(all.map(([name, bytes]) => [name, sha256Of(bytes)]))))
 }
 
-/** Makes the directory and those above it, durably. Throws `usage` when a file is in the way. */
-export async function makeRoot(location: string): Promise<void> {
-  await guarded({ verb: 'making', path: location, location: dirname(location) }, async () => {
-    const first = await mkdir(location, { recursive: true, mode: 0o700 }).catch(error => {
-      if (errnoOf(error) === 'EEXIST' || errnoOf(error) === 'ENOTDIR') throw notADirectory(location, error)
-      throw error
-    })
-    if (first === undefined) return
-    // Each name on the way must survive a power cut.
-    for (let made = location; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made))
-  })
-}
-
 function notEmpty(location: string, name: string): NexusError {
   return new NexusError(
     'refused',
@@ -68,18 +52,6 @@ function notEmpty(location: string, name: string): NexusError {
     `${location} is not empty and no repository: it holds ${quoted(name)}`,
     {
       hint: 'choose an empty directory, or one that does not exist yet',
-    },
-  )
-}
-
-function notADirectory(location: string, cause: unknown): NexusError {
-  return new NexusError(
-    'usage',
-    'not_a_directory',
-    `${location} cannot be a repository: it, or a part of its path, is a file`,
-    {
-      cause,
-      hint: 'choose another directory with --repo DIR',
     },
   )
 }

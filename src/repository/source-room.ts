@@ -3,22 +3,21 @@ import { backupWriter } from './backup-writer.js'
 import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
 import { isBackupId, quoted } from './layout.js'
-import { lockSource } from './lock.js'
 import { readProofs, writeProof } from './proofs.js'
-import type { LocalStorage } from './storage/local.js'
+import type { Storage } from './storage/storage.js'
 import type { Repository, SourceRoom } from './types.js'
 import { walArchive } from './wal/wal-archive.js'
 import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 
 /** One source's part of a repository; its directory need not exist yet. `name` was checked by the caller. */
-export function sourceRoom(repository: Repository, storage: LocalStorage, name: string): SourceRoom {
+export function sourceRoom(repository: Repository, storage: Storage, name: string): SourceRoom {
   return {
     name,
     repository,
     entries: () => readEntries(storage, name),
     claim: async () => (await readClaim(storage, name))?.claim,
     enter: (claim, options) => enterSource(storage, name, claim, options),
-    lock: (lock, mode, options) => lockSource(storage, name, lock, mode, options),
+    lock: (lock, mode, options) => storage.lock(name, lock, mode, options),
     begin: async id => backupWriter(await storage.begin(within(name, id)), id, name),
     openPart: async (id, part) => storage.openRead(`${within(name, id)}/${part}`),
     checksums: id => checksumsOf(storage, name, id),
@@ -36,7 +35,7 @@ export function sourceRoom(repository: Repository, storage: LocalStorage, name: 
 }
 
 /** SHA256SUMS of a backup; a committed backup without it is damage. */
-async function checksumsOf(storage: LocalStorage, source: string, id: string): Promise<Map<string, string>> {
+async function checksumsOf(storage: Storage, source: string, id: string): Promise<Map<string, string>> {
   within(source, id)
   try {
     return await readChecksums(storage, source, id)

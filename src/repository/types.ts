@@ -1,4 +1,5 @@
 import type { Manifest, SourceKind } from './manifest.js'
+import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
 import type { PartWriter, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
 import type { WalArchive } from './wal/types.js'
 
@@ -56,7 +57,7 @@ export interface SourceRoom {
    */
   enter(claim: Claim, options: { adopt: boolean; now: Date }): Promise<boolean>
   /** Takes a lock of this source (section 5: writer exclusive; delete exclusive or shared). */
-  lock(name: 'writer' | 'delete', mode: 'exclusive' | 'shared', options: LockOptions): Promise<Lock>
+  lock(name: LockName, mode: LockMode, options: LockOptions): Promise<Lock>
   /** Starts a backup directory. The caller holds the writer lock. */
   begin(id: string): Promise<BackupWriter>
   /** A committed backup's part, from its beginning. */
@@ -83,23 +84,4 @@ export interface BackupWriter {
   /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. */
   commit(manifest: Manifest, parts: WrittenPart[]): Promise<void>
   discard(): Promise<void>
-}
-
-export interface LockOptions {
-  /** Seconds to wait for the present holder; 0 fails at once. */
-  waitSeconds: number
-  /** Written beside the lock for whoever waits: `create itsm`. */
-  purpose: string
-  host: string
-  user: string
-  signal: AbortSignal
-  /** Called once when we begin to wait, with a sentence that names the holder. */
-  onWait(message: string): void
-}
-
-/** A lock the kernel drops when this process dies. */
-export interface Lock {
-  /** True on a read-only repository, where nothing could be locked: the caller warns and goes on. */
-  readonly unlocked: boolean
-  release(): Promise<void>
 }

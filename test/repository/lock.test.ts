@@ -4,21 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { initRepository } from '../../src/repository/open.js'
-import type { LockOptions, SourceRoom } from '../../src/repository/types.js'
+import type { SourceRoom } from '../../src/repository/types.js'
+import { lockRequest as options } from '../helpers/lock-request.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 import { end, holdElsewhere } from './lock-holder.js'
-
-function options(change: Partial<LockOptions> = {}): LockOptions {
-  return {
-    waitSeconds: 0,
-    purpose: 'create itsm',
-    host: 'db1',
-    user: 'root',
-    signal: new AbortController().signal,
-    onWait: () => undefined,
-    ...change,
-  }
-}
 
 /** A room whose lock file is there, so that another process can open it first. */
 async function newRoom(): Promise<{ room: SourceRoom; locks: string; file: string }> {

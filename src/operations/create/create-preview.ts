@@ -46,7 +46,7 @@ export async function previewCreate(
 
 async function existing(context: Context, source: SourceSettings, request: CreateRequest) {
   try {
-    const repository = await openRepository(source.repository.path)
+    const repository = await openRepository(source.repository)
     return await surveyAnyway(repository.source(source.name), context)
   } catch (error) {
     if (request.init && error instanceof NexusError && error.code === 'repository_missing') {

@@ -32,7 +32,7 @@ const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], probl
 
 /** The plan of one source, without taking a lock or changing anything. */
 export async function planSource(context: Context, source: PruneSource): Promise<SourceOutcome> {
-  const room = await roomOf(context, await openRepository(source.repository.path), source.name)
+  const room = await roomOf(context, await openRepository(source.repository), source.name)
   if (room === undefined) return nothing
   const { plan, wal, bytes, problems } = await planPrune(context, room, source)
   const described = await describeWal(room, wal)
@@ -47,7 +47,7 @@ export async function planSource(context: Context, source: PruneSource): Promise
  * stays, for whoever stopped a prune to change the policy means the new one (promise 1, never destroy).
  */
 export async function pruneSource(context: Context, journal: Journal, source: PruneSource): Promise<SourceOutcome> {
-  const repository = await openRepository(source.repository.path)
+  const repository = await openRepository(source.repository)
   const room = await roomOf(context, repository, source.name)
   if (room === undefined) return nothing
   const options = lockOptions(context, `prune ${source.name}`)

@@ -1,4 +1,4 @@
-import type { Settings } from '../../config/settings.js'
+import type { RepositorySettings, Settings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { openRepository } from '../../repository/open.js'
 import type { SourceRoom } from '../../repository/types.js'
@@ -43,7 +43,7 @@ async function clusterRooms(settings: Settings): Promise<SourceRoom[]> {
 
 async function namedRooms(settings: Settings, name: string): Promise<SourceRoom[]> {
   const source = configuredSource(settings, name)
-  const rooms = source === undefined ? await everyRoom(settings) : await roomsOfRepository(source.repository.path)
+  const rooms = source === undefined ? await everyRoom(settings) : await roomsOfRepository(source.repository)
   const named = rooms.filter(room => room.name === name)
   if (named.length > 0) return named
   throw new NexusError('failed', 'wal_source_unknown', `there is no source ${JSON.stringify(name)} in the repository`, {
@@ -52,12 +52,12 @@ async function namedRooms(settings: Settings, name: string): Promise<SourceRoom[
 }
 
 async function everyRoom(settings: Settings): Promise<SourceRoom[]> {
-  const rooms = await Promise.all(settings.repositories.map(({ path }) => roomsOfRepository(path)))
+  const rooms = await Promise.all(settings.repositories.map(roomsOfRepository))
   return rooms.flat()
 }
 
-async function roomsOfRepository(path: string): Promise<SourceRoom[]> {
-  const repository = await openRepository(path)
+async function roomsOfRepository(place: RepositorySettings): Promise<SourceRoom[]> {
+  const repository = await openRepository(place)
   return (await repository.sources()).map(name => repository.source(name))
 }
 

@@ -60,7 +60,7 @@ async function namedRoom(settings: Settings, name: string): Promise<SourceRoom> 
   const names = clusterSources(settings).map(candidate => candidate.name)
   // Without a configured source the repository alone must be plain: --repo DIR --source NAME.
   if (repository !== undefined && another === undefined && settings.sources.length === 0) {
-    return (await openRepository(repository.path)).source(name)
+    return (await openRepository(repository)).source(name)
   }
   const meant = nearest(name, names)
   throw new NexusError('configuration', 'wal_source_unknown', `no source '${name}' of kind postgres is configured`, {
@@ -69,7 +69,7 @@ async function namedRoom(settings: Settings, name: string): Promise<SourceRoom> 
 }
 
 export async function roomOf(source: PostgresSourceSettings): Promise<SourceRoom> {
-  return (await openRepository(source.repository.path)).source(source.name)
+  return (await openRepository(source.repository)).source(source.name)
 }
 
 function isSamePlace(dataDirectory: string | null, cwd: string): boolean {

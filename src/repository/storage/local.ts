@@ -2,11 +2,13 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { freeBytesOf } from './faults.js'
-import { at, checkedDirectory, ensureDirectory, type Ground, groundOf, isWritable } from './ground.js'
+import { at, checkedDirectory, type Ground, groundOf, isWritable } from './ground.js'
+import { lockLocal } from './local-lock.js'
 import { beginLocal } from './local-pending.js'
 import { openLocalReader, readLocalSmall } from './local-read.js'
 import { removeLocal, removeLocalFile, removeLocalFiles, removeLocalLeftovers } from './local-remove.js'
 import { persistLocal, replaceLocal, writeLocalOnce } from './local-write.js'
+import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
 import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
 
 /**
@@ -89,23 +91,15 @@ export class LocalStorage implements Storage {
     return freeBytesOf(this.#ground.root)
   }
 
-  /** The real path of a directory in here that must not lie behind a symbolic link; undefined when absent. For locks. */
-  async existingDirectory(name: string): Promise<string | undefined> {
-    try {
-      return await at(this.#ground, 'reading', name, () => checkedDirectory(this.#ground, name))
-    } catch (error) {
-      if (errnoOf((error as Error).cause) === 'ENOENT') return undefined
-      throw error
-    }
+  lock(source: string, name: LockName, mode: LockMode, options: LockOptions): Promise<Lock> {
+    return lockLocal(this.#ground, this.writable, { source, name, mode }, options)
   }
 
-  /** Makes a directory and those above it, below the root; its real path. For locks. */
-  makeDirectory(name: string): Promise<string> {
-    return at(this.#ground, 'writing', name, () => ensureDirectory(this.#ground, name))
-  }
-
-  /** How messages name a file in here. */
   displayed(name: string): string {
+    return join(this.location, name)
+  }
+
+  localPath(name: string): string {
     return join(this.location, name)
   }
 }

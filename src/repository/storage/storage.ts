@@ -1,7 +1,9 @@
+import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
+
 /**
  * Where a repository's bytes lie. Names are relative, `/`-separated, and never contain `..`.
- * Local directories implement it today; an object store must be able to, so there is no rename of
- * single files, no append to something committed, and no lock in it that outlives a process.
+ * A local directory and an object store implement it and pass the same suite (test/repository/storage/conformance.ts):
+ * there is no rename of single files, no append to something committed, and no lock in it that outlives its holder.
  */
 export interface Storage {
   /** How messages name it: the directory's path, or the bucket's URL. */
@@ -42,6 +44,25 @@ export interface Storage {
   removeLeftovers(parent: string, before?: Date): Promise<string[]>
   /** Bytes free for us, or undefined where the store does not say. */
   freeBytes(): Promise<number | undefined>
+  /**
+   * Takes a lock of a source. On a read-only repository a shared one is a token with `unlocked: true`: the caller warns.
+   * @throws NexusError locked when it stays held, not-found for a shared lock of a source that is not there,
+   *   interrupted when the signal ends the waiting
+   */
+  lock(source: string, name: LockName, mode: LockMode, options: LockOptions): Promise<Lock>
+  /** How messages name a file in here. */
+  displayed(name: string): string
+  /** Where a file lies on this machine; undefined on an object store. */
+  localPath(name: string): string | undefined
+}
+
+/** The ground of a repository that may not exist yet. */
+export interface NewRoot {
+  readonly storage: Storage
+  /** Throws `refused` when the repository that is there belongs to somebody else than was asked for. */
+  assertOwned(): Promise<void>
+  /** Makes the root ours: permissions, owner. Returns the storage to write it with. */
+  take(): Promise<Storage>
 }
 
 export interface StorageEntry {

@@ -1,5 +1,5 @@
 import { messageOf, NexusError } from '../../errors.js'
-import type { LocalStorage } from '../storage/local.js'
+import type { Storage } from '../storage/storage.js'
 import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
 import { formatWalHeader, parseWalHeader, type WalFileHeader, walDamaged, walHeaderLimit } from './wal-file.js'
@@ -12,7 +12,7 @@ const largestStored = 1024 * 1024 * 1024 * 1.01
 const LEFTOVER_AGE_MS = 3_600_000
 
 /** The log of one system in a source's room; its directory need not exist yet. Throws `usage` for no system identifier. */
-export function walArchive(storage: LocalStorage, source: string, systemIdentifier: string): WalArchive {
+export function walArchive(storage: Storage, source: string, systemIdentifier: string): WalArchive {
   const directory = systemDirectory(source, systemIdentifier)
   const pathOf = (name: string) => `${directory}/${walPath(name)}`
   const where = (name: string) => storage.displayed(pathOf(name))
@@ -113,7 +113,7 @@ export function walArchive(storage: LocalStorage, source: string, systemIdentifi
       const parent = pathOf(name)
       await storage.removeLeftovers(parent.slice(0, parent.lastIndexOf('/')), new Date(now.getTime() - LEFTOVER_AGE_MS))
     },
-    localPath: where,
+    localPath: name => storage.localPath(pathOf(name)),
   }
 }
 

@@ -19,6 +19,7 @@ import { describe, expect, test } from 'vitest'
 import { LocalStorage } from '../../../src/repository/storage/local.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { sha256 } from '../manifests.js'
+import { conformance } from './conformance.js'
 
 const isRoot = process.getuid?.() === 0
 
@@ -26,6 +27,11 @@ async function newStorage(): Promise<{ storage: LocalStorage; path: string }> {
   const path = temporaryDirectory()
   return { storage: await LocalStorage.open(path), path }
 }
+
+conformance('local', async () => {
+  const path = temporaryDirectory()
+  return { open: () => LocalStorage.open(path) }
+})
 
 describe('small files', () => {
   test('are written once and read back within a limit', async () => {
@@ -54,38 +60,9 @@ describe('small files', () => {
     expect(winners).toEqual([readFileSync(join(path, 'a/b'), 'utf8')])
     expect(readdirSync(join(path, 'a'))).toEqual(['b'])
   })
-
-  test('can be replaced and removed, and removing an absent one is no error', async () => {
-    const { storage, path } = await newStorage()
-    await storage.replace('itsm/source.json', Buffer.from('1'))
-    await storage.replace('itsm/source.json', Buffer.from('2'))
-    expect(readFileSync(join(path, 'itsm/source.json'), 'utf8')).toBe('2')
-    expect(readdirSync(join(path, 'itsm'))).toEqual(['source.json'])
-    await storage.removeFile('itsm/source.json')
-    await storage.removeFile('itsm/source.json')
-    await storage.removeFile('never/was')
-    expect(readdirSync(join(path, 'itsm'))).toEqual([])
-  })
 })
 
 describe('reading', () => {
-  test('gives pieces of the asked length in buffers whose memory can be transferred', async () => {
-    const { storage, path } = await newStorage()
-    const bytes = randomBytes(10_000)
-    writeFileSync(join(path, 'file'), bytes)
-    const reader = await storage.openRead('file')
-    expect(reader.size).toBe(10_000)
-    const pieces = await Promise.all([reader.read(4000), reader.read(4000), reader.read(4000), reader.read(10)])
-    expect(pieces.map(piece => piece.length)).toEqual([4000, 4000, 2000, 0])
-    expect(Buffer.concat(pieces).equals(bytes)).toBe(true)
-    for (const { buffer, byteOffset, length } of pieces) {
-      expect(byteOffset).toBe(0)
-      expect(buffer.byteLength).toBe(length)
-    }
-    await reader.close()
-    await reader.close()
-  })
-
   test('reports a file that is cut while it is read, and what is no file', async () => {
     const { storage, path } = await newStorage()
     writeFileSync(join(path, 'file'), randomBytes(1000))
@@ -145,30 +122,6 @@ describe('a pending directory', () => {
     await pending.discard()
     expect(readdirSync(join(path, 'itsm'))).toEqual([])
     await expect(pending.commit()).rejects.toMatchObject({ code: 'pending_misused' })
-  })
-
-  test('is not committed with a file still open, and never over something that exists', async () => {
-    const { storage, path } = await newStorage()
-    const pending = await storage.begin('itsm/id')
-    const writer = await pending.create('part')
-    await expect(pending.commit()).rejects.toMatchObject({ code: 'pending_misused' })
-    await writer.close()
-    await expect(writer.write(Buffer.from('late'))).rejects.toMatchObject({ code: 'part_closed' })
-    await expect(pending.create('part')).rejects.toMatchObject({ code: 'repository_error' })
-    await expect(storage.begin('itsm/id')).rejects.toMatchObject({ code: 'exists' })
-    mkdirSync(join(path, 'itsm/id'))
-    await expect(pending.commit()).rejects.toMatchObject({ code: 'exists' })
-    await pending.discard()
-    await expect(storage.begin('itsm/id')).rejects.toMatchObject({ code: 'exists' })
-    expect(readdirSync(join(path, 'itsm'))).toEqual(['id'])
-  })
-
-  test('takes no names that are paths or hidden', async () => {
-    const { storage } = await newStorage()
-    const pending = await storage.begin('itsm/id')
-    for (const name of ['../x', 'a/b', '.scratch', '', '..', 'a\nb']) {
-      await expect(pending.create(name)).rejects.toMatchObject({ code: 'part_name_invalid' })
-    }
   })
 
   test('notices bytes that did not arrive', async () => {
@@ -251,15 +204,6 @@ describe('a hostile repository', () => {
     await expect(storage.removeLeftovers('source')).rejects.toMatchObject(symlink)
     expect(readdirSync(outside)).toEqual(['id'])
     expect(readdirSync(join(outside, 'id'))).toEqual(['part'])
-  })
-
-  test('cannot lead us outside through names', async () => {
-    const { storage } = await newStorage()
-    for (const name of ['..', '../x', 'a/../../x', '/etc/passwd', 'a//b', './a', 'a\0b']) {
-      await expect(storage.readSmall(name, 10)).rejects.toMatchObject({ code: 'repository_name_invalid' })
-      await expect(storage.writeOnce(name, Buffer.from('x'))).rejects.toMatchObject({ code: 'repository_name_invalid' })
-      await expect(storage.remove(name)).rejects.toMatchObject({ code: 'repository_name_invalid' })
-    }
   })
 })
 

@@ -1,7 +1,6 @@
 import { lstatSync } from 'node:fs'
-import { NexusError } from '../errors.js'
-
-export type LockMode = 'exclusive' | 'shared'
+import { NexusError } from '../../errors.js'
+import type { LockMode } from './locks.js'
 
 /** An open lock file. Only SQLite ever opens it: any other close() in this process would drop its locks
  * (POSIX, anchors/sqlite.md 2 rule 6). */

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { NexusError } from '../errors.js'
+import { NexusError } from '../../errors.js'
 
 /** Numeric user and group of a file. */
 export interface Ids {

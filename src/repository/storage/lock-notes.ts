@@ -3,10 +3,10 @@ import { constants } from 'node:fs'
 import { chown, lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { errnoOf } from '../errors.js'
-import { parseOutsideJson } from './json.js'
-import { quoted } from './layout.js'
-import type { LockMode } from './lock-file.js'
+import { errnoOf } from '../../errors.js'
+import { parseOutsideJson } from '../json.js'
+import { quoted } from '../layout.js'
+import type { LockMode } from './locks.js'
 
 /** Who holds a lock, for whoever waits. Notes tell, the lock decides: a missing or stale note harms nothing. */
 const noteSchema = v.object({

@@ -1,0 +1,95 @@
+import { lstat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf, NexusError } from '../../errors.js'
+import { locksDirectory } from '../layout.js'
+import { guarded, symlinkFault } from './faults.js'
+import { at, checkedDirectory, ensureDirectory, type Ground } from './ground.js'
+import { writeLocalOnce } from './local-write.js'
+import { openLockFile } from './lock-file.js'
+import { describeHolders, dropNote, forgetStale, leaveNote } from './lock-notes.js'
+import { takeOrWait, unknownSource } from './lock-wait.js'
+import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
+
+const pauses = { grace: [5, 20, 50], first: 100, longest: 1000 }
+
+/**
+ * Takes a lock of a source: a transaction held on SOURCE/.locks/NAME, which the kernel drops with the process.
+ * On a read-only repository a shared lock is a token with `unlocked: true`: the caller warns.
+ * @throws NexusError locked when it stays held, not-found for a shared lock of a source that is not there,
+ *   interrupted when the signal ends the waiting
+ */
+export async function lockLocal(
+  ground: Ground,
+  writable: boolean,
+  wanted: { source: string; name: LockName; mode: LockMode },
+  options: LockOptions,
+): Promise<Lock> {
+  const { source, name, mode } = wanted
+  if (mode === 'shared') {
+    if (!(await isDirectory(ground, source))) throw unknownSource(source, ground.location)
+    if (!writable) return { unlocked: true, release: async () => {} }
+  }
+  const below = `${source}/${locksDirectory}`
+  const directory = await at(ground, 'writing', below, () => ensureDirectory(ground, below))
+  const path = join(ground.location, below, name)
+  await guarded({ verb: 'locking', path, location: ground.location }, () =>
+    ensureLockFile(ground, directory, `${below}/${name}`),
+  )
+  const file = await openLockFile(join(directory, name), path)
+  try {
+    await takeOrWait(source, options, pauses, {
+      tryTake: async () => file.tryTake(mode) || undefined,
+      holders: () => describeHolders(directory, name, options.host),
+    })
+  } catch (error) {
+    file.close()
+    throw error
+  }
+  await forgetStale(directory, name, mode, options.host)
+  const note = await leaveNote(directory, name, mode, options)
+  return {
+    unlocked: false,
+    async release() {
+      // First the note, then the lock: a note never outlives its lock while we live.
+      await dropNote(note)
+      file.close()
+    },
+  }
+}
+
+async function isDirectory(ground: Ground, name: string): Promise<boolean> {
+  try {
+    await at(ground, 'reading', name, () => checkedDirectory(ground, name))
+    return true
+  } catch (error) {
+    if (errnoOf((error as Error).cause) === 'ENOENT') return false
+    throw error
+  }
+}
+
+/**
+ * The lock file is made without SQLite, so that it has its owner from the first instant, under another name,
+ * and from then on only SQLite opens it.
+ */
+async function ensureLockFile(ground: Ground, directory: string, name: string): Promise<void> {
+  const shown = join(ground.location, name)
+  const found = await lstat(join(directory, name.slice(name.lastIndexOf('/') + 1))).catch(error => {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (found?.isSymbolicLink()) throw symlinkFault(shown)
+  if (found && (!found.isFile() || found.size !== 0)) throw foreignLockFile(shown)
+  if (found) return
+  try {
+    await writeLocalOnce(ground, name, new Uint8Array())
+  } catch (error) {
+    // Another run made it between our two calls.
+    if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+  }
+}
+
+function foreignLockFile(path: string): NexusError {
+  return new NexusError('damage', 'lock_file_damaged', `${path} is not a lock file of nexus-backup: those are empty`, {
+    hint: `when no nexus-backup runs, remove it: rm ${path}`,
+  })
+}

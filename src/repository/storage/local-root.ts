@@ -1,0 +1,55 @@
+import { chmod, chown, mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { errnoOf, NexusError } from '../../errors.js'
+import { guarded } from './faults.js'
+import { syncDirectory } from './ground.js'
+import { LocalStorage } from './local.js'
+import { assertOwner, resolveOwner } from './owner.js'
+import type { NewRoot } from './storage.js'
+
+/**
+ * Makes the directory of a repository that may be new.
+ * @param owner `user` or `user:group`, whom everything in it shall belong to (needs root)
+ * @throws NexusError usage for an owner that cannot be set, and when a file is in the way
+ */
+export async function makeLocalRoot(location: string, owner: string | undefined): Promise<NewRoot> {
+  const ids = owner === undefined ? undefined : await resolveOwner(owner)
+  await makeDirectories(location)
+  const storage = await guarded({ verb: 'opening', path: location, location }, () => LocalStorage.open(location))
+  return {
+    storage,
+    async assertOwned() {
+      if (ids) await assertOwner(location, ids)
+    },
+    async take() {
+      await guarded({ verb: 'preparing', path: location, location }, async () => {
+        await chmod(location, 0o700)
+        if (ids) await chown(location, ids.uid, ids.gid)
+      })
+      // Opened again: its files go to the owner that the directory has now.
+      return LocalStorage.open(location)
+    },
+  }
+}
+
+/** Makes the directory and those above it, durably. Throws `usage` when a file is in the way. */
+async function makeDirectories(location: string): Promise<void> {
+  await guarded({ verb: 'making', path: location, location: dirname(location) }, async () => {
+    const first = await mkdir(location, { recursive: true, mode: 0o700 }).catch(error => {
+      if (errnoOf(error) === 'EEXIST' || errnoOf(error) === 'ENOTDIR') throw notADirectory(location, error)
+      throw error
+    })
+    if (first === undefined) return
+    // Each name on the way must survive a power cut.
+    for (let made = location; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made))
+  })
+}
+
+function notADirectory(location: string, cause: unknown): NexusError {
+  return new NexusError(
+    'usage',
+    'not_a_directory',
+    `${location} cannot be a repository: it, or a part of its path, is a file`,
+    { cause, hint: 'choose another directory with --repo DIR' },
+  )
+}

@@ -1,0 +1,22 @@
+/** `writer`: create and prune, exclusive. `delete`: prune exclusive; create, restore, verify shared (design section 5). */
+export type LockName = 'writer' | 'delete'
+export type LockMode = 'exclusive' | 'shared'
+
+export interface LockOptions {
+  /** Seconds to wait for the present holder; 0 fails at once. */
+  waitSeconds: number
+  /** Written beside the lock for whoever waits: `create itsm`. */
+  purpose: string
+  host: string
+  user: string
+  signal: AbortSignal
+  /** Called once when we begin to wait, with a sentence that names the holder. */
+  onWait(message: string): void
+}
+
+/** A lock that ends with its holder: the kernel drops a local one, a lease on an object store runs out. */
+export interface Lock {
+  /** True on a read-only repository, where nothing could be locked: the caller warns and goes on. */
+  readonly unlocked: boolean
+  release(): Promise<void>
+}
