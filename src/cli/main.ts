@@ -35,6 +35,8 @@ async function run(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${programVersion()}\n`)
     return 0
   }
+  // The AWS SDK's hint about Node's version is none that an operator's crontab should mail.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const [{ processIo }, { runCommandLine }] = await Promise.all([import('./process-io.js'), import('./run.js')])
   return await runCommandLine(argv, processIo())
 }

@@ -41,6 +41,7 @@ export function placeFlags(options: OptionValues, cwd: string): [name: string, v
   return ['config', 'repo', 'state', 'sqlite', 'name'].flatMap(name => {
     const value = textOption(options, name)
     if (value === undefined) return []
-    return [[`--${name}`, name === 'name' ? value : resolve(cwd, value)]]
+    const isPath = name !== 'name' && !/^[a-z0-9]+:\/\//i.test(value)
+    return [[`--${name}`, isPath ? resolve(cwd, value) : value]]
   })
 }

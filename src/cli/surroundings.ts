@@ -18,6 +18,7 @@ export function settingsOf(options: OptionValues, io: CommandIo, warn: (message:
     xdgConfigHome: io.env.XDG_CONFIG_HOME,
     xdgStateHome: io.env.XDG_STATE_HOME,
     systemTimezone: systemTimezone(io.env.TZ),
+    env: io.env,
     warn,
   })
 }

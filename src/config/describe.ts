@@ -1,11 +1,11 @@
 import { formatDuration } from './duration.js'
-import type { KeepPolicy, Settings, SourceSettings } from './settings.js'
+import type { KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
   timezone: string
   state: string
-  repositories: Record<string, { path: string }>
+  repositories: Record<string, { path: string } | { s3: Record<string, unknown> }>
   sources: Record<string, Record<string, unknown>>
 }
 
@@ -14,9 +14,28 @@ export function describeSettings(settings: Settings): DescribedSettings {
   return {
     timezone: settings.timezone,
     state: settings.stateDirectory,
-    repositories: Object.fromEntries(settings.repositories.map(({ name, path }) => [name, { path }])),
+    repositories: Object.fromEntries(settings.repositories.map(place => [place.name, describePlace(place)])),
     sources: Object.fromEntries(settings.sources.map(source => [source.name, describeSource(source)])),
   }
+}
+
+function describePlace({ path, s3 }: RepositorySettings): { path: string } | { s3: Record<string, unknown> } {
+  if (s3 === undefined) return { path }
+  const { bucket, prefix, region, endpoint, storageClass, forcePathStyle, sse, kmsKeyId, caFile, profile, timeout } = s3
+  const keys = {
+    bucket,
+    prefix,
+    region,
+    endpoint,
+    storage_class: storageClass,
+    force_path_style: forcePathStyle,
+    sse,
+    kms_key_id: kmsKeyId,
+    ca_file: caFile,
+    profile,
+    timeout: timeout === undefined ? undefined : formatDuration(timeout),
+  }
+  return { s3: Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined && value !== '')) }
 }
 
 function describeSource(source: SourceSettings): Record<string, unknown> {

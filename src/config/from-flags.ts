@@ -1,19 +1,16 @@
 import { resolve } from 'node:path'
 import { NexusError } from '../errors.js'
 import { nameOfFile, sourceNameProblem } from './names.js'
+import { placeFromUrl } from './s3-url.js'
 import { defaultChainPolicy, type RepositorySettings, type SqliteSourceSettings } from './settings.js'
 
-/** `--repo DIR` as a repository. Throws `usage` for an object store, which this version does not know yet. */
+/** `--repo DIR` or `--repo s3://BUCKET/PREFIX` as a repository. Throws `usage` for any other URL. */
 export function repositoryFromFlag(repo: string, cwd: string): RepositorySettings {
+  if (/^s3:\/\//i.test(repo)) return { name: 'repo', ...placeFromUrl(repo) }
   if (/^[a-z0-9]+:\/\//i.test(repo)) {
-    throw new NexusError(
-      'usage',
-      'repository_unsupported',
-      `repository ${repo}: object stores are not in this version yet`,
-      {
-        hint: 'give a directory: --repo /var/backups/nexus',
-      },
-    )
+    throw new NexusError('usage', 'repository_unsupported', `repository ${repo}: there is no such kind of repository`, {
+      hint: 'give a directory or a bucket: --repo /var/backups/nexus, or --repo s3://BUCKET/PREFIX',
+    })
   }
   return { name: 'repo', path: resolve(cwd, repo) }
 }

@@ -3,6 +3,7 @@ import { NexusError } from '../errors.js'
 import { repositoryFromFlag, sourceFromFlags } from './from-flags.js'
 import { configurationPlaces, defaultStateDirectory, locateConfiguration, type Surroundings } from './locate.js'
 import { checkFile, invalidConfiguration } from './read-file.js'
+import { inEnvironment, type S3Environment } from './s3-url.js'
 import type { RepositorySettings, Settings, SourceSettings } from './settings.js'
 import { sourceOf } from './source-of.js'
 import type { ConfigurationDocument } from './validate.js'
@@ -16,6 +17,8 @@ export interface LoadRequest extends Surroundings {
   name: string | undefined
   /** Zone of the system, for a configuration that names none. */
   systemTimezone: string
+  /** For what AWS's own programs take from it. */
+  env: S3Environment
   warn(message: string): void
 }
 
@@ -68,9 +71,9 @@ function nothingKnown(request: LoadRequest): NexusError {
 
 function chosenRepositories(written: ConfigurationDocument | undefined, request: LoadRequest): RepositorySettings[] {
   const configured = written?.repositories ?? []
-  if (request.repo === undefined) return configured
+  if (request.repo === undefined) return configured.map(repository => inEnvironment(repository, request.env))
   const asked = repositoryFromFlag(request.repo, request.cwd)
-  return [configured.find(repository => repository.path === asked.path) ?? asked]
+  return [inEnvironment(configured.find(repository => repository.path === asked.path) ?? asked, request.env)]
 }
 
 function stateDirectory(written: ConfigurationDocument | undefined, request: LoadRequest): string {

@@ -69,7 +69,11 @@ interface ObjectSchema extends v.GenericSchema {
 function unwrap(schema: v.GenericSchema): ObjectSchema | undefined {
   const open = schema as ObjectSchema
   if (open.wrapped !== undefined) return unwrap(open.wrapped)
-  return open.pipe?.find((step: ObjectSchema) => step.entries !== undefined) ?? open
+  for (const step of open.pipe ?? []) {
+    const found = unwrap(step)
+    if (found?.entries !== undefined) return found
+  }
+  return open
 }
 
 function lineOf({ root, lines }: ReadDocument, path: KeyPath): number | null {

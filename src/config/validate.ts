@@ -3,7 +3,9 @@ import { sourceKinds } from '../repository/manifest.js'
 import { sourceNameProblem } from './names.js'
 import { nearest } from './nearest.js'
 import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
+import { s3Place } from './s3-url.js'
 import { documentSchema, repositorySchema } from './schema.js'
+import { s3RepositorySchema, s3SettingsOf } from './schema-s3.js'
 import { type SourceDocument, sourceSchemas } from './schema-sources.js'
 import { type RepositorySettings, supportedKinds } from './settings.js'
 
@@ -33,7 +35,8 @@ export function validateDocument(
     const problem = sourceNameProblem(name)?.replaceAll('source name', 'repository name')
     if (problem !== undefined) problems.push(problemAt(document, ['repositories', name], problem))
     if ('s3' in asRecord(entry)) {
-      problems.push(problemAt(document, ['repositories', name, 's3'], 'a repository on S3 is not in this version yet'))
+      const repository = read(s3RepositorySchema, entry, ['repositories', name])
+      if (repository !== undefined) settings.repositories.push({ name, ...s3Place(s3SettingsOf(repository.s3)) })
       continue
     }
     const repository = read(repositorySchema, entry, ['repositories', name])

@@ -110,6 +110,6 @@ function damaged(location: string, problem: string, cause?: unknown): NexusError
 export function missing(location: string, why: string, cause: unknown): NexusError {
   return new NexusError('not-found', 'repository_missing', `no repository at ${location}: ${why}`, {
     cause,
-    hint: `is the disk mounted? To make a new repository there: nexus-backup create --repo ${location} --init`,
+    hint: `${location.startsWith('s3://') ? 'are bucket and prefix right?' : 'is the disk mounted?'} To make a new repository there: nexus-backup create --repo ${location} --init`,
   })
 }

@@ -116,7 +116,6 @@ sources:
   it.each([
     ['sources: { Big: { kind: sqlite, path: /x } }', "'Big' cannot be the name of a source"],
     ['sources: { wal: { kind: sqlite, path: /x } }', "'wal' cannot be the name of a source"],
-    ['repositories: { o: { s3: { bucket: b } } }', 'a repository on S3 is not in this version yet'],
     ['sources: { a: { kind: sqlite, path: /x } }', 'no repository is configured'],
     [
       'repositories: { a: { path: /a }, b: { path: /b } }\nsources: { s: { kind: sqlite, path: /x } }',

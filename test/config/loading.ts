@@ -32,6 +32,7 @@ export function load(
     xdgConfigHome: undefined,
     xdgStateHome: undefined,
     systemTimezone: 'UTC',
+    env: {},
     warn: message => warnings.push(message),
     ...request,
   })

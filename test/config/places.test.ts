@@ -65,7 +65,7 @@ describe('flags', () => {
     [{ sqlite: '/x.db' }, 'repository_missing'],
     [{ sqlite: '/My Data.db', repo: '/r' }, 'invalid_source_name'],
     [{ name: 'x', repo: '/r' }, 'name_without_sqlite'],
-    [{ repo: 's3://bucket/prefix' }, 'repository_unsupported'],
+    [{ repo: 'sftp://host/prefix' }, 'repository_unsupported'],
   ])('%j are refused as %s', (request, code) => {
     expect(refusal(undefined, request)).toMatchObject({ kind: 'usage', code })
   })

@@ -1,19 +1,22 @@
 import { resolve } from 'node:path'
-import { errnoOf } from '../../errors.js'
+import { errnoOf, NexusError } from '../../errors.js'
 import { missing } from '../description.js'
 import { faultOf } from './faults.js'
 import { LocalStorage } from './local.js'
 import { makeLocalRoot } from './local-root.js'
+import type { S3Settings } from './s3/settings.js'
 import type { NewRoot, Storage } from './storage.js'
 
 /** Where a repository lies. */
 export interface RepositoryPlace {
-  /** A directory. */
+  /** A directory; with `s3` its URL, `s3://BUCKET/PREFIX`, by which messages and reports name it. */
   path: string
+  s3?: S3Settings
 }
 
 /** The storage of a repository that must exist. @throws NexusError not-found `repository_missing` */
-export async function openStorage({ path }: RepositoryPlace): Promise<Storage> {
+export async function openStorage({ path, s3 }: RepositoryPlace): Promise<Storage> {
+  if (s3 !== undefined) return openS3(s3)
   const location = resolve(path)
   try {
     return await LocalStorage.open(location)
@@ -25,6 +28,20 @@ export async function openStorage({ path }: RepositoryPlace): Promise<Storage> {
 }
 
 /** The ground of a repository that may be new. @throws NexusError usage for an owner that cannot be set */
-export async function makeRoot({ path }: RepositoryPlace, owner: string | undefined): Promise<NewRoot> {
-  return makeLocalRoot(resolve(path), owner)
+export async function makeRoot({ path, s3 }: RepositoryPlace, owner: string | undefined): Promise<NewRoot> {
+  if (s3 === undefined) return makeLocalRoot(resolve(path), owner)
+  if (owner !== undefined) throw ownerless(path)
+  const storage = await openS3(s3)
+  return { storage, assertOwned: async () => {}, take: async () => storage }
+}
+
+async function openS3(settings: S3Settings): Promise<Storage> {
+  const { S3Storage } = await import('./s3/s3.js')
+  return S3Storage.open(settings)
+}
+
+function ownerless(path: string): NexusError {
+  return new NexusError('usage', 'owner_without_directory', `${path} has no owner on this machine`, {
+    hint: 'leave --owner out: who may use a bucket is decided by its policy',
+  })
 }

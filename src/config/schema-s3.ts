@@ -1,0 +1,90 @@
+import * as v from 'valibot'
+import type { S3Settings } from '../repository/storage/s3/settings.js'
+import { absolutePath, duration, mapping } from './schema.js'
+
+const words = (message: string, pattern: RegExp) => v.pipe(v.string(message), v.regex(pattern, message))
+
+const bucketMessage = 'must be the name of a bucket: 3 to 63 characters of a-z, 0-9, "." and "-"'
+const prefixMessage = 'must be a path within the bucket, such as backups/db1'
+const endpointMessage = 'must be a URL such as https://s3.example.com:9000'
+const secretMessage =
+  'credentials never stand in a configuration: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile'
+
+/** Keys whose values would be secrets, by the names under which people look for them. */
+const secrets = ['access_key', 'access_key_id', 'secret_key', 'secret_access_key', 'session_token'] as const
+const refusedSecrets = Object.fromEntries(secrets.map(key => [key, v.optional(v.never(secretMessage))]))
+
+export const bucketName = words(bucketMessage, /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/)
+
+/** A prefix without slashes at its ends; empty for the whole bucket. */
+export const bucketPrefix = v.pipe(
+  v.string(prefixMessage),
+  v.transform(prefix => prefix.replace(/^\/+|\/+$/g, '')),
+  v.check(isPrefix, prefixMessage),
+)
+
+export const endpointUrl = v.pipe(
+  v.string(endpointMessage),
+  v.check(isEndpoint, endpointMessage),
+  v.transform(url => url.replace(/\/+$/, '')),
+)
+
+const s3Keys = mapping({
+  bucket: bucketName,
+  prefix: v.optional(bucketPrefix),
+  region: v.optional(words('must be a region such as eu-central-1', /^[A-Za-z0-9-]{1,64}$/)),
+  endpoint: v.optional(endpointUrl),
+  storage_class: v.optional(words('must be a storage class such as STANDARD_IA', /^[A-Z][A-Z0-9_]{1,63}$/)),
+  force_path_style: v.optional(v.boolean('must be true or false')),
+  sse: v.optional(v.picklist(['AES256', 'aws:kms'], 'must be AES256 or aws:kms')),
+  kms_key_id: v.optional(words('must be the id or ARN of a key', /^[\x21-\x7e]{1,2048}$/)),
+  ca_file: v.optional(absolutePath),
+  profile: v.optional(words('must be the name of a profile', /^[^\p{Cc}]{1,255}$/u)),
+  timeout: v.optional(duration),
+  ...refusedSecrets,
+})
+
+const s3Schema = v.pipe(
+  s3Keys,
+  v.check(({ kms_key_id, sse }) => kms_key_id === undefined || sse === 'aws:kms', 'kms_key_id goes with sse: aws:kms'),
+  v.check(({ ca_file, endpoint }) => ca_file === undefined || endpoint !== undefined, 'ca_file goes with an endpoint'),
+)
+
+/** A repository on an object store. */
+export const s3RepositorySchema = mapping({
+  s3: s3Schema,
+  path: v.optional(v.never('a repository has either a path or s3')),
+})
+
+/** The keys of a configuration as the storage knows them. */
+export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Settings {
+  const { bucket, prefix = '', region, endpoint, profile, timeout, sse } = written
+  const { storage_class, force_path_style, kms_key_id, ca_file } = written
+  return {
+    bucket,
+    prefix,
+    ...(region === undefined ? {} : { region }),
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(storage_class === undefined ? {} : { storageClass: storage_class }),
+    ...(force_path_style === undefined ? {} : { forcePathStyle: force_path_style }),
+    ...(sse === undefined ? {} : { sse }),
+    ...(kms_key_id === undefined ? {} : { kmsKeyId: kms_key_id }),
+    ...(ca_file === undefined ? {} : { caFile: ca_file }),
+    ...(profile === undefined ? {} : { profile }),
+    ...(timeout === undefined ? {} : { timeout }),
+  }
+}
+
+function isPrefix(prefix: string): boolean {
+  if (prefix === '') return true
+  if (Buffer.byteLength(prefix) > 512 || /[\p{Cc}\p{Cs}]/u.test(prefix)) return false
+  return prefix.split('/').every(part => part !== '' && part !== '.' && part !== '..')
+}
+
+function isEndpoint(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, username, password, search, hash } = new URL(text)
+  return (
+    (protocol === 'https:' || protocol === 'http:') && [username, password, search, hash].every(part => part === '')
+  )
+}

@@ -1,0 +1,87 @@
+import * as v from 'valibot'
+import { NexusError } from '../../../errors.js'
+import { parseOutsideJson, prettyJson } from '../../json.js'
+import { quoted } from '../../layout.js'
+import { FORMAT } from '../../manifest.js'
+import type { LockMode, LockName } from '../locks.js'
+
+/** Bytes a state may have: there are never many holders. */
+export const leaseLimit = 256 * 1024
+
+const text = v.pipe(v.string(), v.maxLength(1024))
+const instant = v.pipe(v.string(), v.isoTimestamp())
+const holderSchema = v.looseObject({
+  lock: v.picklist(['writer', 'delete']),
+  mode: v.picklist(['exclusive', 'shared']),
+  /** Random: who holds it knows it again by this. */
+  token: v.pipe(v.string(), v.regex(/^[0-9a-f]{32}$/)),
+  host: text,
+  user: text,
+  pid: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  purpose: text,
+  /** What tells processes of this boot and process table from those of all others; null where the system has no such name. */
+  machine: v.nullable(text),
+  /** By the server's clock. */
+  since: instant,
+  renewed: instant,
+})
+const stateSchema = v.looseObject({
+  format: v.literal(FORMAT),
+  holders: v.pipe(v.array(holderSchema), v.maxLength(500)),
+})
+
+/** One who holds a lock of a source, in one state of its row. */
+export type Holder = v.InferOutput<typeof holderSchema>
+
+export function formatLease(holders: readonly Holder[]): Buffer {
+  return prettyJson({ format: FORMAT, holders })
+}
+
+/** The holders by a state. @throws NexusError damage */
+export function parseLease(bytes: Uint8Array, where: string): Holder[] {
+  try {
+    return v.parse(stateSchema, parseOutsideJson(bytes)).holders
+  } catch (cause) {
+    throw new NexusError('damage', 'lease_damaged', `${where} is not a lease of nexus-backup`, {
+      cause,
+      hint: 'find out who wrote it; when no nexus-backup runs, remove it',
+    })
+  }
+}
+
+/** Whether a holder keeps another from taking a lock. */
+export function isInTheWay({ lock, mode }: Holder, wanted: { lock: LockName; mode: LockMode }): boolean {
+  return lock === wanted.lock && (mode === 'exclusive' || wanted.mode === 'exclusive')
+}
+
+/** Whether a holder has not renewed its lease for longer than it lasts, by the server's clock. */
+export function isExpired({ renewed }: Holder, serverNow: Date, leaseMs: number): boolean {
+  return serverNow.getTime() - Date.parse(renewed) > leaseMs
+}
+
+/** The holders in words: `create itsm (user root, process 4711 on db1, since 2025-11-03T03:00:00Z)`. */
+export function describeLeases(holders: readonly Holder[]): string {
+  if (holders.length === 0) return 'another run'
+  const words = holders.slice(0, 3).map(describe)
+  return holders.length > 3 ? `${words.join(', ')} and ${holders.length - 3} more` : words.join(' and ')
+}
+
+function describe({ purpose, user, pid, host, since }: Holder): string {
+  return `${plain(purpose)} (user ${plain(user)}, process ${pid} on ${plain(host)}, since ${since.slice(0, 19)}Z)`
+}
+
+function plain(words: string): string {
+  return /^[\w .,:@/+-]{1,120}$/.test(words) ? words : quoted(words)
+}
+
+/** States are numbered in a row; names sort as their numbers do. */
+const DIGITS = 16
+
+export function leaseName(number: number): string {
+  return String(number).padStart(DIGITS, '0')
+}
+
+/** The number of a state's name; undefined for anything else. */
+export function leaseNumber(name: string): number | undefined {
+  return /^\d{16}$/.test(name) ? Number(name) : undefined
+}

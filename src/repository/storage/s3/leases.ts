@@ -1,0 +1,172 @@
+import { randomBytes } from 'node:crypto'
+import { messageOf, NexusError } from '../../../errors.js'
+import { takeOrWait } from '../lock-wait.js'
+import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
+import type { Bucket } from './bucket.js'
+import { LeaseRow } from './lease-row.js'
+import { describeLeases, type Holder, isExpired, isInTheWay } from './lease-state.js'
+import { isGone, machineId } from './machine.js'
+import type { Guard } from './pending.js'
+
+/** How long a lease lasts and how often it is renewed (ms). */
+export interface LeaseTiming {
+  lease: number
+  renewal: number
+}
+
+/** Three renewals may fail before anybody else may take over. */
+export const leaseTiming: LeaseTiming = { lease: 300_000, renewal: 60_000 }
+
+const pauses = { grace: [], first: 500, longest: 5000 }
+
+/** This process's leases of one source: taken, renewed while it works, and given back. */
+export class Leases implements Guard {
+  readonly #bucket: Bucket
+  readonly #source: string
+  readonly #row: LeaseRow
+  readonly #timing: LeaseTiming
+  readonly #machine = machineId()
+  readonly #tokens = new Set<string>()
+  #timer: NodeJS.Timeout | undefined
+  /** When our last renewal was asked for, by the clock that also runs while a machine sleeps. */
+  #renewedAt = 0
+  #lost: NexusError | undefined
+  /** One change at a time. */
+  #tail: Promise<unknown> = Promise.resolve()
+
+  constructor(bucket: Bucket, source: string, timing: LeaseTiming) {
+    this.#bucket = bucket
+    this.#source = source
+    this.#row = new LeaseRow(bucket, source)
+    this.#timing = timing
+  }
+
+  /** Takes a lock, or waits for it. @throws NexusError locked, interrupted */
+  async take(lock: LockName, mode: LockMode, options: LockOptions): Promise<Lock> {
+    const token = randomBytes(16).toString('hex')
+    let inTheWay: Holder[] = []
+    const tryTake = async () => {
+      inTheWay = await this.#tryTake({ lock, mode, token, options })
+      return inTheWay.length === 0 || undefined
+    }
+    await takeOrWait(this.#source, options, pauses, { tryTake, holders: async () => describeLeases(inTheWay) })
+    return { unlocked: false, release: () => this.#release(token, options) }
+  }
+
+  /** Whether this process holds any lock of the source. */
+  get isHeld(): boolean {
+    return this.#tokens.size > 0
+  }
+
+  assertNotLost = (): void => {
+    if (this.#lost !== undefined) throw this.#lost
+  }
+
+  isFresh(): boolean {
+    return this.#tokens.size === 0 || Date.now() - this.#renewedAt < this.#timing.lease / 2
+  }
+
+  /** Renews every lease that is held here; nothing when none is. */
+  async renew(): Promise<void> {
+    this.assertNotLost()
+    if (this.#tokens.size === 0) return
+    const asked = Date.now()
+    await this.#advance(holders => {
+      this.#assertAllIn(holders)
+      const renewed = this.#bucket.serverNow().toISOString()
+      return this.#present(holders).map(holder => (this.#tokens.has(holder.token) ? { ...holder, renewed } : holder))
+    })
+    this.#renewedAt = asked
+  }
+
+  async #tryTake(wanted: { lock: LockName; mode: LockMode; token: string; options: LockOptions }): Promise<Holder[]> {
+    const { lock, mode, token, options } = wanted
+    const asked = Date.now()
+    let inTheWay: Holder[] = []
+    await this.#advance(holders => {
+      const present = this.#present(holders)
+      inTheWay = present.filter(holder => isInTheWay(holder, wanted))
+      if (inTheWay.length > 0) return undefined
+      const now = this.#bucket.serverNow().toISOString()
+      const { host, user, purpose } = options
+      const self = { host, user, pid: process.pid, purpose, machine: this.#machine, since: now, renewed: now }
+      return [...present, { lock, mode, token, ...self }]
+    }, token)
+    if (inTheWay.length === 0) this.#keep(token, asked)
+    return inTheWay
+  }
+
+  #keep(token: string, asked: number): void {
+    // Only the first one's age counts: a later one does not renew it.
+    if (this.#tokens.size === 0) this.#renewedAt = asked
+    this.#tokens.add(token)
+    this.#timer ??= setInterval(() => void this.#renewInPassing(), this.#timing.renewal).unref()
+  }
+
+  async #renewInPassing(): Promise<void> {
+    try {
+      await this.renew()
+    } catch (error) {
+      if (error instanceof NexusError && error.code === 'lease_lost') this.#lost = error
+      // Trouble on the way: there is time for further attempts until the lease runs out.
+      else if (Date.now() - this.#renewedAt > this.#timing.lease - this.#timing.renewal) {
+        this.#lost = lost(this.#source, `it could not be renewed: ${messageOf(error)}`)
+      }
+    }
+  }
+
+  async #release(token: string, { onWait }: LockOptions): Promise<void> {
+    if (!this.#tokens.has(token)) return
+    try {
+      await this.#advance(holders => {
+        if (!holders.some(holder => holder.token === token)) return undefined
+        return this.#present(holders).filter(holder => holder.token !== token)
+      })
+    } catch (error) {
+      // The work is done or has failed for a reason of its own; a lease that is not given back ends by itself.
+      onWait(
+        `${this.#source}: its lease could not be given back and ends by itself within five minutes: ${messageOf(error)}`,
+      )
+    } finally {
+      this.#tokens.delete(token)
+      if (this.#tokens.size === 0) {
+        clearInterval(this.#timer)
+        this.#timer = undefined
+        this.#lost = undefined
+      }
+    }
+  }
+
+  /** Those who hold something: neither expired by the server's clock nor surely dead, and ourselves. */
+  #present(holders: readonly Holder[]): Holder[] {
+    const now = this.#bucket.serverNow()
+    return holders.filter(
+      holder =>
+        this.#tokens.has(holder.token) ||
+        (!isExpired(holder, now, this.#timing.lease) && !isGone(holder, this.#machine)),
+    )
+  }
+
+  #assertAllIn(holders: readonly Holder[]): void {
+    const tokens = new Set(holders.map(({ token }) => token))
+    if ([...this.#tokens].every(token => tokens.has(token))) return
+    throw lost(this.#source, `others took over: ${describeLeases(this.#present(holders))}`)
+  }
+
+  #advance(change: (holders: readonly Holder[]) => Holder[] | undefined, token?: string): Promise<boolean> {
+    const wanted = [...this.#tokens, ...(token === undefined ? [] : [token])]
+    const mine = (holders: readonly Holder[]) => {
+      const there = new Set(holders.map(holder => holder.token))
+      return wanted.every(each => there.has(each))
+    }
+    const advancing = this.#tail.then(() => this.#row.advance(change, mine))
+    this.#tail = advancing.catch(() => undefined)
+    return advancing
+  }
+}
+
+function lost(source: string, why: string): NexusError {
+  return new NexusError('locked', 'lease_lost', `${source}: this run lost its lease: ${why}`, {
+    hint: 'nothing was committed or removed since; this machine may have slept, or was cut off from the server: run the command again',
+  })
+}

@@ -1,0 +1,214 @@
+import { NexusError } from '../../../errors.js'
+import { mapParallel } from '../../parallel.js'
+import type { Bucket } from './bucket.js'
+import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
+import { isDenied } from './faults.js'
+
+/** An object as a listing shows it; `name` is relative to the repository. */
+export interface Listed {
+  name: string
+  size: number
+  modified: Date
+  storageClass: string | undefined
+}
+
+/** Requests under way at the same time where many small ones are made. */
+const PARALLEL = 16
+
+/**
+ * One level of a directory: its objects, and the names of its directories. Both are relative to it.
+ * @param startAfter only names after this one, relative to the directory
+ */
+export async function listLevel(
+  bucket: Bucket,
+  directory: string,
+  startAfter?: string,
+): Promise<{ files: Listed[]; directories: string[] }> {
+  const files: Listed[] = []
+  const directories: string[] = []
+  const prefix = directory === '' ? prefixOfRoot(bucket) : `${bucket.keyOf(directory)}/`
+  for await (const page of pages(bucket, directory, { prefix, delimiter: '/', startAfter })) {
+    files.push(...page.files)
+    directories.push(...page.directories)
+  }
+  return { files, directories }
+}
+
+/** Every object below a directory, at any depth; names are relative to it. */
+export async function listBelow(bucket: Bucket, directory: string): Promise<Listed[]> {
+  const found: Listed[] = []
+  const prefix = directory === '' ? prefixOfRoot(bucket) : `${bucket.keyOf(directory)}/`
+  for await (const page of pages(bucket, directory, { prefix })) found.push(...page.files)
+  return found
+}
+
+/** Whether anything lies below a directory. */
+export async function holdsAnything(bucket: Bucket, directory: string): Promise<boolean> {
+  const Prefix = `${bucket.keyOf(directory)}/`
+  const { KeyCount = 0 } = await bucket.request('listing', directory, (client, sdk) =>
+    client.send(new sdk.ListObjectsV2Command({ Bucket: bucket.settings.bucket, Prefix, MaxKeys: 1 })),
+  )
+  return KeyCount > 0
+}
+
+function prefixOfRoot({ settings: { prefix } }: Bucket): string {
+  return prefix === '' ? '' : `${prefix}/`
+}
+
+async function* pages(
+  bucket: Bucket,
+  directory: string,
+  { prefix, delimiter, startAfter }: { prefix: string; delimiter?: string; startAfter?: string | undefined },
+): AsyncGenerator<{ files: Listed[]; directories: string[] }> {
+  let token: string | undefined
+  do {
+    const page = await bucket.request('listing', directory, (client, sdk) =>
+      client.send(
+        new sdk.ListObjectsV2Command({
+          Bucket: bucket.settings.bucket,
+          Prefix: prefix,
+          Delimiter: delimiter,
+          ContinuationToken: token,
+          StartAfter: startAfter === undefined ? undefined : prefix + startAfter,
+        }),
+      ),
+    )
+    yield {
+      // A console makes "folders": objects with the name of the directory itself.
+      files: (page.Contents ?? []).flatMap(({ Key = '', Size = 0, LastModified, StorageClass }) =>
+        Key === prefix || Key === ''
+          ? []
+          : [
+              {
+                name: Key.slice(prefix.length),
+                size: Size,
+                modified: LastModified ?? new Date(0),
+                storageClass: StorageClass,
+              },
+            ],
+      ),
+      directories: (page.CommonPrefixes ?? []).flatMap(({ Prefix = '' }) => {
+        const name = Prefix.slice(prefix.length, -1)
+        return name === '' ? [] : [name]
+      }),
+    }
+    token = page.IsTruncated === true ? page.NextContinuationToken : undefined
+  } while (token !== undefined)
+}
+
+/** The whole of a small object. Throws `not-found` when absent, `damage` when larger than `limit` bytes. */
+export async function getSmall(bucket: Bucket, name: string, limit: number): Promise<Buffer> {
+  for (let attempt = 1; ; attempt += 1) {
+    const { Body, ContentLength = -1 } = await bucket.request('reading', name, (client, sdk) =>
+      client.send(new sdk.GetObjectCommand(bucket.at(name))),
+    )
+    if (ContentLength > limit) {
+      ;(Body as { destroy?(): void } | undefined)?.destroy?.()
+      throw new NexusError(
+        'damage',
+        'repository_damaged',
+        `${bucket.displayed(name)} has ${ContentLength} bytes where at most ${limit} are believed`,
+      )
+    }
+    try {
+      const bytes = Buffer.from((await Body?.transformToByteArray()) ?? [])
+      if (bytes.byteLength === ContentLength) return bytes
+      if (attempt === BODY_ATTEMPTS) throw cutShort(bucket, name, bytes.byteLength, ContentLength)
+    } catch (error) {
+      // The SDK tries again only until the answer has begun.
+      if (attempt === BODY_ATTEMPTS) await bucket.request('reading', name, () => Promise.reject(error))
+    }
+  }
+}
+
+/** Attempts at an answer whose body breaks off. */
+export const BODY_ATTEMPTS = 6
+
+export function cutShort(bucket: Bucket, name: string, end: number, size: number): NexusError {
+  const message = `reading ${bucket.displayed(name)} failed: the answer ended after ${end} of ${size} bytes, again and again`
+  return new NexusError('failed', 'answer_cut_short', message, {
+    hint: 'look at the log of the server and at proxies on the way',
+  })
+}
+
+/** Writes a whole object in place of the one that may be there. */
+export async function put(bucket: Bucket, name: string, bytes: Uint8Array): Promise<void> {
+  await bucket.request('writing', name, (client, sdk) =>
+    client.send(new sdk.PutObjectCommand({ ...bucket.at(name), Body: bytes, ...encryptionOf(bucket) })),
+  )
+  await assertEncrypted(bucket, name)
+}
+
+/**
+ * Writes a whole object unless one of that name is there: the one step on which leases and "written once" rest.
+ * @returns false when there is one, with other bytes
+ * @throws NexusError failed `conditional_write_missing` for a server that cannot do it
+ */
+export async function putOnce(
+  bucket: Bucket,
+  name: string,
+  bytes: Uint8Array,
+  storageClass?: string,
+): Promise<boolean> {
+  for (let attempt = 1; ; attempt += 1) {
+    const outcome = await bucket.request('writing', name, async (client, sdk) => {
+      const command = { ...bucket.at(name), Body: bytes, IfNoneMatch: '*', ...encryptionOf(bucket) }
+      try {
+        await client.send(
+          new sdk.PutObjectCommand(
+            storageClass === undefined ? command : { ...command, StorageClass: storageClass as 'STANDARD' },
+          ),
+        )
+        return 'written'
+      } catch (error) {
+        const { $metadata } = error as { $metadata?: { httpStatusCode?: number; attempts?: number } }
+        if ($metadata?.httpStatusCode === 412) return ($metadata.attempts ?? 1) > 1 ? 'perhaps ours' : 'there'
+        // Somebody else writes it at this moment.
+        if ($metadata?.httpStatusCode === 409 && attempt < 10) return 'again'
+        if ($metadata?.httpStatusCode === 501) throw noConditionalWrites(bucket, error)
+        throw error
+      }
+    })
+    if (outcome === 'again') continue
+    if (outcome === 'written') await assertEncrypted(bucket, name)
+    // An answer that was lost on the way: the second attempt met what the first had written.
+    return outcome === 'perhaps ours' ? await holdsExactly(bucket, name, bytes) : outcome === 'written'
+  }
+}
+
+async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Promise<boolean> {
+  try {
+    return (await getSmall(bucket, name, bytes.byteLength)).equals(bytes)
+  } catch (error) {
+    if (error instanceof NexusError && (error.kind === 'damage' || error.kind === 'not-found')) return false
+    throw error
+  }
+}
+
+export function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
+  return new NexusError(
+    'failed',
+    'conditional_write_missing',
+    `the server of ${bucket.location} cannot write an object only where there is none (If-None-Match: *)`,
+    {
+      cause,
+      hint: 'without it two runs could overwrite each other, so nothing is written there; AWS, MinIO, Ceph from 16 on and Garage can',
+    },
+  )
+}
+
+/** Removes objects, several at a time; an absent one is no error. */
+export async function removeObjects(bucket: Bucket, names: readonly string[]): Promise<void> {
+  await mapParallel(names, PARALLEL, name =>
+    bucket.request('removing', name, (client, sdk) => client.send(new sdk.DeleteObjectCommand(bucket.at(name)))),
+  )
+}
+
+/** Removes what only tidiness wants gone; credentials that may not delete are no reason to fail. */
+export async function removeIfAllowed(bucket: Bucket, names: readonly string[]): Promise<void> {
+  try {
+    await removeObjects(bucket, names)
+  } catch (error) {
+    if (!isDenied(error)) throw error
+  }
+}

@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto'
+import { NexusError } from '../../../errors.js'
+import type { PartWriter, WrittenPart } from '../storage.js'
+import type { Bucket } from './bucket.js'
+import { putOnce } from './objects.js'
+import { largestObject, partSize, partsInFlight } from './part-sizes.js'
+import { Upload } from './upload.js'
+
+/** A part writer whose upload can be given up. */
+export interface S3PartWriter extends PartWriter {
+  /** Stops, and removes what the server keeps of an unfinished upload. */
+  abort(): Promise<void>
+}
+
+/**
+ * Writes one object: a single request for what fits into one part, else an upload in parts of bounded memory.
+ * Bytes go as buffers, so that the signature covers them and the SDK can send them again.
+ * @param name the object's name in the repository; `own` the part's name in its backup
+ */
+export function openPartWriter(
+  bucket: Bucket,
+  name: string,
+  { own, storageClass, assertHeld }: { own: string; storageClass: string | undefined; assertHeld: () => void },
+): S3PartWriter {
+  const hash = createHash('sha256')
+  let bytes = 0
+  let number = 1
+  let room = Buffer.alloc(0)
+  let filled = 0
+  let upload: Upload | undefined
+  let aborted = false
+  let tail: Promise<void> = Promise.resolve()
+  let closing: Promise<WrittenPart> | undefined
+
+  async function append(chunk: Uint8Array): Promise<void> {
+    assertHeld()
+    hash.update(chunk)
+    bytes += chunk.byteLength
+    for (let done = 0; done < chunk.byteLength; ) {
+      if (aborted) throw givenUp(name)
+      if (room.byteLength === 0) room = Buffer.allocUnsafeSlow(roomFor(chunk.byteLength - done))
+      else if (filled === room.byteLength) await makeRoom()
+      const count = Math.min(chunk.byteLength - done, room.byteLength - filled)
+      room.set(chunk.subarray(done, done + count), filled)
+      filled += count
+      done += count
+    }
+  }
+
+  /** Small objects are many: their memory grows as they do. */
+  function roomFor(wanted: number): number {
+    return Math.min(sizeOf(number), Math.max(64 * 1024, wanted))
+  }
+
+  function sizeOf(part: number): number {
+    const size = partSize(part)
+    if (size !== undefined) return size
+    throw new NexusError(
+      'failed',
+      'part_too_large',
+      `${bucket.displayed(name)} would have more than ${largestObject} bytes`,
+      {
+        hint: 'an object store takes no larger one from nexus-backup: split the source, or use a directory as its repository',
+      },
+    )
+  }
+
+  async function makeRoom(): Promise<void> {
+    const size = sizeOf(number)
+    if (room.byteLength < size) {
+      const larger = Buffer.allocUnsafeSlow(Math.min(size, room.byteLength * 4))
+      room.copy(larger)
+      room = larger
+      return
+    }
+    upload ??= await Upload.begin(bucket, name, storageClass)
+    const wait = partsInFlight(size)
+    await upload.send(number, room, wait)
+    number += 1
+    filled = 0
+    // With nothing on its way the same memory serves again.
+    room = wait === 0 && partSize(number) === size ? room : Buffer.alloc(0)
+  }
+
+  async function finish(): Promise<WrittenPart> {
+    await tail
+    if (aborted) throw givenUp(name)
+    assertHeld()
+    const rest = room.subarray(0, filled)
+    if (upload !== undefined) {
+      if (filled > 0) await upload.send(number, rest, 0)
+      await upload.complete()
+    } else if (!(await putOnce(bucket, name, rest, storageClass))) {
+      throw alreadyThere(bucket, name)
+    }
+    room = Buffer.alloc(0)
+    return { name: own, bytes, sha256: hash.digest('hex') }
+  }
+
+  return {
+    async write(chunk) {
+      if (closing) throw new NexusError('failed', 'part_closed', `${name} is closed and takes no more bytes`)
+      const mine = tail.then(() => append(chunk))
+      tail = mine
+      await mine
+    },
+    close() {
+      closing ??= finish()
+      return closing
+    },
+    async abort() {
+      aborted = true
+      upload?.stop()
+      await Promise.allSettled([tail, closing])
+      await upload?.abort()
+    },
+  }
+}
+
+function givenUp(name: string): NexusError {
+  return new NexusError('failed', 'part_given_up', `${name} was given up`)
+}
+
+export function alreadyThere(bucket: Bucket, name: string): NexusError {
+  return new NexusError('failed', 'exists', `${bucket.displayed(name)} already exists and is never overwritten`)
+}

@@ -1,0 +1,72 @@
+import { manifestFile, partialPrefix } from '../../layout.js'
+import type { Bucket } from './bucket.js'
+import { type MarkerState, markedIds, markerOf, markRemoving, readMarker } from './markers.js'
+import { listBelow, removeIfAllowed, removeObjects } from './objects.js'
+import { abortUploads } from './upload.js'
+
+/**
+ * Removes a backup: the marker takes it out of sight, then the manifest goes, then the parts, then the marker.
+ * Repeatable wherever it was interrupted. Returns bytes freed.
+ */
+export async function removeBackup(bucket: Bucket, directory: string): Promise<number> {
+  const found = await listBelow(bucket, directory)
+  if (found.length === 0 && (await readMarker(bucket, directory)) === undefined) return 0
+  await markRemoving(bucket, directory)
+  return await finishRemoval(bucket, directory, found)
+}
+
+async function finishRemoval(
+  bucket: Bucket,
+  directory: string,
+  found: readonly { name: string; size: number }[],
+): Promise<number> {
+  if (found.some(({ name }) => name === manifestFile)) await removeObjects(bucket, [`${directory}/${manifestFile}`])
+  const rest = found.filter(({ name }) => name !== manifestFile).map(({ name }) => `${directory}/${name}`)
+  await removeObjects(bucket, rest)
+  await removeObjects(bucket, [markerOf(directory)])
+  return found.reduce((sum, { size }) => sum + size, 0)
+}
+
+/**
+ * Frees what killed runs left below a source: unfinished uploads, parts of backups that never got their manifest, and
+ * backups that were on their way out. A marker beside a whole backup is only removed itself. The caller holds the
+ * writer lease. Returns the names, as a directory has them.
+ */
+export async function removeS3Leftovers(bucket: Bucket, parent: string): Promise<string[]> {
+  await abortUploads(bucket, parent)
+  const names: string[] = []
+  for (const id of (await markedIds(bucket, parent)).sort()) {
+    const directory = `${parent}/${id}`
+    const state = await readMarker(bucket, directory)
+    if (state === undefined) continue
+    if (await clean(bucket, directory, state)) names.push(partialPrefix + id)
+  }
+  return names
+}
+
+/** Whether the backup was a leftover; a committed one loses only its marker. */
+async function clean(bucket: Bucket, directory: string, state: MarkerState): Promise<boolean> {
+  const found = await listBelow(bucket, directory)
+  if (state === 'writing' && found.some(({ name }) => name === manifestFile)) {
+    await removeIfAllowed(bucket, [markerOf(directory)])
+    return false
+  }
+  await finishRemoval(bucket, directory, found)
+  return true
+}
+
+/** Files removed before the next ones are begun, so that a killed run never removed a later one and kept an earlier one. */
+const REMOVED_AT_ONCE = 64
+
+/** Removes single objects in this order; absent ones are passed over. Returns bytes freed. */
+export async function removeS3Files(bucket: Bucket, names: readonly string[]): Promise<number> {
+  const sizes = new Map<string, number>()
+  for (const parent of new Set(names.map(name => name.slice(0, name.lastIndexOf('/'))))) {
+    for (const { name, size } of await listBelow(bucket, parent)) sizes.set(`${parent}/${name}`, size)
+  }
+  const present = names.filter(name => sizes.has(name))
+  for (let from = 0; from < present.length; from += REMOVED_AT_ONCE) {
+    await removeObjects(bucket, present.slice(from, from + REMOVED_AT_ONCE))
+  }
+  return present.reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0)
+}

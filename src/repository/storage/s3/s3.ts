@@ -1,0 +1,148 @@
+import { NexusError } from '../../../errors.js'
+import { manifestFile, partialPrefix } from '../../layout.js'
+import { mapParallel } from '../../parallel.js'
+import { unknownSource } from '../lock-wait.js'
+import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
+import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
+import { Bucket } from './bucket.js'
+import { isDenied } from './faults.js'
+import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
+import { isMarkers, markedIds, readMarker } from './markers.js'
+import { getSmall, holdsAnything, listLevel, put, putOnce, removeObjects } from './objects.js'
+import { alreadyThere } from './part-writer.js'
+import { beginS3 } from './pending.js'
+import { openS3Reader } from './reader.js'
+import { removeBackup, removeS3Files, removeS3Leftovers } from './remove.js'
+import type { S3Settings } from './settings.js'
+import { walStorageClassOf } from './storage-class.js'
+
+/** A repository below a prefix of a bucket (design section 5, nexus-backup-repository(5)). */
+export class S3Storage implements Storage {
+  readonly location: string
+  readonly #bucket: Bucket
+  readonly #timing: LeaseTiming
+  readonly #leases = new Map<string, Leases>()
+  #writable = true
+
+  private constructor(bucket: Bucket, timing: LeaseTiming) {
+    this.#bucket = bucket
+    this.location = bucket.location
+    this.#timing = timing
+  }
+
+  /** Asks the server nothing yet. @throws NexusError configuration */
+  static async open(settings: S3Settings, timing = leaseTiming): Promise<S3Storage> {
+    return new S3Storage(await Bucket.open(settings), timing)
+  }
+
+  /** True until the server refused to let us write. */
+  get writable(): boolean {
+    return this.#writable
+  }
+
+  /** Backups without their manifest, and those on their way out, are shown as a directory shows them: `.partial-ID`. */
+  async list(directory: string): Promise<StorageEntry[]> {
+    const { files, directories } = await listLevel(this.#bucket, directory)
+    // After the backups themselves: one that is committed meanwhile is found whole.
+    const marked = directories.some(isMarkers) ? await this.#uncommitted(directory, new Set(directories)) : new Set()
+    const shown = directories.filter(name => !isMarkers(name) && !marked.has(name))
+    return [
+      ...files.map(({ name }) => ({ name, kind: 'file' as const })),
+      ...[...shown, ...[...marked].map(id => `${partialPrefix}${id}`)].map(name => ({
+        name,
+        kind: 'directory' as const,
+      })),
+    ]
+  }
+
+  async #uncommitted(parent: string, present: ReadonlySet<string>): Promise<Set<string>> {
+    const ids = await markedIds(this.#bucket, parent)
+    const states = await mapParallel(ids, 16, async id => {
+      const state = await readMarker(this.#bucket, `${parent}/${id}`)
+      if (state !== 'writing') return state === 'removing'
+      return !present.has(id) || !(await this.#hasManifest(`${parent}/${id}`))
+    })
+    return new Set(ids.filter((_, n) => states[n]))
+  }
+
+  async #hasManifest(directory: string): Promise<boolean> {
+    const { files } = await listLevel(this.#bucket, directory)
+    return files.some(({ name }) => name === manifestFile)
+  }
+
+  readSmall(name: string, limit: number): Promise<Buffer> {
+    return getSmall(this.#bucket, name, limit)
+  }
+
+  openRead(name: string): Promise<SequentialReader> {
+    return openS3Reader(this.#bucket, name)
+  }
+
+  async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
+    const storageClass = name.includes('/wal/') ? walStorageClassOf(this.#bucket.settings) : undefined
+    if (!(await putOnce(this.#bucket, name, bytes, storageClass))) throw alreadyThere(this.#bucket, name)
+  }
+
+  /** What can be seen in a bucket is durable. */
+  async persist(): Promise<void> {}
+
+  replace(name: string, bytes: Uint8Array): Promise<void> {
+    return put(this.#bucket, name, bytes)
+  }
+
+  removeFile(name: string): Promise<void> {
+    return removeObjects(this.#bucket, [name])
+  }
+
+  removeFiles(names: readonly string[]): Promise<number> {
+    return removeS3Files(this.#bucket, names)
+  }
+
+  async begin(directory: string): Promise<PendingDirectory> {
+    return beginS3(this.#bucket, directory, this.#leasesOf(directory))
+  }
+
+  async remove(directory: string): Promise<number> {
+    await this.#leasesOf(directory).renew()
+    return removeBackup(this.#bucket, directory)
+  }
+
+  /** Objects are whole or not there: only backups leave something behind, below their source. */
+  async removeLeftovers(parent: string, before?: Date): Promise<string[]> {
+    return parent === '' || before !== undefined ? [] : removeS3Leftovers(this.#bucket, parent)
+  }
+
+  async freeBytes(): Promise<undefined> {
+    return undefined
+  }
+
+  async lock(source: string, name: LockName, mode: LockMode, options: LockOptions): Promise<Lock> {
+    const leases = this.#leasesOf(source)
+    if (mode === 'exclusive') return leases.take(name, mode, options)
+    // Who writes the first backup of a source already holds another lock of it.
+    if (!leases.isHeld && !(await holdsAnything(this.#bucket, source))) throw unknownSource(source, this.location)
+    try {
+      return await leases.take(name, mode, options)
+    } catch (error) {
+      const isReadOnly = isDenied(error) || (error instanceof NexusError && error.code === 'conditional_write_missing')
+      if (!isReadOnly) throw error
+      this.#writable = false
+      return { unlocked: true, release: async () => {} }
+    }
+  }
+
+  displayed(name: string): string {
+    return this.#bucket.displayed(name)
+  }
+
+  localPath(): undefined {
+    return undefined
+  }
+
+  #leasesOf(name: string): Leases {
+    const source = name.split('/')[0] ?? name
+    const known = this.#leases.get(source) ?? new Leases(this.#bucket, source, this.#timing)
+    this.#leases.set(source, known)
+    return known
+  }
+}

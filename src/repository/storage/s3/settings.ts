@@ -1,0 +1,33 @@
+/** Where a repository on an object store lies and how it is reached; validated. */
+export interface S3Settings {
+  bucket: string
+  /** Without slashes at its ends; empty for the whole bucket. */
+  prefix: string
+  /** Undefined: what the SDK finds (AWS_REGION, the profile). */
+  region?: string
+  /** URL of a server that is not AWS's: MinIO, Ceph, Garage … */
+  endpoint?: string
+  /** `https://server/bucket/key` instead of `https://bucket.server/key`; true by default with an endpoint of one's own. */
+  forcePathStyle?: boolean
+  /** Class of the data of backups; manifests, indexes and whatever else is read often stay in the bucket's standard one. */
+  storageClass?: string
+  /** Encryption at rest by the server: asked for with every object and read back. */
+  sse?: 'AES256' | 'aws:kms'
+  kmsKeyId?: string
+  /** Certificates (PEM) of the authorities that vouch for the endpoint, beside those that Node knows. */
+  caFile?: string
+  /** A profile of the AWS configuration files. */
+  profile?: string
+  /** Milliseconds without a byte after which a request is given up and tried again. */
+  timeout?: number
+}
+
+/** How the repository is named everywhere: `s3://BUCKET/PREFIX`. */
+export function s3Location({ bucket, prefix }: Pick<S3Settings, 'bucket' | 'prefix'>): string {
+  return prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`
+}
+
+/** Classes whose objects must be thawed before they can be read (AWS: GLACIER, DEEP_ARCHIVE). */
+export function isArchiveClass(storageClass: string | undefined): boolean {
+  return storageClass === 'GLACIER' || storageClass === 'DEEP_ARCHIVE'
+}

@@ -1,0 +1,10 @@
+import { S3Storage } from '../../../src/repository/storage/s3/s3.js'
+import { startS3 } from '../../helpers/s3-server.js'
+import { conformance } from './conformance.js'
+
+const server = await startS3()
+
+conformance('s3', async () => {
+  const place = await server.newPlace()
+  return { open: () => S3Storage.open(place) }
+})
