@@ -9,7 +9,12 @@ import type { PendingDirectory, WrittenPart } from './storage/storage.js'
 import type { BackupWriter } from './types.js'
 
 /** A backup being written: parts first, then manifest and SHA256SUMS, then all visible at once. */
-export function backupWriter(pending: PendingDirectory, id: string, source: string): BackupWriter {
+export function backupWriter(
+  pending: PendingDirectory,
+  id: string,
+  source: string,
+  assertThere: (parent: string) => Promise<void>,
+): BackupWriter {
   return {
     localPath: pending.localPath,
     create: name => pending.create(name),
@@ -20,7 +25,8 @@ export function backupWriter(pending: PendingDirectory, id: string, source: stri
       assertReadable(manifest, bytes, parts, sums, id, source)
       await writeWhole(pending, manifestFile, bytes)
       await writeWhole(pending, checksumsFile, Buffer.from(formatChecksums(sums)))
-      await pending.commit()
+      const { parent } = manifest
+      await pending.commit(parent === null ? undefined : () => assertThere(parent))
     },
     discard: () => pending.discard(),
   }

@@ -2,7 +2,7 @@ import { NexusError } from '../errors.js'
 import { backupWriter } from './backup-writer.js'
 import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
-import { isBackupId, quoted } from './layout.js'
+import { isBackupId, manifestFile, quoted } from './layout.js'
 import { readProofs, writeProof } from './proofs.js'
 import type { Storage } from './storage/storage.js'
 import type { Repository, SourceRoom } from './types.js'
@@ -18,7 +18,10 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     claim: async () => (await readClaim(storage, name))?.claim,
     enter: (claim, options) => enterSource(storage, name, claim, options),
     lock: (lock, mode, options) => storage.lock(name, lock, mode, options),
-    begin: async id => backupWriter(await storage.begin(within(name, id)), id, name),
+    begin: async id => {
+      const pending = await storage.begin(within(name, id))
+      return backupWriter(pending, id, name, parent => assertThere(storage, name, parent))
+    },
     openPart: async (id, part) => storage.openRead(`${within(name, id)}/${part}`),
     checksums: id => checksumsOf(storage, name, id),
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),
@@ -32,6 +35,15 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     },
     addProof: proof => writeProof(storage, name, proof),
   }
+}
+
+/** A backup that lost what it depends on must not be committed: a lock may have been lost while it was written. */
+async function assertThere(storage: Storage, source: string, parent: string): Promise<void> {
+  const files = await storage.list(within(source, parent))
+  if (files.some(({ name }) => name === manifestFile)) return
+  throw new NexusError('failed', 'parent_gone', `${parent}, on which the backup depends, was removed meanwhile`, {
+    hint: 'nothing was committed; run it again: it starts with what is there now',
+  })
 }
 
 /** SHA256SUMS of a backup; a committed backup without it is damage. */

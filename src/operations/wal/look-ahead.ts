@@ -98,9 +98,13 @@ function archiver(
       rooms.push(room)
       const stored = archive.localPath(name)
       // What changed while it was read was not finished.
-      if (stored === undefined || stampOf(join(directory, name)) !== file.stamp) return undefined
+      if (stampOf(join(directory, name)) !== file.stamp) return undefined
       const segment = `= ${file.stamp} ${join(directory, name)}`
-      writeNote(join(spool, name + archivedSuffix), call.key, [segment, ...linesOf([stored]), ...call.files])
+      writeNote(join(spool, name + archivedSuffix), call.key, [
+        segment,
+        ...linesOf(stored === undefined ? [] : [stored]),
+        ...call.files,
+      ])
       return name
     } catch (error) {
       failed = true

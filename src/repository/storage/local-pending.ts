@@ -33,7 +33,7 @@ function pendingDirectory(ground: Ground, directory: string, { final, pending, l
   const open = new Set<PartWriter>()
   let state: 'open' | 'committed' | 'discarded' = 'open'
 
-  async function makeVisible(): Promise<void> {
+  async function makeVisible(atLast: (() => Promise<void>) | undefined): Promise<void> {
     if (state !== 'open' || open.size > 0) {
       throw new NexusError(
         'failed',
@@ -43,6 +43,7 @@ function pendingDirectory(ground: Ground, directory: string, { final, pending, l
     }
     await rm(localPath, { recursive: true, force: true })
     await syncDirectory(pending)
+    await atLast?.()
     // rename(2) would quietly replace an empty directory of that name.
     if (await exists(final)) throw alreadyThere(ground, directory)
     await rename(pending, final)
@@ -73,7 +74,7 @@ function pendingDirectory(ground: Ground, directory: string, { final, pending, l
       open.add(tracked)
       return tracked
     },
-    commit: () => at(ground, 'committing', directory, makeVisible),
+    commit: atLast => at(ground, 'committing', directory, () => makeVisible(atLast)),
     discard: () => at(ground, 'removing', directory, throwAway),
   }
 }

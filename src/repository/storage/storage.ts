@@ -99,8 +99,11 @@ export interface PendingDirectory {
   create(name: string): Promise<PartWriter>
   /** A directory on local disk for scratch files of this run, removed with it, or undefined on an object store. */
   readonly localPath: string | undefined
-  /** Makes everything visible under the final name, durably, in one step. */
-  commit(): Promise<void>
+  /**
+   * Makes everything visible under the final name, durably, in one step.
+   * @param atLast asked when all else is done and the locks are still ours: its error stops the commit
+   */
+  commit(atLast?: () => Promise<void>): Promise<void>
   /** Removes everything written so far. Safe to call after commit (does nothing). */
   discard(): Promise<void>
 }

@@ -1,6 +1,7 @@
 import { NexusError } from '../../../errors.js'
 import { type Connection, connect, type Sdk } from './client.js'
 import { s3Fault } from './faults.js'
+import type { RetryTiming } from './retries.js'
 import { type S3Settings, s3Location } from './settings.js'
 
 /** The repository's part of a bucket: keys from names, requests with errors an operator can act on. */
@@ -15,8 +16,8 @@ export class Bucket {
     this.#connection = connection
   }
 
-  static async open(settings: S3Settings): Promise<Bucket> {
-    return new Bucket(settings, await connect(settings))
+  static async open(settings: S3Settings, retries: RetryTiming): Promise<Bucket> {
+    return new Bucket(settings, await connect(settings, retries))
   }
 
   /** The bucket's own name and a key, for a command. Throws `damage` for a name that would leave the repository. */

@@ -3,7 +3,7 @@ import { Agent } from 'node:https'
 import { rootCertificates } from 'node:tls'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
 import { messageOf, NexusError } from '../../../errors.js'
-import { retryStrategy } from './retries.js'
+import { type RetryTiming, retryStrategy } from './retries.js'
 import type { S3Settings } from './settings.js'
 
 /** The SDK takes 100 ms to load: only who has a repository on an object store pays. */
@@ -25,9 +25,9 @@ const CONNECT_MS = 10_000
  * Connects to the store. Credentials come by the SDK's usual chain: environment, profile, SSO, container, instance.
  * @throws NexusError configuration for a certificate file that cannot be read
  */
-export async function connect(settings: S3Settings): Promise<Connection> {
+export async function connect(settings: S3Settings, retries: RetryTiming): Promise<Connection> {
   const sdk = await loadSdk()
-  const client = new sdk.S3Client(await configOf(settings))
+  const client = new sdk.S3Client({ ...(await configOf(settings)), retryStrategy: retryStrategy(retries) })
   let last: { server: number; here: number } | undefined
   client.middlewareStack.add(
     next => async args => {
@@ -57,7 +57,6 @@ async function configOf(settings: S3Settings): Promise<S3ClientConfig> {
     forcePathStyle: settings.forcePathStyle ?? own,
     // Other servers know the SDK's new checksums by halves (Ceph 16 answers 411); what we send is signed in any case.
     ...(own ? { requestChecksumCalculation: 'WHEN_REQUIRED', responseChecksumValidation: 'WHEN_REQUIRED' } : {}),
-    retryStrategy: retryStrategy(),
     // It makes a new connection for every part.
     expectContinueHeader: false,
     requestHandler: {

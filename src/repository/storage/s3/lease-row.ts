@@ -1,7 +1,7 @@
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { formatLease, type Holder, leaseLimit, leaseName, leaseNumber, parseLease } from './lease-state.js'
-import { getSmall, type Listed, listLevel, noConditionalWrites, putOnce, removeIfAllowed } from './objects.js'
+import { assertConditional, getSmall, type Listed, listLevel, putOnce, removeIfAllowed } from './objects.js'
 
 /** States that old are removed: nobody can be about to write one of their neighbours, however slow it is. */
 const KEPT_MS = 3_600_000
@@ -46,7 +46,8 @@ export class LeaseRow {
       const bytes = formatLease(next)
       const name = `${this.#directory}/${leaseName(number + 1)}`
       if (!(await putOnce(this.#bucket, name, bytes))) continue
-      if (number === 0) await this.#assertWrittenOnce(name, bytes)
+      // A server that ignores the condition would let everybody in.
+      if (number === 0) await assertConditional(this.#bucket, name, bytes)
       // Whoever slept between reading and writing may have written a number that was used and removed long ago.
       const { files } = await listLevel(this.#bucket, this.#directory, leaseName(number))
       const newest = highestOf(files)
@@ -73,11 +74,6 @@ export class LeaseRow {
     const holders = parseLease(await getSmall(this.#bucket, name, leaseLimit), this.#bucket.displayed(name))
     this.#known = { number, holders }
     return { number, holders, old }
-  }
-
-  /** A server that ignores the condition would let everybody in: its first answer to the same request again tells. */
-  async #assertWrittenOnce(name: string, bytes: Buffer): Promise<void> {
-    if (await putOnce(this.#bucket, name, bytes)) throw noConditionalWrites(this.#bucket)
   }
 }
 

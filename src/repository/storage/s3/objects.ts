@@ -150,30 +150,54 @@ export async function putOnce(
   bytes: Uint8Array,
   storageClass?: string,
 ): Promise<boolean> {
+  const outcome = await putConditionally(bucket, name, bytes, storageClass)
+  if (outcome === 'written') await assertEncrypted(bucket, name)
+  // An answer that was lost on the way: the second attempt met what the first had written.
+  return outcome === 'perhaps ours' ? await holdsExactly(bucket, name, bytes) : outcome === 'written'
+}
+
+/** Writes what was just written once more: whoever lets that happen does not know the condition. */
+export async function assertConditional(bucket: Bucket, name: string, bytes: Uint8Array): Promise<void> {
+  if ((await putConditionally(bucket, name, bytes)) === 'written') throw noConditionalWrites(bucket)
+}
+
+async function putConditionally(
+  bucket: Bucket,
+  name: string,
+  bytes: Uint8Array,
+  storageClass?: string,
+): Promise<'written' | 'there' | 'perhaps ours'> {
+  const command = {
+    ...bucket.at(name),
+    Body: bytes,
+    IfNoneMatch: '*',
+    ...encryptionOf(bucket),
+    ...classOf(storageClass),
+  }
   for (let attempt = 1; ; attempt += 1) {
     const outcome = await bucket.request('writing', name, async (client, sdk) => {
-      const command = { ...bucket.at(name), Body: bytes, IfNoneMatch: '*', ...encryptionOf(bucket) }
       try {
-        await client.send(
-          new sdk.PutObjectCommand(
-            storageClass === undefined ? command : { ...command, StorageClass: storageClass as 'STANDARD' },
-          ),
-        )
+        await client.send(new sdk.PutObjectCommand(command))
         return 'written'
       } catch (error) {
         const { $metadata } = error as { $metadata?: { httpStatusCode?: number; attempts?: number } }
         if ($metadata?.httpStatusCode === 412) return ($metadata.attempts ?? 1) > 1 ? 'perhaps ours' : 'there'
         // Somebody else writes it at this moment.
-        if ($metadata?.httpStatusCode === 409 && attempt < 10) return 'again'
+        if ($metadata?.httpStatusCode === 409 && attempt < CONFLICTS) return 'again'
         if ($metadata?.httpStatusCode === 501) throw noConditionalWrites(bucket, error)
         throw error
       }
     })
-    if (outcome === 'again') continue
-    if (outcome === 'written') await assertEncrypted(bucket, name)
-    // An answer that was lost on the way: the second attempt met what the first had written.
-    return outcome === 'perhaps ours' ? await holdsExactly(bucket, name, bytes) : outcome === 'written'
+    if (outcome !== 'again') return outcome
   }
+}
+
+/** Attempts at a name that somebody else is writing: soon it is written, and the answer is 412. */
+const CONFLICTS = 10
+
+/** What a request that writes says of the storage class; the SDK knows AWS's names, servers have others. */
+export function classOf(storageClass: string | undefined): { StorageClass?: 'STANDARD' } {
+  return storageClass === undefined ? {} : { StorageClass: storageClass as 'STANDARD' }
 }
 
 async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Promise<boolean> {
@@ -185,7 +209,7 @@ async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Pr
   }
 }
 
-export function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
+function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
   return new NexusError(
     'failed',
     'conditional_write_missing',

@@ -7,6 +7,7 @@ import { markerOf, markWriting } from './markers.js'
 import { holdsAnything, listBelow, putOnce, removeIfAllowed, removeObjects } from './objects.js'
 import { alreadyThere, openPartWriter, type S3PartWriter } from './part-writer.js'
 import { storageClassOf } from './storage-class.js'
+import { abortUploads } from './upload.js'
 
 /** What a backup being written must be sure of: that the leases of its source are still ours. */
 export interface Guard {
@@ -58,13 +59,14 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
     }
   }
 
-  async function commit(): Promise<void> {
+  async function commit(atLast?: () => Promise<void>): Promise<void> {
     if (state !== 'open' || open.size > 0 || manifest === undefined) {
       const why = manifest === undefined ? 'it has no manifest' : `it is ${state}, ${open.size} files open`
       throw new NexusError('failed', 'pending_misused', `${directory} cannot be committed: ${why}`)
     }
     await assertArrived()
     await guard.renew()
+    await atLast?.()
     if (!(await putOnce(bucket, within(manifestFile), manifest))) throw alreadyThere(bucket, within(manifestFile))
     if (!guard.isFresh()) await takeBackUnlessHeld()
     state = 'committed'
@@ -87,6 +89,7 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
     state = 'discarded'
     await Promise.allSettled([...open].map(writer => writer.abort()))
     if (marking === undefined || !(await marking.then(() => true).catch(() => false))) return
+    await abortUploads(bucket, directory)
     await removeObjects(bucket, [...written.keys()].filter(name => name !== manifestFile).map(within))
     await removeObjects(bucket, [markerOf(directory)])
   }

@@ -3,32 +3,40 @@ import type { S3ClientConfig } from '@aws-sdk/client-s3'
 type Strategy = Extract<NonNullable<S3ClientConfig['retryStrategy']>, { acquireInitialRetryToken: unknown }>
 type Token = Awaited<ReturnType<Strategy['acquireInitialRetryToken']>>
 
-/** Attempts before the server has ever answered: who mistyped an endpoint wants to know it soon. */
-const ATTEMPTS_UNTIL_REACHED = 4
-/** Afterwards a backup of hours is worth riding out a minute's trouble. */
-const ATTEMPTS = 10
-const LONGEST_MS = 20_000
-const BASE_MS = 100
-/** A server that asks to slow down is left alone for longer. */
-const THROTTLED_BASE_MS = 500
+/** How often and how soon a request is tried again. */
+export interface RetryTiming {
+  /** Attempts before the server has ever answered: who mistyped an endpoint wants to know it soon. */
+  attemptsUntilReached: number
+  /** Attempts afterwards: a backup of hours is worth riding out a minute's trouble. */
+  attempts: number
+  /** Milliseconds that double with every attempt, at most up to `longest`. */
+  base: number
+  longest: number
+}
+
+export const retryTiming: RetryTiming = { attemptsUntilReached: 4, attempts: 10, base: 100, longest: 20_000 }
+
+/** A server that asks to slow down is left alone for so many times longer. */
+const THROTTLED = 5
 
 /**
  * Retries with exponential backoff and full jitter, as AWS recommends for its SDKs
  * (docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html); the SDK's own classification decides what can
  * be tried again, this one only how often and when.
  */
-export function retryStrategy(): Strategy {
+export function retryStrategy(timing: RetryTiming): Strategy {
   let reached = false
   return {
     acquireInitialRetryToken: async () => token(0, 0),
     async refreshRetryTokenForRetry(former, { error, errorType, retryAfterHint }) {
       const count = former.getRetryCount() + 1
       if (errorType === 'CLIENT_ERROR' || isHopeless(error)) throw error ?? new Error('the request failed')
-      if (count >= (reached ? ATTEMPTS : ATTEMPTS_UNTIL_REACHED)) throw error ?? new Error('the request failed')
-      const base = errorType === 'THROTTLING' ? THROTTLED_BASE_MS : BASE_MS
-      const jittered = Math.random() * Math.min(LONGEST_MS, base * 2 ** count)
+      const { attempts, attemptsUntilReached, longest } = timing
+      if (count >= (reached ? attempts : attemptsUntilReached)) throw error ?? new Error('the request failed')
+      const base = timing.base * (errorType === 'THROTTLING' ? THROTTLED : 1)
+      const jittered = Math.random() * Math.min(longest, base * 2 ** count)
       const asked = retryAfterHint === undefined ? 0 : retryAfterHint.getTime() - Date.now()
-      return token(count, Math.min(LONGEST_MS, Math.max(jittered, asked)))
+      return token(count, Math.min(longest, Math.max(jittered, asked)))
     },
     recordSuccess() {
       reached = true

@@ -13,8 +13,15 @@ import { alreadyThere } from './part-writer.js'
 import { beginS3 } from './pending.js'
 import { openS3Reader } from './reader.js'
 import { removeBackup, removeS3Files, removeS3Leftovers } from './remove.js'
+import { type RetryTiming, retryTiming } from './retries.js'
 import type { S3Settings } from './settings.js'
 import { walStorageClassOf } from './storage-class.js'
+
+/** For tests, which cannot wait as long. */
+export interface S3Timing {
+  leases: LeaseTiming
+  retries: RetryTiming
+}
 
 /** A repository below a prefix of a bucket (design section 5, nexus-backup-repository(5)). */
 export class S3Storage implements Storage {
@@ -31,8 +38,9 @@ export class S3Storage implements Storage {
   }
 
   /** Asks the server nothing yet. @throws NexusError configuration */
-  static async open(settings: S3Settings, timing = leaseTiming): Promise<S3Storage> {
-    return new S3Storage(await Bucket.open(settings), timing)
+  static async open(settings: S3Settings, timing: Partial<S3Timing> = {}): Promise<S3Storage> {
+    const { leases = leaseTiming, retries = retryTiming } = timing
+    return new S3Storage(await Bucket.open(settings, retries), leases)
   }
 
   /** True until the server refused to let us write. */

@@ -2,6 +2,7 @@ import type { CompletedPart } from '@aws-sdk/client-s3'
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
+import { classOf } from './objects.js'
 
 /** An upload in parts: invisible until it is completed, and kept by the server (and paid for) until it is aborted. */
 export class Upload {
@@ -20,17 +21,19 @@ export class Upload {
   }
 
   static async begin(bucket: Bucket, name: string, storageClass: string | undefined): Promise<Upload> {
-    const { UploadId } = await bucket.request('writing', name, (client, sdk) =>
+    const { UploadId, $metadata } = await bucket.request('writing', name, (client, sdk) =>
       client.send(
         new sdk.CreateMultipartUploadCommand({
           ...bucket.at(name),
           ...encryptionOf(bucket),
-          ...(storageClass === undefined ? {} : { StorageClass: storageClass as 'STANDARD' }),
+          ...classOf(storageClass),
         }),
       ),
     )
     if (UploadId === undefined)
       throw new NexusError('failed', 'repository_error', `the server gave no upload for ${name}`)
+    // An answer that was lost on the way: the first attempt's upload must not stay.
+    if (($metadata.attempts ?? 1) > 1) await abortAll(bucket, { prefix: bucket.keyOf(name), except: UploadId })
     return new Upload(bucket, name, UploadId)
   }
 
@@ -94,23 +97,28 @@ export class Upload {
 }
 
 /** Aborts every unfinished upload below a directory: of runs that were killed. The caller holds the writer lease. */
-export async function abortUploads(bucket: Bucket, directory: string): Promise<string[]> {
-  const names: string[] = []
-  const prefix = bucket.keyOf('') === '' ? '' : `${bucket.settings.prefix}/`
-  for (;;) {
-    const { Uploads = [], IsTruncated } = await bucket.request('listing uploads of', directory, (client, sdk) =>
-      client.send(
-        new sdk.ListMultipartUploadsCommand({ Bucket: bucket.settings.bucket, Prefix: `${bucket.keyOf(directory)}/` }),
-      ),
+export async function abortUploads(bucket: Bucket, directory: string): Promise<void> {
+  await abortAll(bucket, { prefix: `${bucket.keyOf(directory)}/`, except: undefined })
+}
+
+async function abortAll(
+  bucket: Bucket,
+  { prefix, except }: { prefix: string; except: string | undefined },
+): Promise<void> {
+  const root = bucket.settings.prefix === '' ? 0 : bucket.settings.prefix.length + 1
+  let KeyMarker: string | undefined
+  let UploadIdMarker: string | undefined
+  do {
+    const place = { Bucket: bucket.settings.bucket, Prefix: prefix, KeyMarker, UploadIdMarker }
+    const page = await bucket.request('looking for unfinished uploads in', prefix.slice(root), (client, sdk) =>
+      client.send(new sdk.ListMultipartUploadsCommand(place)),
     )
-    for (const { Key = '', UploadId = '' } of Uploads) {
-      const name = Key.slice(prefix.length)
-      await abortUpload(bucket, name, UploadId)
-      names.push(name)
+    for (const { Key = '', UploadId = '' } of page.Uploads ?? []) {
+      if (UploadId !== except) await abortUpload(bucket, Key.slice(root), UploadId)
     }
-    // What was aborted is listed no more: the first page is always the next.
-    if (IsTruncated !== true || Uploads.length === 0) return names
-  }
+    KeyMarker = page.IsTruncated === true ? page.NextKeyMarker : undefined
+    UploadIdMarker = page.NextUploadIdMarker
+  } while (KeyMarker !== undefined)
 }
 
 async function abortUpload(bucket: Bucket, name: string, id: string): Promise<void> {

@@ -1,0 +1,203 @@
+import { randomBytes } from 'node:crypto'
+import { hostname } from 'node:os'
+import { PutObjectCommand } from '@aws-sdk/client-s3'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import {
+  describeLeases,
+  formatLease,
+  type Holder,
+  isExpired,
+  leaseName,
+  leaseNumber,
+  parseLease,
+} from '../../../src/repository/storage/s3/lease-state.js'
+import { machineId } from '../../../src/repository/storage/s3/machine.js'
+import { S3Storage } from '../../../src/repository/storage/s3/s3.js'
+import type { S3Settings } from '../../../src/repository/storage/s3/settings.js'
+import { faultProxy } from '../../helpers/fault-proxy.js'
+import { lockRequest } from '../../helpers/lock-request.js'
+import { startS3 } from '../../helpers/s3-server.js'
+
+const server = await startS3()
+const id = '20251103T030000.123Z-full-7f3a'
+/** Short, and yet so long that a busy machine does not lose one. */
+const leases = { lease: 4000, renewal: 500 }
+
+function holder(change: Partial<Holder> = {}): Holder {
+  const now = new Date().toISOString()
+  const token = randomBytes(16).toString('hex')
+  const self = { host: 'db2', user: 'root', pid: 4711, purpose: 'create itsm', machine: 'another' }
+  return { lock: 'writer', mode: 'exclusive', token, ...self, since: now, renewed: now, ...change }
+}
+
+/** Writes a state as another version of this program would. */
+async function writeState({ bucket, prefix }: S3Settings, number: number, holders: Holder[]): Promise<void> {
+  const Key = `${prefix}/locks/itsm/${leaseName(number)}`
+  await server.client.send(new PutObjectCommand({ Bucket: bucket, Key, Body: formatLease(holders) }))
+}
+
+describe('a lease on an object store', () => {
+  test('of somebody else is waited for, and its holder named', async () => {
+    const place = await server.newPlace()
+    await writeState(place, 7, [holder({ since: '2025-11-03T03:00:00.000Z' })])
+    const storage = await S3Storage.open(place)
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
+      kind: 'locked',
+      message: 'itsm is locked by create itsm (user root, process 4711 on db2, since 2025-11-03T03:00:00Z)',
+    })
+  })
+
+  test('ends when nobody renews it, and not before, however wrong the clock here is', async () => {
+    const place = await server.newPlace()
+    await writeState(place, 1, [holder({ renewed: new Date(Date.now() - 290_000).toISOString() })])
+    const storage = await S3Storage.open(place)
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({ kind: 'locked' })
+    await writeState(place, 2, [holder({ renewed: new Date(Date.now() - 310_000).toISOString() })])
+    const now = Date.now
+    try {
+      Date.now = () => now() - 86_400_000
+      await (await storage.lock('itsm', 'writer', 'exclusive', lockRequest())).release()
+    } finally {
+      Date.now = now
+    }
+  })
+
+  test('of a process of this machine that is dead ends at once; of one that lives it does not', async () => {
+    const place = await server.newPlace()
+    const machine = machineId()
+    await writeState(place, 1, [holder({ machine, host: hostname(), pid: process.pid })])
+    const storage = await S3Storage.open(place)
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({ kind: 'locked' })
+    await writeState(place, 2, [holder({ machine, host: hostname(), pid: 2 ** 22 + 1 })])
+    await (await storage.lock('itsm', 'writer', 'exclusive', lockRequest())).release()
+  })
+
+  test('is renewed while it is held', async () => {
+    const place = await server.newPlace()
+    const [one, other] = [await S3Storage.open(place, { leases }), await S3Storage.open(place, { leases })]
+    const held = await one.lock('itsm', 'writer', 'exclusive', lockRequest())
+    // Longer than a lease lasts: who waits so long in vain has met renewed ones.
+    await expect(other.lock('itsm', 'writer', 'exclusive', lockRequest({ waitSeconds: 6 }))).rejects.toMatchObject({
+      kind: 'locked',
+    })
+    await held.release()
+    await (await other.lock('itsm', 'writer', 'exclusive', lockRequest())).release()
+  })
+
+  test('that was lost stops a backup before its manifest, and a removal before its first step', async () => {
+    const place = await server.newPlace()
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const pending = await storage.begin(`itsm/${id}`)
+    for (const name of ['part', 'manifest.json']) await (await pending.create(name)).close()
+    await writeState(place, 9, [holder({ purpose: 'prune itsm' })])
+    const lost = { kind: 'locked', code: 'lease_lost', message: expect.stringContaining('prune itsm') }
+    await expect(pending.commit()).rejects.toMatchObject(lost)
+    await expect(storage.remove(`itsm/${id}`)).rejects.toMatchObject(lost)
+    await pending.discard()
+    await held.release()
+    expect(await storage.list('itsm')).toEqual([])
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({ kind: 'locked' })
+  })
+
+  test('that was lost while it worked stops the next write', async () => {
+    const place = await server.newPlace()
+    const storage = await S3Storage.open(place, { leases: { lease: 4000, renewal: 50 } })
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const writer = await (await storage.begin(`itsm/${id}`)).create('part')
+    await writeState(place, 5000, [])
+    const writing = async () => {
+      for (;;) {
+        await writer.write(Buffer.from('more'))
+        await new Promise(resolve => setTimeout(resolve, 20))
+      }
+    }
+    await expect(writing()).rejects.toMatchObject({ code: 'lease_lost' })
+    await held.release()
+  })
+
+  test('cannot be renewed for too long: it counts as lost before anybody else may take it', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const retries = { attemptsUntilReached: 1, attempts: 1, base: 1, longest: 1 }
+    const storage = await S3Storage.open(place, { leases: { lease: 1000, renewal: 100 }, retries })
+    const told: string[] = []
+    const onWait = (message: string) => void told.push(message)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest({ onWait }))
+    const writer = await (await storage.begin(`itsm/${id}`)).create('part')
+    proxy.rule = () => 'reset'
+    const writing = async () => {
+      for (;;) {
+        await writer.write(Buffer.from('more'))
+        await new Promise(resolve => setTimeout(resolve, 20))
+      }
+    }
+    await expect(writing()).rejects.toMatchObject({ code: 'lease_lost', message: expect.stringContaining('renewed') })
+    await held.release()
+    expect(told).toEqual([expect.stringContaining('its lease could not be given back')])
+  })
+
+  test('by one who slept between reading and writing is not believed', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    await writeState(place, 1, [])
+    // While our request for number 2 is on its way, the row has gone on to 40, and 2 was removed long ago.
+    let slept = false
+    proxy.rule = async (_, what) => {
+      if (what.startsWith('PUT') && !slept) await writeState(place, 40, [holder({ purpose: 'prune itsm' })])
+      slept ||= what.startsWith('PUT')
+      return undefined
+    }
+    const storage = await S3Storage.open(place)
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
+      kind: 'locked',
+      message: expect.stringContaining('prune itsm'),
+    })
+    expect(slept).toBe(true)
+  })
+
+  test('that is none of ours is damage', async () => {
+    const place = await server.newPlace()
+    const Key = `${place.prefix}/locks/itsm/${leaseName(3)}`
+    await server.client.send(new PutObjectCommand({ Bucket: place.bucket, Key, Body: '{"format":1}' }))
+    const storage = await S3Storage.open(place)
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
+      kind: 'damage',
+      code: 'lease_damaged',
+    })
+  })
+})
+
+describe('a state of leases', () => {
+  test('is read as it was written, and anything else is damage', () => {
+    const holders = [holder(), holder({ lock: 'delete', mode: 'shared', machine: null })]
+    expect(parseLease(formatLease(holders), 'here')).toEqual(holders)
+    fc.assert(
+      fc.property(fc.oneof(fc.uint8Array(), fc.json().map(Buffer.from)), bytes => {
+        try {
+          parseLease(bytes, 'here')
+        } catch (error) {
+          expect(error).toMatchObject({ kind: 'damage', message: 'here is not a lease of nexus-backup' })
+        }
+      }),
+    )
+  })
+
+  test('has a name that sorts as its number', () => {
+    fc.assert(
+      fc.property(fc.maxSafeNat(), fc.maxSafeNat(), (a, b) => {
+        expect(leaseNumber(leaseName(a))).toBe(a)
+        expect(leaseName(a) < leaseName(b)).toBe(a < b)
+      }),
+    )
+    expect(leaseNumber('7')).toBeUndefined()
+  })
+
+  test('names its holders without letting them speak to the terminal', () => {
+    expect(describeLeases([])).toBe('another run')
+    expect(describeLeases([holder({ host: 'a\u001b[2J' })])).toContain('on "a\\u001b[2J"')
+    expect(describeLeases(Array.from({ length: 5 }, () => holder()))).toMatch(/ and 2 more$/)
+    expect(isExpired(holder(), new Date(Date.now() + 300_001), 300_000)).toBe(true)
+  })
+})
