@@ -57,7 +57,7 @@ bluestore block size = 21474836480
 bluestore cache autotune = false
 bluestore cache size = 67108864
 rgw enable apis = s3
-rgw frontends = beast endpoint=127.0.0.1:$port${TLS_CERT:+ ssl_endpoint=127.0.0.1:$((port + 2)) ssl_certificate=$TLS_CERT}
+rgw frontends = beast tcp_nodelay=1 endpoint=127.0.0.1:$port${TLS_CERT:+ ssl_endpoint=127.0.0.1:$((port + 2)) ssl_certificate=$TLS_CERT}
 rgw run sync thread = false
 rgw crypt require ssl = false
 rgw crypt s3 kms backend = testing

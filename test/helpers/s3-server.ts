@@ -1,11 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { CreateBucketCommand, S3Client } from '@aws-sdk/client-s3'
-import { afterAll } from 'vitest'
+import { dirname, join } from 'node:path'
+import { CreateBucketCommand, GetObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3'
+import { afterAll, onTestFinished } from 'vitest'
 import type { S3Settings } from '../../src/repository/storage/s3/settings.js'
 
 const script = new URL('s3-server.sh', import.meta.url).pathname
@@ -18,6 +18,8 @@ export interface S3Server {
   /** The environment in which a program reaches it. */
   env: Record<string, string>
   client: S3Client
+  /** Every object below a place, downloaded as any client would. */
+  download(place: S3Settings, directory: string): Promise<void>
   /** Settings of an empty prefix in a bucket of its own. */
   newPlace(change?: Partial<S3Settings>): Promise<S3Settings>
 }
@@ -25,6 +27,8 @@ export interface S3Server {
 export interface ServerOptions {
   /** A file with key and certificates: the server speaks HTTPS as well. */
   tlsCert?: string
+  /** For the running test alone, which then ends it. */
+  once?: boolean
 }
 
 /** Starts the store for a test file; it is stopped and removed after it. Sets AWS_* for this process. */
@@ -50,7 +54,8 @@ export async function startS3(
     requestChecksumCalculation: 'WHEN_REQUIRED',
     credentials: { accessKeyId, secretAccessKey },
   })
-  afterAll(() => client.destroy())
+  const atEnd = options.once ? onTestFinished : afterAll
+  atEnd(() => client.destroy())
   return {
     endpoint,
     directory,
@@ -59,6 +64,19 @@ export async function startS3(
     secretAccessKey,
     env,
     client,
+    async download({ bucket, prefix }, directory) {
+      for await (const { Contents = [] } of paginateListObjectsV2(
+        { client },
+        { Bucket: bucket, Prefix: `${prefix}/` },
+      )) {
+        for (const { Key = '' } of Contents) {
+          const { Body } = await client.send(new GetObjectCommand({ Bucket: bucket, Key }))
+          const path = join(directory, Key.slice(prefix.length + 1))
+          mkdirSync(dirname(path), { recursive: true })
+          writeFileSync(path, (await Body?.transformToByteArray()) ?? '')
+        }
+      }
+    },
     async newPlace(change = {}) {
       const bucket = `nexus-${randomBytes(6).toString('hex')}`
       await client.send(new CreateBucketCommand({ Bucket: bucket }))
@@ -70,7 +88,7 @@ export async function startS3(
 async function reachable(
   accessKeyId: string,
   secretAccessKey: string,
-  { tlsCert }: ServerOptions,
+  { tlsCert, once = false }: ServerOptions,
 ): Promise<{ endpoint: string; httpsEndpoint: string; directory: string | undefined }> {
   const given = process.env.NEXUS_TEST_S3_ENDPOINT
   if (given !== undefined) return { endpoint: given, httpsEndpoint: given, directory: undefined }
@@ -86,7 +104,8 @@ async function reachable(
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
   }
   process.once('exit', stop)
-  afterAll(() => {
+  const atEnd = once ? onTestFinished : afterAll
+  atEnd(() => {
     process.off('exit', stop)
     stop()
   })

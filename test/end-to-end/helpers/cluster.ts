@@ -39,6 +39,8 @@ export interface PlaceOptions {
   connection?: string
   /** Further lines of the source's configuration. */
   more?: readonly string[]
+  /** The repository, as a configuration has it, and what every run's environment holds. */
+  s3?: { yaml: string; url: string; env: Record<string, string> }
   /** Use the repository and the state directory of another place. */
   beside?: ClusterPlace
 }
@@ -51,14 +53,14 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   mkdirSync(directory)
   chmodSync(directory, 0o755)
   const { repository, state } = options.beside ?? {
-    repository: join(directory, 'repository'),
+    repository: options.s3?.url ?? join(directory, 'repository'),
     state: join(directory, 'state'),
   }
   const config = join(directory, 'config.yaml')
   const lines = [
     'timezone: UTC',
     `state: ${state}`,
-    `repositories: { local: { path: ${repository} } }`,
+    `repositories: { local: ${options.s3?.yaml ?? `{ path: ${repository} }`} }`,
     'sources:',
     `  ${SOURCE}:`,
     '    kind: postgres',
@@ -68,7 +70,8 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   writeFileSync(config, `${lines.join('\n')}\n`)
   const all = (command: string, args: readonly string[]) => [...command.split(' '), ...args, '--config', config]
   const ended = async (command: string, args: readonly string[] = [], settings: RunOptions = {}) =>
-    run(all(command, args), settings)
+    run(all(command, args), within(settings))
+  const within = (settings: RunOptions) => ({ ...settings, env: { ...options.s3?.env, ...settings.env } })
   const place: ClusterPlace = {
     cluster,
     directory,
@@ -76,7 +79,7 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
     state,
     config,
     run: ended,
-    start: (command, args = [], settings = {}) => start(all(command, args), settings),
+    start: (command, args = [], settings = {}) => start(all(command, args), within(settings)),
     async json(command, args = [], settings = {}) {
       const { code, stdout, stderr } = await ended(command, [...args, '--json'], settings)
       return {

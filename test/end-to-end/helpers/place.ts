@@ -28,16 +28,23 @@ export interface Place {
   ok(command: string, args?: readonly string[], options?: RunOptions): Promise<Finished>
 }
 
+/** Where else the repository lies, and what every run's environment holds. */
+export interface PlaceWishes {
+  repository?: string
+  env?: Record<string, string>
+}
+
 /** A fresh place; the source is called `app`. The database is still to be made. */
-export function place(directory = temporaryDirectory()): Place {
+export function place(directory = temporaryDirectory(), { env = {}, ...wishes }: PlaceWishes = {}): Place {
   const database = join(directory, 'live', 'app.db')
-  const repository = join(directory, 'repository')
+  const repository = wishes.repository ?? join(directory, 'repository')
   const state = join(directory, 'state')
   mkdirSync(dirname(database), { recursive: true })
   const flags = ['--sqlite', database, '--repo', repository, '--state', state]
   const all = (command: string, args: readonly string[]) => [command, ...args, ...flags]
   const ended = async (command: string, args: readonly string[] = [], options: RunOptions = {}) =>
-    run(all(command, args), options)
+    run(all(command, args), within(options))
+  const within = (options: RunOptions) => ({ ...options, env: { ...env, ...options.env } })
   return {
     directory,
     database,
@@ -45,7 +52,7 @@ export function place(directory = temporaryDirectory()): Place {
     state,
     flags,
     run: ended,
-    start: (command, args = [], options = {}) => start(all(command, args), options),
+    start: (command, args = [], options = {}) => start(all(command, args), within(options)),
     async json(command, args = [], options = {}) {
       const { code, stdout, stderr } = await ended(command, [...args, '--json'], options)
       return {
