@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { initRepository } from '../../../src/repository/open.js'
+import { type S3Settings, s3Location } from '../../../src/repository/storage/s3/settings.js'
 import type { WalArchive } from '../../../src/repository/wal/types.js'
 import { segmentName } from '../../../src/sources/postgres/wal-names.js'
 import { forOthers } from '../../helpers/checkout.js'
@@ -34,22 +35,28 @@ export interface WalPlaceWishes {
   owner?: { uid: number; gid: number }
   /** Another place for the repository. */
   repository?: string
+  /** A bucket as repository, and the environment in which it is reached; `unreachable`: it is not made. */
+  s3?: { place: S3Settings; env: Record<string, string>; unreachable?: boolean }
 }
 
-export async function walPlace({ owner, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
+export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
   const directory = temporaryDirectory()
   chmodSync(directory, 0o755)
   const data = join(directory, 'data')
-  const repository = wishes.repository ?? join(directory, 'repository')
+  const repository = s3 === undefined ? (wishes.repository ?? join(directory, 'repository')) : s3Location(s3.place)
   const config = join(directory, 'config.yaml')
   for (const path of ['', 'global', 'pg_wal', 'pg_wal/archive_status']) make(join(data, path))
   writeFileSync(join(data, 'global/pg_control'), controlBytes())
   own(join(data, 'global/pg_control'))
   const ids = owner === undefined ? {} : { owner: String(owner.uid) }
-  const room = (await initRepository(repository, { now: new Date(), ...ids })).source('main')
+  const where = { path: repository, ...(s3 === undefined ? {} : { s3: s3.place }) }
+  const room = s3?.unreachable ? undefined : (await initRepository(where, { now: new Date(), ...ids })).source('main')
+  const { bucket, prefix, endpoint } = s3?.place ?? {}
+  const written =
+    s3 === undefined ? `path: ${repository}` : `s3: { bucket: ${bucket}, prefix: ${prefix}, endpoint: "${endpoint}" }`
   writeFileSync(
     config,
-    `repositories: { local: { path: ${repository} } }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
+    `repositories: { local: { ${written} } }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
   )
   const away = join(directory, 'no-node')
   writeFileSync(away, '#!/bin/sh\nexit 77\n', { mode: 0o755 })
@@ -58,7 +65,7 @@ export async function walPlace({ owner, ...wishes }: WalPlaceWishes = {}): Promi
       cwd: data,
       ...owner,
       ...options,
-      env: { NEXUS_BACKUP_NODE: process.execPath, ...options.env },
+      env: { NEXUS_BACKUP_NODE: process.execPath, ...s3?.env, ...options.env },
     })
 
   function make(path: string): void {
@@ -75,7 +82,10 @@ export async function walPlace({ owner, ...wishes }: WalPlaceWishes = {}): Promi
     data,
     repository,
     config,
-    archive: room.wal(system),
+    get archive() {
+      if (room === undefined) throw new Error('there is no repository')
+      return room.wal(system)
+    },
     ready(numbers, segment = {}) {
       return numbers.map(number => {
         const name = segmentName(segment.timeline ?? 1, number, segment.segmentBytes ?? MIB)
