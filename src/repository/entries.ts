@@ -4,7 +4,7 @@ import { checksumsFile, isBackupId, manifestFile, partialPrefix } from './layout
 import type { Manifest } from './manifest.js'
 import { checkAgainstSums, checkManifest, checkManifestDigest, manifestLimit } from './manifest-read.js'
 import { mapParallel } from './parallel.js'
-import type { Storage } from './storage/storage.js'
+import type { SmallFiles } from './small-files.js'
 import type { Entry } from './types.js'
 
 /** Backups read at the same time. */
@@ -14,7 +14,7 @@ const readers = 16
  * Every backup directory of a source: good ones by sequence, then damaged, then partial ones, each by id.
  * Damage is an entry with a sentence, never an exception; what cannot be read for want of permission is one.
  */
-export async function readEntries(storage: Storage, source: string): Promise<Entry[]> {
+export async function readEntries(storage: SmallFiles, source: string): Promise<Entry[]> {
   const found = await storage.list(source)
   const backups = found.filter(({ name }) => isBackupId(name))
   const entries = await mapParallel(backups, readers, ({ name, kind }) =>
@@ -35,7 +35,7 @@ export async function readEntries(storage: Storage, source: string): Promise<Ent
  * One backup's manifest, after its bytes were compared with SHA256SUMS.
  * @throws NexusError damage, or not-found when the files are not there
  */
-async function readManifest(storage: Storage, source: string, id: string): Promise<Manifest> {
+async function readManifest(storage: SmallFiles, source: string, id: string): Promise<Manifest> {
   const directory = `${source}/${id}`
   const sums = await readChecksums(storage, source, id)
   const bytes = await storage.readSmall(`${directory}/${manifestFile}`, manifestLimit)
@@ -46,12 +46,12 @@ async function readManifest(storage: Storage, source: string, id: string): Promi
 }
 
 /** SHA256SUMS of a backup, parsed. Throws `damage`, or `not-found` when it is not there. */
-export async function readChecksums(storage: Storage, source: string, id: string): Promise<Map<string, string>> {
+export async function readChecksums(storage: SmallFiles, source: string, id: string): Promise<Map<string, string>> {
   const bytes = await storage.readSmall(`${source}/${id}/${checksumsFile}`, checksumsLimit)
   return parseChecksums(bytes, `${checksumsFile} of ${id}`)
 }
 
-async function readEntry(storage: Storage, source: string, id: string): Promise<Entry> {
+async function readEntry(storage: SmallFiles, source: string, id: string): Promise<Entry> {
   try {
     return { status: 'ok', id, manifest: await readManifest(storage, source, id) }
   } catch (error) {
@@ -70,7 +70,7 @@ async function notADirectory(id: string): Promise<Entry> {
 }
 
 /** A prune beside us renames a backup away between our listing and our reading: that is no damage. */
-async function withoutVanished(storage: Storage, source: string, entries: Entry[]): Promise<Entry[]> {
+async function withoutVanished(storage: SmallFiles, source: string, entries: Entry[]): Promise<Entry[]> {
   const present = new Set((await storage.list(source)).map(entry => entry.name))
   return entries.filter(entry => present.has(entry.id))
 }

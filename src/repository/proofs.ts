@@ -4,6 +4,7 @@ import { messageOf, NexusError } from '../errors.js'
 import { canonicalJson, isPrettyJson, parseOutsideJson, prettyJson } from './json.js'
 import { isBackupId, proofsDirectory } from './layout.js'
 import { mapParallel } from './parallel.js'
+import type { SmallFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
 import type { Proof } from './types.js'
 
@@ -31,7 +32,7 @@ const proofSchema = v.object({
 const writtenSchema = v.looseObject({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
 
 /** All proofs of a source, oldest first. Throws `damage` naming the first file that is not a proof. */
-export async function readProofs(storage: Storage, source: string): Promise<Proof[]> {
+export async function readProofs(storage: SmallFiles, source: string): Promise<Proof[]> {
   const directory = `${source}/${proofsDirectory}`
   const names = (await storage.list(directory)).map(entry => entry.name).filter(name => proofName.test(name))
   const proofs = await mapParallel(names, 16, name => readProof(storage, `${directory}/${name}`))
@@ -55,7 +56,7 @@ export async function writeProof(storage: Storage, source: string, proof: Proof)
   }
 }
 
-async function readProof(storage: Storage, name: string): Promise<Proof> {
+async function readProof(storage: SmallFiles, name: string): Promise<Proof> {
   const bytes = await storage.readSmall(name, proofLimit)
   const document = parsed(bytes, name)
   const written = v.safeParse(writtenSchema, document, { abortEarly: true })

@@ -4,6 +4,7 @@ import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
 import { readProofs, writeProof } from './proofs.js'
+import { SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
 import type { Repository, SourceRoom } from './types.js'
 import { walArchive } from './wal/wal-archive.js'
@@ -11,10 +12,13 @@ import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 
 /** One source's part of a repository; its directory need not exist yet. `name` was checked by the caller. */
 export function sourceRoom(repository: Repository, storage: Storage, name: string): SourceRoom {
+  // On a disk each file is as near as a summary of them.
+  const summarized = storage.localPath(name) === undefined ? new SummarizedFiles(storage, name) : undefined
   return {
     name,
     repository,
-    entries: () => readEntries(storage, name),
+    entries: ({ thorough = false } = {}) => readEntries(thorough ? storage : (summarized ?? storage), name),
+    summarize: async ({ pruned = false } = {}) => summarized?.keep(pruned),
     claim: async () => (await readClaim(storage, name))?.claim,
     enter: (claim, options) => enterSource(storage, name, claim, options),
     lock: (lock, mode, options) => storage.lock(name, lock, mode, options),
@@ -27,7 +31,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
-    proofs: () => readProofs(storage, name),
+    proofs: () => readProofs(summarized ?? storage, name),
     wal: systemIdentifier => walArchive(storage, name, systemIdentifier),
     walSystems: async () => {
       const found = await storage.list(`${name}/${walDirectory}`)

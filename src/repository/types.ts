@@ -46,8 +46,16 @@ export interface Repository {
 export interface SourceRoom {
   readonly name: string
   readonly repository: Repository
-  /** Every backup directory, oldest sequence first; damaged and partial ones last. */
-  entries(): Promise<Entry[]>
+  /**
+   * Every backup directory, oldest sequence first; damaged and partial ones last.
+   * @param how thorough: every manifest is read itself, where a summary of them would do otherwise
+   */
+  entries(how?: { thorough?: boolean }): Promise<Entry[]>
+  /**
+   * Sums up the manifests and proofs that were read one by one, where that makes reading them cheaper and there are enough
+   * of them; after a prune also where the last summary holds little that is still there. The caller holds the writer lock.
+   */
+  summarize(after?: { pruned?: boolean }): Promise<void>
   /** Reads and checks source.json; undefined when nobody has claimed the name. */
   claim(): Promise<Claim | undefined>
   /**

@@ -65,6 +65,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     const task = { ...wanted, context, journal, room, history, plan, began }
     const manifest = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
     if (request.verify) await readBack(context, wanted.pool, room, manifest)
+    await room.summarize()
     return manifest
   })
 }

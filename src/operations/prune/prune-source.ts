@@ -96,6 +96,7 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
   if (!isNoted) await noteWal(context, room, wal)
   outcome.bytes += pruned.reduce((sum, system) => sum + system.delete.bytes, 0)
   if (failure === undefined) await removePlan(room)
+  await room.summarize({ pruned: true })
   return { ...outcome, wal: pruned, failure }
 }
 

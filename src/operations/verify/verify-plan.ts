@@ -56,7 +56,7 @@ export async function planVerify(
 
 /** The same plan for what is there now. */
 export async function planAgain({ room, wanted }: VerifyPlan): Promise<VerifyPlan> {
-  return planRoom(room, await room.entries(), wanted)
+  return planRoom(room, await room.entries({ thorough: true }), wanted)
 }
 
 async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: readonly string[]): Promise<VerifyPlan> {

@@ -1,0 +1,100 @@
+import { NexusError } from '../errors.js'
+import type { Storage, StorageEntry } from './storage/storage.js'
+import {
+  formatSummary,
+  parseSummary,
+  summarizedLimit,
+  summaryDirectory,
+  summaryLimit,
+  summaryNumber,
+  type Texts,
+} from './summary.js'
+
+/** Whatever reads a source's manifests and proofs. */
+export type SmallFiles = Pick<Storage, 'list' | 'readSmall'>
+
+/** Files that must have been read one by one before a summary of them is worth its writing: those of 50 backups. */
+const WORTH_A_SUMMARY = 100
+
+/**
+ * A source's small files on a store where each costs a request: what the newest summary holds is not asked for again. All
+ * of them are write-once, so a summary can only lack something or hold too much; what is there, the listing says.
+ */
+export class SummarizedFiles implements SmallFiles {
+  readonly #storage: Storage
+  readonly #source: string
+  #newest: Promise<{ number: number; texts: Texts }> | undefined
+  readonly #read = new Map<string, string>()
+
+  constructor(storage: Storage, source: string) {
+    this.#storage = storage
+    this.#source = source
+  }
+
+  list(directory: string): Promise<StorageEntry[]> {
+    return this.#storage.list(directory)
+  }
+
+  async readSmall(name: string, limit: number): Promise<Buffer> {
+    this.#newest ??= this.#load()
+    const known = (await this.#newest).texts.get(this.#below(name))
+    if (known !== undefined && Buffer.byteLength(known) <= limit) return Buffer.from(known)
+    const bytes = await this.#storage.readSmall(name, limit)
+    if (bytes.byteLength <= summarizedLimit) this.#read.set(this.#below(name), bytes.toString())
+    return bytes
+  }
+
+  /**
+   * Writes a summary when there is enough that the newest one lacks; after a prune also when half of that one is gone. It
+   * is a cache: when it cannot be written the next run tries again. The caller holds the writer lock.
+   */
+  async keep(pruned: boolean): Promise<void> {
+    try {
+      await this.#keep(pruned)
+    } catch (error) {
+      if (!(error instanceof NexusError)) throw error
+    }
+  }
+
+  async #keep(pruned: boolean): Promise<void> {
+    const newest = await this.#newest
+    if (newest === undefined || (this.#read.size < WORTH_A_SUMMARY && !pruned)) return
+    const present = await this.#present(newest.texts)
+    if (this.#read.size < WORTH_A_SUMMARY && present.size * 2 >= newest.texts.size) return
+    for (const [name, text] of this.#read) present.set(name, text)
+    const directory = `${this.#source}/${summaryDirectory}`
+    await this.#storage.writeOnce(`${directory}/${newest.number + 1}.json.zst`, formatSummary(present))
+    if (newest.number > 0) await this.#storage.removeFile(`${directory}/${newest.number}.json.zst`)
+    this.#newest = Promise.resolve({ number: newest.number + 1, texts: present })
+    this.#read.clear()
+  }
+
+  /** What of a summary is still there. */
+  async #present(texts: Texts): Promise<Map<string, string>> {
+    if (texts.size === 0) return new Map()
+    const found = new Set((await this.#storage.list(this.#source)).map(({ name }) => name))
+    return new Map([...texts].filter(([name]) => found.has(name.slice(0, name.indexOf('/')))))
+  }
+
+  #below(name: string): string {
+    return name.slice(this.#source.length + 1)
+  }
+
+  async #load(): Promise<{ number: number; texts: Texts }> {
+    const directory = `${this.#source}/${summaryDirectory}`
+    const numbers = (await this.#storage.list(directory)).flatMap(({ name }) => summaryNumber(name) ?? [])
+    const number = Math.max(0, ...numbers)
+    if (number === 0) return { number, texts: new Map() }
+    const name = `${directory}/${number}.json.zst`
+    try {
+      const bytes = await this.#storage.readSmall(name, summaryLimit)
+      return { number, texts: parseSummary(bytes, this.#storage.displayed(name)) }
+    } catch (error) {
+      // A cache that is broken, or that the next one has just replaced, is done without.
+      if (error instanceof NexusError && (error.kind === 'damage' || error.kind === 'not-found')) {
+        return { number, texts: new Map() }
+      }
+      throw error
+    }
+  }
+}
