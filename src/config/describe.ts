@@ -22,6 +22,7 @@ export function describeSettings(settings: Settings): DescribedSettings {
 function describePlace({ path, s3 }: RepositorySettings): { path: string } | { s3: Record<string, unknown> } {
   if (s3 === undefined) return { path }
   const { bucket, prefix, region, endpoint, storageClass, forcePathStyle, sse, kmsKeyId, caFile, profile, timeout } = s3
+  const { objectLock } = s3
   const keys = {
     bucket,
     prefix,
@@ -32,6 +33,7 @@ function describePlace({ path, s3 }: RepositorySettings): { path: string } | { s
     sse,
     kms_key_id: kmsKeyId,
     ca_file: caFile,
+    object_lock: objectLock && { mode: objectLock.mode.toLowerCase(), days: objectLock.days },
     profile,
     timeout: timeout === undefined ? undefined : formatDuration(timeout),
   }

@@ -7,6 +7,7 @@ const words = (message: string, pattern: RegExp) => v.pipe(v.string(message), v.
 const bucketMessage = 'must be the name of a bucket: 3 to 63 characters of a-z, 0-9, "." and "-"'
 const prefixMessage = 'must be a path within the bucket, such as backups/db1'
 const endpointMessage = 'must be a URL such as https://s3.example.com:9000'
+const daysMessage = 'must be a number of days, from 1'
 const secretMessage =
   'credentials never stand in a configuration: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile'
 
@@ -39,6 +40,17 @@ const s3Keys = mapping({
   sse: v.optional(v.picklist(['AES256', 'aws:kms'], 'must be AES256 or aws:kms')),
   kms_key_id: v.optional(words('must be the id or ARN of a key', /^[\x21-\x7e]{1,2048}$/)),
   ca_file: v.optional(absolutePath),
+  object_lock: v.optional(
+    mapping({
+      mode: v.picklist(['governance', 'compliance'], 'must be governance or compliance'),
+      days: v.pipe(
+        v.number(daysMessage),
+        v.integer(daysMessage),
+        v.minValue(1, daysMessage),
+        v.maxValue(36500, daysMessage),
+      ),
+    }),
+  ),
   profile: v.optional(words('must be the name of a profile', /^[^\p{Cc}]{1,255}$/u)),
   timeout: v.optional(duration),
   ...refusedSecrets,
@@ -59,7 +71,7 @@ export const s3RepositorySchema = mapping({
 /** The keys of a configuration as the storage knows them. */
 export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Settings {
   const { bucket, prefix = '', region, endpoint, profile, timeout, sse } = written
-  const { storage_class, force_path_style, kms_key_id, ca_file } = written
+  const { storage_class, force_path_style, kms_key_id, ca_file, object_lock } = written
   return {
     bucket,
     prefix,
@@ -70,6 +82,11 @@ export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Setting
     ...(sse === undefined ? {} : { sse }),
     ...(kms_key_id === undefined ? {} : { kmsKeyId: kms_key_id }),
     ...(ca_file === undefined ? {} : { caFile: ca_file }),
+    ...(object_lock === undefined
+      ? {}
+      : {
+          objectLock: { mode: object_lock.mode === 'compliance' ? 'COMPLIANCE' : 'GOVERNANCE', days: object_lock.days },
+        }),
     ...(profile === undefined ? {} : { profile }),
     ...(timeout === undefined ? {} : { timeout }),
   }

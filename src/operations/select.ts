@@ -4,6 +4,7 @@ import { NexusError } from '../errors.js'
 import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
+import { chainOf } from './chain-members.js'
 import { roomsOf } from './rooms.js'
 import { type Survey, survey } from './survey.js'
 
@@ -50,14 +51,20 @@ export async function selectBackup(
 }
 
 /**
- * Looks at a selected backup again, now that a lock keeps it from being pruned.
+ * Looks at a selected backup again, now that a lock keeps it from being pruned, and has its chain thawed where a store keeps
+ * it in an archive.
  *
  * @throws NexusError `not-found` when it was pruned meanwhile, `damage`
  */
 export async function reselect(context: Context, { room, manifest: { id } }: Selected): Promise<Selected> {
   const known = await survey(room, context.now())
   const manifest = known.manifests.find(member => member.id === id)
-  if (manifest !== undefined) return assertWhole({ room, survey: known, manifest })
+  if (manifest !== undefined) {
+    const selected = assertWhole({ room, survey: known, manifest })
+    const chain = chainOf(manifest, new Map(known.manifests.map(member => [member.id, member])))
+    await room.thaw(chain.map(member => member.id))
+    return selected
+  }
   const lost = known.problems.find(problem => problem.id === id)
   if (lost !== undefined) throw unusable(id, lost.problem)
   throw new NexusError('not-found', 'backup_not_found', `${id} was pruned meanwhile`, {

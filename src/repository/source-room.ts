@@ -26,6 +26,12 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       const pending = await storage.begin(within(name, id))
       return backupWriter(pending, id, name, parent => assertThere(storage, name, parent))
     },
+    thaw: async ids => storage.thaw(ids.map(id => within(name, id))),
+    extendLocks: async ids => storage.extendLocks(ids.map(id => within(name, id))),
+    async lockedUntil(ids) {
+      const dates = await storage.lockedUntil(ids.map(id => within(name, id)))
+      return new Map(ids.flatMap((id, at) => (dates[at] === undefined ? [] : [[id, dates[at]]])))
+    },
     openPart: async (id, part) => storage.openRead(`${within(name, id)}/${part}`),
     checksums: id => checksumsOf(storage, name, id),
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),

@@ -66,6 +66,12 @@ export interface SourceRoom {
   enter(claim: Claim, options: { adopt: boolean; now: Date }): Promise<boolean>
   /** Takes a lock of this source (section 5: writer exclusive; delete exclusive or shared). */
   lock(name: LockName, mode: LockMode, options: LockOptions): Promise<Lock>
+  /** Makes sure that these backups can be read. @throws NexusError failed `thaw_requested`: asked for, and takes hours */
+  thaw(ids: readonly string[]): Promise<void>
+  /** Extends the locks of these backups, on which a new one depends, where the store has locks. */
+  extendLocks(ids: readonly string[]): Promise<void>
+  /** Until when nobody can remove these backups, by their ids; those that are not locked are left out. */
+  lockedUntil(ids: readonly string[]): Promise<Map<string, Date>>
   /** Starts a backup directory. The caller holds the writer lock. */
   begin(id: string): Promise<BackupWriter>
   /** A committed backup's part, from its beginning. */

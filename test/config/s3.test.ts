@@ -22,6 +22,7 @@ repositories:
       kms_key_id: arn:aws:kms:eu-central-1:111122223333:key/1
       ca_file: /etc/ssl/own.pem
       profile: backup
+      object_lock: { mode: compliance, days: 30 }
       timeout: 2min
 `
     const first = load(text)
@@ -39,6 +40,7 @@ repositories:
           sse: 'aws:kms',
           kmsKeyId: 'arn:aws:kms:eu-central-1:111122223333:key/1',
           caFile: '/etc/ssl/own.pem',
+          objectLock: { mode: 'COMPLIANCE', days: 30 },
           profile: 'backup',
           timeout: 120_000,
         },
@@ -63,6 +65,8 @@ repositories:
     ['bucket: abc, storage_class: cheap', 'must be a storage class'],
     ['bucket: abc, sse: yes', 'must be AES256 or aws:kms'],
     ['bucket: abc, kms_key_id: k', 'kms_key_id goes with sse: aws:kms'],
+    ['bucket: abc, object_lock: { mode: strict, days: 1 }', 'must be governance or compliance'],
+    ['bucket: abc, object_lock: { mode: governance, days: 0 }', 'must be a number of days'],
     ['bucket: abc, ca_file: /a', 'ca_file goes with an endpoint'],
     ['bucket: abc, secret_access_key: x', 'credentials never stand in a configuration'],
     ['bucket: abc, access_key: x', 'credentials never stand in a configuration'],

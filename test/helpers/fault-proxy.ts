@@ -18,6 +18,12 @@ export type Fault =
   | '503 SlowDown'
   | '403'
   | '501'
+  /** As of an object in an archive class: a fake, for no server that can be installed has one (anchors/s3-server.md). */
+  | 'frozen'
+  /** The condition of a write does not hold. */
+  | '412'
+  /** Success without anything done: as of a request to thaw. */
+  | 'accepted'
   /** Nobody answers. */
   | 'stall'
   | 'stall in answer'
@@ -30,7 +36,7 @@ export interface FaultProxy {
   /** Requests seen: `PUT /bucket/key`. */
   seen: string[]
   /** Decides on each request; undefined lets it pass. */
-  rule: (number: number, what: string) => Fault | undefined | Promise<Fault | undefined>
+  rule: (number: number, what: string, isConditional: boolean) => Fault | undefined | Promise<Fault | undefined>
 }
 
 /** Starts a proxy for the running test. */
@@ -43,7 +49,8 @@ export async function faultProxy(target: string): Promise<FaultProxy> {
     // What breaks off here breaks off on purpose.
     incoming.on('error', () => {})
     answer.on('error', () => {})
-    const fault = Promise.resolve(proxy.rule(proxy.seen.length, what))
+    const isConditional = incoming.headers['if-none-match'] === '*'
+    const fault = Promise.resolve(proxy.rule(proxy.seen.length, what, isConditional))
     void fault.then(found => befall(found, { target, incoming, answer }))
   })
   server.on('connection', socket => {
@@ -92,6 +99,15 @@ function befall(fault: Fault | undefined, passing: Passing): void {
       return
     case '403':
       refuse(403, 'AccessDenied')
+      return
+    case '412':
+      refuse(412, 'PreconditionFailed')
+      return
+    case 'frozen':
+      refuse(403, 'InvalidObjectState')
+      return
+    case 'accepted':
+      incoming.resume().once('end', () => answer.writeHead(202, { date: new Date().toUTCString() }).end())
       return
     case '501':
       refuse(501, 'NotImplemented')

@@ -21,7 +21,7 @@ export interface S3Server {
   /** Every object below a place, downloaded as any client would. */
   download(place: S3Settings, directory: string): Promise<void>
   /** Settings of an empty prefix in a bucket of its own. */
-  newPlace(change?: Partial<S3Settings>): Promise<S3Settings>
+  newPlace(change?: Partial<S3Settings>, bucket?: { objectLock: boolean }): Promise<S3Settings>
 }
 
 export interface ServerOptions {
@@ -77,9 +77,9 @@ export async function startS3(
         }
       }
     },
-    async newPlace(change = {}) {
+    async newPlace(change = {}, { objectLock } = { objectLock: false }) {
       const bucket = `nexus-${randomBytes(6).toString('hex')}`
-      await client.send(new CreateBucketCommand({ Bucket: bucket }))
+      await client.send(new CreateBucketCommand({ Bucket: bucket, ObjectLockEnabledForBucket: objectLock }))
       return { bucket, prefix: 'backups/db1', endpoint, ...change }
     },
   }

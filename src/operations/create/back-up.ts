@@ -5,6 +5,7 @@ import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
+import { chainOf } from '../chain-members.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import { withStateScratch } from '../state-directory.js'
@@ -62,12 +63,19 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     })
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
     await assertRoom(repository, plan, history.manifests, probe)
+    if (plan.parent !== null) await lockChain(room, plan.parent, history.manifests)
     const task = { ...wanted, context, journal, room, history, plan, began }
     const manifest = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
     if (request.verify) await readBack(context, wanted.pool, room, manifest)
     await room.summarize()
     return manifest
   })
+}
+
+/** What the new backup will depend on is locked as long as it is itself. */
+async function lockChain(room: SourceRoom, parent: Manifest, manifests: readonly Manifest[]): Promise<void> {
+  const chain = chainOf(parent, new Map(manifests.map(member => [member.id, member])))
+  await room.extendLocks(chain.map(({ id }) => id))
 }
 
 /**

@@ -30,7 +30,8 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const { since, pinned } = pitrWindow(archived, source.keep, now)
   const { timezone } = context
   const policy = source.keep
-  const plan = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
+  const wanted = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
+  const plan = withoutLocked(wanted, await room.lockedUntil(wanted.delete.map(({ id }) => id)))
   const kept = new Set(plan.keep.map(({ id }) => id))
   const going = manifests.filter(({ id }) => plan.delete.some(decision => decision.id === id))
   const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
@@ -40,6 +41,16 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
     bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
     problems: problems.filter(({ status }) => status === 'damaged'),
   }
+}
+
+/** What the store lets nobody remove stays until it does: no error, and said with its date. */
+function withoutLocked(plan: RetentionPlan, locked: ReadonlyMap<string, Date>): RetentionPlan {
+  if (locked.size === 0) return plan
+  const staying = plan.delete.flatMap(({ id }) => {
+    const until = locked.get(id)
+    return until === undefined ? [] : [{ id, reasons: [`locked by the store until ${until.toISOString()}`] }]
+  })
+  return { keep: [...plan.keep, ...staying], delete: plan.delete.filter(({ id }) => !locked.has(id)) }
 }
 
 /** The system that the source belongs to now; a claim that cannot be read tells nothing. */

@@ -87,6 +87,16 @@ export class LocalStorage implements Storage {
     return removeLocalLeftovers(this.#ground, parent, before)
   }
 
+  /** A disk keeps nothing in an archive. */
+  async thaw(): Promise<void> {}
+
+  /** A directory locks nothing: see nexus-backup-repository(5) for append-only ones. */
+  async extendLocks(): Promise<void> {}
+
+  async lockedUntil(directories: readonly string[]): Promise<undefined[]> {
+    return directories.map(() => undefined)
+  }
+
   freeBytes(): Promise<number | undefined> {
     return freeBytesOf(this.#ground.root)
   }

@@ -42,6 +42,15 @@ export interface Storage {
    * what is left must have been changed last. Returns their names.
    */
   removeLeftovers(parent: string, before?: Date): Promise<string[]>
+  /**
+   * Makes sure that whatever lies below these directories can be read: a store may keep it in an archive.
+   * @throws NexusError failed `thaw_requested`: it was asked for, and takes hours
+   */
+  thaw(directories: readonly string[]): Promise<void>
+  /** Extends the locks of backups on which a new one depends, where the store locks what it keeps (object lock). */
+  extendLocks(directories: readonly string[]): Promise<void>
+  /** Until when nobody can remove these backups; undefined for each that is not locked. */
+  lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]>
   /** Bytes free for us, or undefined where the store does not say. */
   freeBytes(): Promise<number | undefined>
   /**

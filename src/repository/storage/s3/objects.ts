@@ -1,8 +1,10 @@
+import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import { NexusError } from '../../../errors.js'
 import { mapParallel } from '../../parallel.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
 import { isDenied } from './faults.js'
+import { retentionOf } from './retention.js'
 
 /** An object as a listing shows it; `name` is relative to the repository. */
 export interface Listed {
@@ -144,13 +146,8 @@ export async function put(bucket: Bucket, name: string, bytes: Uint8Array): Prom
  * @returns false when there is one, with other bytes
  * @throws NexusError failed `conditional_write_missing` for a server that cannot do it
  */
-export async function putOnce(
-  bucket: Bucket,
-  name: string,
-  bytes: Uint8Array,
-  storageClass?: string,
-): Promise<boolean> {
-  const outcome = await putConditionally(bucket, name, bytes, storageClass)
+export async function putOnce(bucket: Bucket, name: string, bytes: Uint8Array, kept: Kept = {}): Promise<boolean> {
+  const outcome = await putConditionally(bucket, name, bytes, kept)
   if (outcome === 'written') await assertEncrypted(bucket, name)
   // An answer that was lost on the way: the second attempt met what the first had written.
   return outcome === 'perhaps ours' ? await holdsExactly(bucket, name, bytes) : outcome === 'written'
@@ -165,14 +162,14 @@ async function putConditionally(
   bucket: Bucket,
   name: string,
   bytes: Uint8Array,
-  storageClass?: string,
+  kept: Kept = {},
 ): Promise<'written' | 'there' | 'perhaps ours'> {
   const command = {
     ...bucket.at(name),
     Body: bytes,
     IfNoneMatch: '*',
     ...encryptionOf(bucket),
-    ...classOf(storageClass),
+    ...keptOf(bucket, kept),
   }
   for (let attempt = 1; ; attempt += 1) {
     const outcome = await bucket.request('writing', name, async (client, sdk) => {
@@ -195,9 +192,20 @@ async function putConditionally(
 /** Attempts at a name that somebody else is writing: soon it is written, and the answer is 412. */
 const CONFLICTS = 10
 
-/** What a request that writes says of the storage class; the SDK knows AWS's names, servers have others. */
-export function classOf(storageClass: string | undefined): { StorageClass?: 'STANDARD' } {
-  return storageClass === undefined ? {} : { StorageClass: storageClass as 'STANDARD' }
+/** How an object is kept. */
+export interface Kept {
+  /** Undefined: the bucket's own class. */
+  storageClass?: string | undefined
+  /** Locked as the repository wants its backups; an object that is replaced or removed in everyday work is not. */
+  locked?: boolean
+}
+
+/** What a request that writes says of class and lock; the SDK knows AWS's classes, other servers have others. */
+export function keptOf(bucket: Bucket, { storageClass, locked = false }: Kept): Partial<PutObjectCommandInput> {
+  return {
+    ...(storageClass === undefined ? {} : { StorageClass: storageClass as 'STANDARD' }),
+    ...(locked ? retentionOf(bucket) : {}),
+  }
 }
 
 async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Promise<boolean> {
@@ -216,7 +224,7 @@ function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
     `the server of ${bucket.location} cannot write an object only where there is none (If-None-Match: *)`,
     {
       cause,
-      hint: 'without it two runs could overwrite each other, so nothing is written there; AWS, MinIO, Ceph from 16 on and Garage can',
+      hint: 'without it two runs could overwrite each other, so nothing is written there; AWS, MinIO, Garage and Ceph can, but Ceph 16 not in a bucket with versions',
     },
   )
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { NexusError } from '../../../errors.js'
 import type { PartWriter, WrittenPart } from '../storage.js'
 import type { Bucket } from './bucket.js'
-import { putOnce } from './objects.js'
+import { type Kept, putOnce } from './objects.js'
 import { largestObject, partSize, partsInFlight } from './part-sizes.js'
 import { Upload } from './upload.js'
 
@@ -20,7 +20,7 @@ export interface S3PartWriter extends PartWriter {
 export function openPartWriter(
   bucket: Bucket,
   name: string,
-  { own, storageClass, assertHeld }: { own: string; storageClass: string | undefined; assertHeld: () => void },
+  { own, kept, assertHeld }: { own: string; kept: Kept; assertHeld: () => void },
 ): S3PartWriter {
   const hash = createHash('sha256')
   let bytes = 0
@@ -73,7 +73,7 @@ export function openPartWriter(
       room = larger
       return
     }
-    upload ??= await Upload.begin(bucket, name, storageClass)
+    upload ??= await Upload.begin(bucket, name, kept)
     const wait = partsInFlight(size)
     await upload.send(number, room, wait)
     number += 1
@@ -90,7 +90,7 @@ export function openPartWriter(
     if (upload !== undefined) {
       if (filled > 0) await upload.send(number, rest, 0)
       await upload.complete()
-    } else if (!(await putOnce(bucket, name, rest, storageClass))) {
+    } else if (!(await putOnce(bucket, name, rest, kept))) {
       throw alreadyThere(bucket, name)
     }
     room = Buffer.alloc(0)

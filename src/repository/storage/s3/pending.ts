@@ -67,7 +67,8 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
     await assertArrived()
     await guard.renew()
     await atLast?.()
-    if (!(await putOnce(bucket, within(manifestFile), manifest))) throw alreadyThere(bucket, within(manifestFile))
+    if (!(await putOnce(bucket, within(manifestFile), manifest, { locked: true })))
+      throw alreadyThere(bucket, within(manifestFile))
     if (!guard.isFresh()) await takeBackUnlessHeld()
     state = 'committed'
     // A marker beside a manifest says nothing: the next run removes it when it may.
@@ -105,8 +106,8 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
       if (written.has(name)) throw alreadyThere(bucket, within(name))
       written.set(name, 0)
       if (name === manifestFile) return holdBack()
-      const storageClass = storageClassOf(bucket.settings, name)
-      const writer = openPartWriter(bucket, within(name), { own: name, storageClass, assertHeld: guard.assertNotLost })
+      const kept = { storageClass: storageClassOf(bucket.settings, name), locked: true }
+      const writer = openPartWriter(bucket, within(name), { own: name, kept, assertHeld: guard.assertNotLost })
       open.add(writer)
       return {
         write: bytes => writer.write(bytes),

@@ -5,6 +5,7 @@ import { unknownSource } from '../lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
 import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
 import { Bucket } from './bucket.js'
+import { extendLocks, retainedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { isMarkers, markedIds, readMarker } from './markers.js'
@@ -16,6 +17,7 @@ import { removeBackup, removeS3Files, removeS3Leftovers } from './remove.js'
 import { type RetryTiming, retryTiming } from './retries.js'
 import type { S3Settings } from './settings.js'
 import { walStorageClassOf } from './storage-class.js'
+import { thaw } from './thaw.js'
 
 /** For tests, which cannot wait as long. */
 export interface S3Timing {
@@ -87,8 +89,9 @@ export class S3Storage implements Storage {
   }
 
   async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
-    const storageClass = name.includes('/wal/') ? walStorageClassOf(this.#bucket.settings) : undefined
-    if (!(await putOnce(this.#bucket, name, bytes, storageClass))) throw alreadyThere(this.#bucket, name)
+    const isWal = name.includes('/wal/')
+    const kept = isWal ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true } : {}
+    if (!(await putOnce(this.#bucket, name, bytes, kept))) throw alreadyThere(this.#bucket, name)
   }
 
   /** What can be seen in a bucket is durable. */
@@ -118,6 +121,21 @@ export class S3Storage implements Storage {
   /** Objects are whole or not there: only backups leave something behind, below their source. */
   async removeLeftovers(parent: string, before?: Date): Promise<string[]> {
     return parent === '' || before !== undefined ? [] : removeS3Leftovers(this.#bucket, parent)
+  }
+
+  thaw(directories: readonly string[]): Promise<void> {
+    return thaw(this.#bucket, directories)
+  }
+
+  extendLocks(directories: readonly string[]): Promise<void> {
+    return extendLocks(this.#bucket, directories, manifestFile)
+  }
+
+  async lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]> {
+    if (this.#bucket.settings.objectLock === undefined) return directories.map(() => undefined)
+    const found = await mapParallel(directories, 16, name => retainedUntil(this.#bucket, `${name}/${manifestFile}`))
+    const now = this.#bucket.serverNow()
+    return found.map(until => (until !== undefined && until > now ? until : undefined))
   }
 
   async freeBytes(): Promise<undefined> {

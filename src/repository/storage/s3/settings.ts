@@ -16,6 +16,8 @@ export interface S3Settings {
   kmsKeyId?: string
   /** Certificates (PEM) of the authorities that vouch for the endpoint, beside those that Node knows. */
   caFile?: string
+  /** How long the objects of a backup can be removed by nobody; the bucket must have been made with object lock. */
+  objectLock?: { mode: 'GOVERNANCE' | 'COMPLIANCE'; days: number }
   /** A profile of the AWS configuration files. */
   profile?: string
   /** Milliseconds without a byte after which a request is given up and tried again. */

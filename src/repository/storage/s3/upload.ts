@@ -2,7 +2,7 @@ import type { CompletedPart } from '@aws-sdk/client-s3'
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
-import { classOf } from './objects.js'
+import { type Kept, keptOf } from './objects.js'
 
 /** An upload in parts: invisible until it is completed, and kept by the server (and paid for) until it is aborted. */
 export class Upload {
@@ -20,13 +20,13 @@ export class Upload {
     this.#id = id
   }
 
-  static async begin(bucket: Bucket, name: string, storageClass: string | undefined): Promise<Upload> {
+  static async begin(bucket: Bucket, name: string, kept: Kept): Promise<Upload> {
     const { UploadId, $metadata } = await bucket.request('writing', name, (client, sdk) =>
       client.send(
         new sdk.CreateMultipartUploadCommand({
           ...bucket.at(name),
           ...encryptionOf(bucket),
-          ...classOf(storageClass),
+          ...keptOf(bucket, kept),
         }),
       ),
     )
