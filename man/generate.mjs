@@ -8,6 +8,7 @@ const { exitTable } = await import('../dist/cli/declaration/exits.js')
 const { commands } = await import('../dist/cli/declaration/index.js')
 const { chainSchema, clusterKeepSchema, documentSchema, repositorySchema } = await import('../dist/config/schema.js')
 const { sourceSchemas } = await import('../dist/config/schema-sources.js')
+const { s3Keys } = await import('../dist/config/schema-s3.js')
 
 const directory = new URL('./', import.meta.url)
 const check = process.argv.includes('--check')
@@ -116,8 +117,17 @@ function generated(page, text) {
 /** Every key of the configuration must be described, under its own name. */
 function undescribedKeys(text) {
   const entriesOf = schema => schema.entries ?? schema.pipe.find(step => step.entries !== undefined).entries
-  const schemas = [documentSchema, repositorySchema, ...Object.values(sourceSchemas), clusterKeepSchema, chainSchema]
-  const keys = schemas.flatMap(schema => Object.keys(entriesOf(schema)))
+  const schemas = [
+    documentSchema,
+    repositorySchema,
+    s3Keys,
+    ...Object.values(sourceSchemas),
+    clusterKeepSchema,
+    chainSchema,
+  ]
+  // Keys that are there to be refused are no keys.
+  const isKey = ([, entry]) => entry.wrapped?.type !== 'never'
+  const keys = schemas.flatMap(schema => Object.entries(entriesOf(schema)).filter(isKey)).map(([key]) => key)
   return [...new Set(keys)].filter(key => !text.includes(`.It Ic ${key}`))
 }
 

@@ -30,7 +30,8 @@ export const endpointUrl = v.pipe(
   v.transform(url => url.replace(/\/+$/, '')),
 )
 
-const s3Keys = mapping({
+/** The keys of `s3`, for the manual page too. */
+export const s3Keys = mapping({
   bucket: bucketName,
   prefix: v.optional(bucketPrefix),
   region: v.optional(words('must be a region such as eu-central-1', /^[A-Za-z0-9-]{1,64}$/)),

@@ -12,7 +12,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'repo',
     value: 'DIR',
-    description: 'Use this repository, whatever the configuration says',
+    description: 'Use this repository, a directory or s3://BUCKET/PREFIX, whatever the configuration says',
     environment: 'NEXUS_BACKUP_REPO',
     complete: 'directory',
   },
@@ -59,6 +59,12 @@ export const environment: readonly EnvironmentDeclaration[] = [
   { name: 'XDG_CONFIG_HOME', means: 'Where the configuration of a user lies; ~/.config when unset' },
   { name: 'XDG_STATE_HOME', means: 'Where the state of a user lies; ~/.local/state when unset' },
   { name: 'NEXUS_BACKUP_NODE', means: 'The Node that runs this program; the one along PATH when unset' },
+  { name: 'AWS_ACCESS_KEY_ID', means: 'With AWS_SECRET_ACCESS_KEY, the credentials of a repository in a bucket' },
+  { name: 'AWS_PROFILE', means: 'The profile in ~/.aws that holds them, where the configuration names none' },
+  { name: 'AWS_REGION', means: 'The region of the bucket, where the configuration names none' },
+  { name: 'AWS_ENDPOINT_URL_S3', means: 'The server of the bucket, where the configuration names none' },
+  { name: 'AWS_ENDPOINT_URL', means: 'The same for all of AWS; AWS_ENDPOINT_URL_S3 wins' },
+  { name: 'AWS_CA_BUNDLE', means: 'Certificates of the authorities that vouch for that server' },
   { name: 'SUDO_USER', means: 'Recorded in the journal and in manifests beside the user' },
 ]
 
