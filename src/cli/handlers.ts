@@ -14,6 +14,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   'pitr restore': async () => (await import('./commands/pitr-restore.js')).runPitrRestore,
   'pitr archive': async () => (await import('./commands/pitr-archive.js')).runPitrArchive,
   'pitr fetch': async () => (await import('./commands/pitr-fetch.js')).runPitrFetch,
+  copy: async () => (await import('./commands/copy.js')).runCopy,
   'config check': async () => (await import('./commands/config-check.js')).runConfigCheck,
   'config show': async () => (await import('./commands/config-show.js')).runConfigShow,
   completion: async () => (await import('./commands/completion.js')).runCompletion,

@@ -71,7 +71,9 @@ async function runParsed(
   } catch (error) {
     handle.finish()
     for (const problem of handle.journalProblems) handle.invocation.warn(`the journal could not be written: ${problem}`)
-    return await reportError(error, io, {
+    const { namingCopies } = await import('./naming-copies.js')
+    const named = await namingCopies(error, parsed.command.name, handle.invocation.settings)
+    return await reportError(named, io, {
       json,
       noColor: switchOption(options, 'no-color'),
       warnings,

@@ -1,5 +1,5 @@
 import { formatDuration } from './duration.js'
-import type { KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
+import type { CopySettings, KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
@@ -14,7 +14,9 @@ export function describeSettings(settings: Settings): DescribedSettings {
   return {
     timezone: settings.timezone,
     state: settings.stateDirectory,
-    repositories: Object.fromEntries(settings.repositories.map(place => [place.name, describePlace(place)])),
+    repositories: Object.fromEntries(
+      [...settings.repositories, ...settings.copyRepositories].map(place => [place.name, describePlace(place)]),
+    ),
     sources: Object.fromEntries(settings.sources.map(source => [source.name, describeSource(source)])),
   }
 }
@@ -44,6 +46,7 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
   return {
     ...describeContent(source),
     repository: source.repository.name,
+    ...(source.copies.length === 0 ? {} : { copies: source.copies.map(describeCopy) }),
     ...(source.service === null ? {} : { service: source.service }),
     keep: describeKeep(source.keep),
     chain: {
@@ -53,6 +56,10 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
     },
     digest: source.digestAlgorithm,
   }
+}
+
+function describeCopy({ repository, keep }: CopySettings): Record<string, unknown> {
+  return { repository: repository.name, keep: describeKeep(keep) }
 }
 
 /** What is protected, in the keys of its kind. */

@@ -32,6 +32,7 @@ export function sourceFromFlags(
     name,
     path,
     repository,
+    copies: [],
     checks: [],
     service: null,
     keep: {},

@@ -40,15 +40,34 @@ export function loadSettings(request: LoadRequest): Settings {
   const written = file === undefined ? undefined : readConfiguration(file, request)
   if (written === undefined && request.repo === undefined) throw nothingKnown(request)
   const repositories = chosenRepositories(written, request)
+  const sources =
+    request.sqlite === undefined
+      ? configuredSources(written, repositories, request.repo === undefined ? repositories : [])
+      : [flagSource(request.sqlite, repositories, request)]
   return {
     timezone: written?.timezone ?? request.systemTimezone,
     stateDirectory: stateDirectory(written, request),
-    repositories,
-    sources:
-      request.sqlite === undefined
-        ? configuredSources(written, repositories)
-        : [flagSource(request.sqlite, repositories, request)],
+    ...divided(repositories, sources),
+    sources,
     file: file ?? null,
+  }
+}
+
+/** Which repositories are read, and which serve for copies alone. */
+function divided(
+  repositories: readonly RepositorySettings[],
+  sources: readonly SourceSettings[],
+): Pick<Settings, 'repositories' | 'copyRepositories'> {
+  const own = new Set(sources.map(({ repository }) => repository.name))
+  const copied = (name: string) =>
+    sources.filter(({ copies }) => copies.some(({ repository }) => repository.name === name)).map(source => source.name)
+  const isRead = ({ name }: RepositorySettings) => own.has(name) || copied(name).length === 0
+  return {
+    repositories: repositories.filter(isRead).map(place => {
+      const copyOf = new Set(copied(place.name))
+      return copyOf.size === 0 ? place : { ...place, copyOf }
+    }),
+    copyRepositories: repositories.filter(place => !isRead(place)),
   }
 }
 
@@ -92,10 +111,11 @@ function flagSource(sqlite: string, repositories: RepositorySettings[], request:
 function configuredSources(
   written: ConfigurationDocument | undefined,
   repositories: RepositorySettings[],
+  copies: RepositorySettings[],
 ): SourceSettings[] {
   return (written?.sources ?? []).flatMap(({ name, value }) => {
     const repository = repositories.find(candidate => candidate.name === value.repository) ?? repositories[0]
     if (repository === undefined) return []
-    return [sourceOf(name, value, repository)]
+    return [sourceOf(name, value, { repository, copies })]
   })
 }

@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { connectionProblem } from './connection.js'
 import { nestedPaths } from './paths.js'
-import { absolutePath, chainSchema, clusterKeepSchema, keepSchema, later, mapping } from './schema.js'
+import { absolutePath, chainSchema, clusterKeepSchema, keepSchema, mapping } from './schema.js'
 
 const unitMessage = 'must be the name of a systemd unit such as itsm.service'
 
@@ -12,7 +12,21 @@ const common = {
   ),
   chain: v.optional(chainSchema),
   digest: v.optional(v.picklist(['xxh3-128', 'sha256-128'], 'must be xxh3-128 or sha256-128')),
-  copies: later('copies'),
+}
+
+const copyMessage =
+  'must be the name of a repository, or a mapping such as { repository: offsite, keep: { monthly: 36 } }'
+
+/** Repositories that backups are copied to: a name, or a name with a retention of its own. */
+function copiesWith<const K extends v.GenericSchema>(keep: K) {
+  const named = v.pipe(
+    v.string(copyMessage),
+    v.transform(repository => ({ repository, keep: undefined })),
+  )
+  const withPolicy = mapping({ repository: v.string(copyMessage), keep: v.optional(keep) }, copyMessage)
+  return v.optional(
+    v.pipe(v.array(v.union([named, withPolicy], copyMessage), 'must be a list of repositories'), v.maxLength(20)),
+  )
 }
 
 const checks = v.optional(
@@ -27,6 +41,7 @@ const sqliteSchema = mapping({
   path: absolutePath,
   checks,
   keep: v.optional(keepSchema),
+  copies: copiesWith(keepSchema),
   ...common,
 })
 
@@ -48,6 +63,7 @@ const postgresSchema = mapping({
   bin_directory: v.optional(absolutePath),
   checks,
   keep: v.optional(clusterKeepSchema),
+  copies: copiesWith(clusterKeepSchema),
   ...common,
 })
 
@@ -96,6 +112,7 @@ const filesSchema = mapping({
   include: patterns,
   checks: v.optional(v.never('files have no SQL to check them with')),
   keep: v.optional(keepSchema),
+  copies: copiesWith(keepSchema),
   ...common,
 })
 

@@ -52,11 +52,6 @@ function named<N extends v.GenericSchema<string, string>>(name: N) {
   )
 }
 
-/** Keys of this set belong to the format but not to this version: they are refused, never ignored. */
-export function later(what: string) {
-  return v.optional(v.never(`${what} is not in this version yet`))
-}
-
 const keepKeys = {
   last: v.optional(count),
   hourly: v.optional(count),

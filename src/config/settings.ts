@@ -30,12 +30,21 @@ export const defaultChainPolicy: ChainPolicy = { maxAge: 7 * 24 * 3600 * 1000, m
 /** A repository, validated: its place, and how sources name it. */
 export interface RepositorySettings extends RepositoryPlace {
   name: string
+  /** Sources of which it only holds copies: who reads them reads the repository they are backed up to. */
+  copyOf?: ReadonlySet<string>
+}
+
+/** A further repository that a source's backups are copied to, with a retention of its own. */
+export interface CopySettings {
+  repository: RepositorySettings
+  keep: KeepPolicy
 }
 
 /** What every source has, validated: every path absolute, every default filled in. */
 interface CommonSettings {
   name: string
   repository: RepositorySettings
+  copies: CopySettings[]
   /** Content checks: SQL queries. */
   checks: string[]
   /** systemd unit stopped and started around an in-place restore. */
@@ -78,7 +87,10 @@ export type SourceSettings = SqliteSourceSettings | PostgresSourceSettings | Fil
 export interface Settings {
   timezone: string
   stateDirectory: string
+  /** Those that commands look into: what serves for copies alone is asked only when it is named. */
   repositories: RepositorySettings[]
+  /** The others. */
+  copyRepositories: RepositorySettings[]
   sources: SourceSettings[]
   /** The configuration file read, or null for a run from flags alone. */
   file: string | null

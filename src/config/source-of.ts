@@ -1,13 +1,27 @@
 import type { SourceDocument } from './schema-sources.js'
 import { defaultChainPolicy, type KeepPolicy, type RepositorySettings, type SourceSettings } from './settings.js'
 
-/** A source as it was written, with every default filled in. */
-export function sourceOf(name: string, value: SourceDocument, repository: RepositorySettings): SourceSettings {
+/**
+ * A source as it was written, with every default filled in.
+ * @param copies further repositories by name; a run that was given one repository with `--repo` has none
+ */
+export function sourceOf(
+  name: string,
+  value: SourceDocument,
+  { repository, copies }: { repository: RepositorySettings; copies: readonly RepositorySettings[] },
+): SourceSettings {
+  const keep = keepOf(value.keep ?? {})
   const common = {
     name,
     repository,
+    copies: (value.copies ?? []).flatMap(copy => {
+      const found = copies.find(candidate => candidate.name === copy.repository)
+      return found === undefined
+        ? []
+        : [{ repository: found, keep: copy.keep === undefined ? keep : keepOf(copy.keep) }]
+    }),
     service: value.service ?? null,
-    keep: keepOf(value.keep ?? {}),
+    keep,
     chain: {
       maxAge: value.chain?.max_age ?? defaultChainPolicy.maxAge,
       maxLength: value.chain?.max_length ?? defaultChainPolicy.maxLength,

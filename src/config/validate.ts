@@ -54,6 +54,9 @@ export function validateDocument(
     if (source === undefined) continue
     const problem = repositoryProblem(source.repository, names)
     if (problem !== undefined) problems.push(problemAt(document, [...path, ...problem.path], problem.message))
+    for (const { path: at, message } of copyProblems(source, names)) {
+      problems.push(problemAt(document, [...path, ...at], message))
+    }
     settings.sources.push({ name, value: source })
   }
   return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
@@ -84,6 +87,19 @@ function kindOf(entry: unknown): keyof typeof sourceSchemas | Misfit {
     path: ['kind'],
     message: `unknown kind '${String(kind)}'; ${meant === undefined ? protects : `did you mean '${meant}'?`}`,
   }
+}
+
+/** Every copy goes to a repository that is configured, to none twice, and not to the one it comes from. */
+function copyProblems({ repository, copies = [] }: SourceDocument, known: readonly string[]): Misfit[] {
+  const own = repository ?? known[0]
+  return copies.flatMap((copy, at) => {
+    const path = ['copies', String(at)]
+    const problem = repositoryProblem(copy.repository, known)
+    if (problem !== undefined) return [{ path, message: problem.message }]
+    if (copy.repository === own) return [{ path, message: `'${own}' is the repository that copies are made from` }]
+    const isTwice = copies.findIndex(other => other.repository === copy.repository) < at
+    return isTwice ? [{ path, message: `'${copy.repository}' stands twice` }] : []
+  })
 }
 
 function repositoryProblem(name: string | undefined, known: readonly string[]): Misfit | undefined {

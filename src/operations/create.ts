@@ -7,12 +7,13 @@ import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { initRepository, openRepository } from '../repository/open.js'
 import type { Repository } from '../repository/types.js'
+import { copy } from './copy.js'
 import { backUp } from './create/back-up.js'
 import { previewCreate } from './create/create-preview.js'
 import { failureOf } from './failure.js'
 import { reportOf } from './report.js'
 import type { CreateRequest } from './requests.js'
-import type { BackupReport, CreateResult, Failure } from './results.js'
+import type { BackupReport, CopyResult, CreateResult, Failure } from './results.js'
 
 /**
  * Takes a backup of each source. One that fails does not stop the others; its error is in `failures`.
@@ -22,6 +23,7 @@ import type { BackupReport, CreateResult, Failure } from './results.js'
 export async function create(context: Context, journal: Journal, request: CreateRequest): Promise<CreateResult> {
   const backups: BackupReport[] = []
   const failures: Failure[] = []
+  const copied: Pick<CopyResult, 'copies' | 'failures'> = { copies: [], failures: [] }
   const runId = randomBytes(8).toString('hex')
   const pool = request.dryRun ? null : WorkerPool.start(context.signal)
   try {
@@ -32,6 +34,9 @@ export async function create(context: Context, journal: Journal, request: Create
             ? await previewCreate(context, source, request)
             : await createOne(context, journal, { source, request, runId, pool }),
         )
+        const { copies, failures: missed } = await copyOne(context, journal, { source, request })
+        copied.copies.push(...copies)
+        copied.failures.push(...missed)
       } catch (error) {
         if (context.signal.aborted) throw interrupted(error)
         failures.push(failureOf(source.name, error))
@@ -40,7 +45,7 @@ export async function create(context: Context, journal: Journal, request: Create
   } finally {
     await pool?.stop()
   }
-  return { command: 'create', backups, failures }
+  return { command: 'create', backups, failures, copies: copied.copies, copy_failures: copied.failures }
 }
 
 interface OneSource {
@@ -60,6 +65,18 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
     () => backUp(context, journal, { ...one, open: () => repositoryFor(context, source, request) }),
     ({ id, damaged_source: damaged }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
   ).then(manifest => reportOf(manifest, source.repository.path))
+}
+
+/** Brings the copies of a source up to date: with what was made now, and with what an earlier run could not copy. */
+function copyOne(
+  context: Context,
+  journal: Journal,
+  { source, request }: { source: SourceSettings; request: CreateRequest },
+): Promise<CopyResult> {
+  const tasks = request.dryRun
+    ? []
+    : source.copies.map(({ repository: to }) => ({ source: source.name, from: source.repository, to }))
+  return copy(context, journal, { tasks, init: request.init, dryRun: false })
 }
 
 function repositoryFor(context: Context, source: SourceSettings, request: CreateRequest): Promise<Repository> {

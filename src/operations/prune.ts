@@ -1,12 +1,12 @@
 import type { Context } from '../context.js'
 import { messageOf } from '../errors.js'
 import type { Journal } from '../journal/types.js'
-import { emptyPolicy } from '../policy/retention.js'
+import { type Decision, emptyPolicy } from '../policy/retention.js'
 import { isEmptyPolicy } from '../policy/rules.js'
 import { failureOf } from './failure.js'
 import { planSource, pruneSource, type SourceOutcome } from './prune/prune-source.js'
 import type { PruneRequest } from './requests.js'
-import type { PruneResult } from './results.js'
+import type { PruneDecision, PruneResult } from './results.js'
 
 /**
  * Retires the backups that no rule of each source's policy keeps; with `dryRun` only says which.
@@ -23,14 +23,14 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
       hasPitr,
     )
   }
-  const outcomes: { name: string; outcome: SourceOutcome }[] = []
+  const outcomes: { name: string; repository: string; outcome: SourceOutcome }[] = []
   const failures: { name: string; error: unknown }[] = []
   for (const source of request.sources) {
     context.signal.throwIfAborted()
     try {
       const outcome = request.dryRun ? await planSource(context, source) : await pruneSource(context, journal, source)
       if (outcome.failure !== undefined) failures.push({ name: source.name, error: outcome.failure })
-      outcomes.push({ name: source.name, outcome })
+      outcomes.push({ name: source.name, repository: source.repository.path, outcome })
     } catch (error) {
       if (context.signal.aborted) throw error
       failures.push({ name: source.name, error })
@@ -46,14 +46,18 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
   return {
     command: 'prune',
     dry_run: request.dryRun,
-    keep: outcomes.flatMap(({ name, outcome }) => outcome.keep.map(decision => ({ ...decision, source: name }))),
-    delete: outcomes.flatMap(({ name, outcome }) => outcome.deleted.map(decision => ({ ...decision, source: name }))),
+    keep: outcomes.flatMap(one => one.outcome.keep.map(decided(one))),
+    delete: outcomes.flatMap(one => one.outcome.deleted.map(decided(one))),
     wal: outcomes.flatMap(({ outcome }) => outcome.wal),
     bytes_freed: request.dryRun ? 0 : bytes,
     ...(request.dryRun ? { bytes_to_free: bytes } : {}),
     problems: outcomes.flatMap(({ outcome }) => outcome.problems),
     failures: failures.map(({ name, error }) => failureOf(name, error)),
   }
+}
+
+function decided({ name: source, repository }: { name: string; repository: string }) {
+  return (decision: Decision): PruneDecision => ({ ...decision, source, repository })
 }
 
 function hasDeleted({ deleted, wal }: SourceOutcome): boolean {

@@ -23,6 +23,20 @@ export interface CreateRequest {
   dryRun: boolean
 }
 
+/** One source, from one repository to another. */
+export interface CopyTask {
+  source: string
+  from: RepositorySettings
+  to: RepositorySettings
+}
+
+export interface CopyRequest {
+  tasks: CopyTask[]
+  /** Make a repository that does not exist yet. */
+  init: boolean
+  dryRun: boolean
+}
+
 export interface ListRequest {
   repositories: RepositorySettings[]
   source: string | undefined

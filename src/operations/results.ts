@@ -56,10 +56,36 @@ export interface Failure {
   hint: string | null
 }
 
+/** What one repository got from another of one source. */
+export interface CopyReport {
+  source: string
+  /** Locations of the repositories. */
+  from: string
+  to: string
+  /** Ids copied, or, in a dry run, to be copied. */
+  backups: string[]
+  /** Files of a cluster's log. */
+  wal: number
+  /** Bytes written there, or, in a dry run, of the backups to be copied. */
+  bytes: number
+  /** Backups left out because they cannot be restored. */
+  problems: ListedProblem[]
+}
+
+export interface CopyResult {
+  command: 'copy'
+  dry_run: boolean
+  copies: CopyReport[]
+  failures: (Failure & { to: string })[]
+}
+
 export interface CreateResult {
   command: 'create'
   backups: BackupReport[]
   failures: Failure[]
+  /** What went to the repositories named by `copies`, and what did not: that makes the run partly done. */
+  copies: CopyReport[]
+  copy_failures: CopyResult['failures']
 }
 
 export interface VerifiedBackup {
@@ -102,11 +128,19 @@ export interface PrunedWal {
   reasons: string[]
 }
 
+/** What prune decided of one backup, in one repository. */
+export interface PruneDecision {
+  id: string
+  source: string
+  repository: string
+  reasons: string[]
+}
+
 export interface PruneResult {
   command: 'prune'
   dry_run: boolean
-  keep: { id: string; source: string; reasons: string[] }[]
-  delete: { id: string; source: string; reasons: string[] }[]
+  keep: PruneDecision[]
+  delete: PruneDecision[]
   /** One entry for each system whose WAL is archived. */
   wal: PrunedWal[]
   /** Of backups and WAL. */

@@ -5,7 +5,7 @@ import { openRepository } from '../repository/open.js'
 import type { SourceRoom } from '../repository/types.js'
 
 /**
- * The rooms that sources have in these repositories; only those of `source` when one is named.
+ * The rooms that sources have in these repositories, copies left out; only those of `source` when one is named.
  * @throws NexusError not-found `source_not_found` when a named one has none, with the nearest name that has
  */
 export async function roomsOf(
@@ -15,7 +15,9 @@ export async function roomsOf(
   const rooms: SourceRoom[] = []
   for (const place of repositories) {
     const repository = await openRepository(place)
-    for (const name of await repository.sources()) rooms.push(repository.source(name))
+    for (const name of await repository.sources()) {
+      if (place.copyOf?.has(name) !== true) rooms.push(repository.source(name))
+    }
   }
   if (source === undefined) return rooms
   const named = rooms.filter(({ name }) => name === source)

@@ -57,6 +57,14 @@ export function parseClaim(bytes: Uint8Array, source: string): ClaimDocument {
   return result.output
 }
 
+/** The claims among what `--adopt` kept; one that could not be read even then is left out. */
+export function formerClaimsOf(former: readonly unknown[]): Claim[] {
+  return former.flatMap(entry => {
+    const known = v.safeParse(v.looseObject({ claim: claimSchema }), entry)
+    return known.success ? [known.output.claim] : []
+  })
+}
+
 /** Whether two claims are the same claimant's: the server for a cluster, host and path for the rest. */
 export function sameClaimant(a: Claim, b: Claim): boolean {
   if (a.kind !== b.kind) return false

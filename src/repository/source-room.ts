@@ -1,5 +1,6 @@
 import { NexusError } from '../errors.js'
 import { backupWriter } from './backup-writer.js'
+import { formerClaimsOf } from './claim.js'
 import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
@@ -20,6 +21,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     entries: ({ thorough = false } = {}) => readEntries(thorough ? storage : (summarized ?? storage), name),
     summarize: async ({ pruned = false } = {}) => summarized?.keep(pruned),
     claim: async () => (await readClaim(storage, name))?.claim,
+    formerClaims: async () => formerClaimsOf((await readClaim(storage, name))?.former ?? []),
     enter: (claim, options) => enterSource(storage, name, claim, options),
     lock: (lock, mode, options) => storage.lock(name, lock, mode, options),
     begin: async id => {
@@ -32,6 +34,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       const dates = await storage.lockedUntil(ids.map(id => within(name, id)))
       return new Map(ids.flatMap((id, at) => (dates[at] === undefined ? [] : [[id, dates[at]]])))
     },
+    receive: async id => storage.begin(within(name, id)),
     openPart: async (id, part) => storage.openRead(`${within(name, id)}/${part}`),
     checksums: id => checksumsOf(storage, name, id),
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),

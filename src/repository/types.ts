@@ -1,6 +1,6 @@
 import type { Manifest, SourceKind } from './manifest.js'
 import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
-import type { PartWriter, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
+import type { PartWriter, PendingDirectory, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
 import type { WalArchive } from './wal/types.js'
 
 /** What one directory under SOURCE/ turned out to be. */
@@ -58,6 +58,8 @@ export interface SourceRoom {
   summarize(after?: { pruned?: boolean }): Promise<void>
   /** Reads and checks source.json; undefined when nobody has claimed the name. */
   claim(): Promise<Claim | undefined>
+  /** Claims that `--adopt` replaced, oldest first. Throws `damage`. */
+  formerClaims(): Promise<Claim[]>
   /**
    * Claims the name for its first backup, or checks that the claim is the caller's.
    * Throws `refused` for somebody else's, with the hint to choose another name or `--adopt`.
@@ -74,7 +76,9 @@ export interface SourceRoom {
   lockedUntil(ids: readonly string[]): Promise<Map<string, Date>>
   /** Starts a backup directory. The caller holds the writer lock. */
   begin(id: string): Promise<BackupWriter>
-  /** A committed backup's part, from its beginning. */
+  /** Starts the directory of a backup that comes from another repository, as it stands there. The caller holds the writer lock. */
+  receive(id: string): Promise<PendingDirectory>
+  /** A file of a committed backup, from its beginning. */
   openPart(id: string, name: string): Promise<SequentialReader>
   /** SHA256SUMS of a backup, parsed: file name to lower-case hex. Throws `damage` when missing or not canonical. */
   checksums(id: string): Promise<Map<string, string>>

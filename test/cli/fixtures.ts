@@ -47,7 +47,7 @@ export const restored: RestoreResult = {
 }
 
 export function created(overrides: Partial<CreateResult> = {}): CreateResult {
-  return { command: 'create', backups: [backup], failures: [], ...overrides }
+  return { command: 'create', backups: [backup], failures: [], copies: [], copy_failures: [], ...overrides }
 }
 
 export function failure(source: string, kind: 'failed' | 'locked' | 'damage' = 'failed') {

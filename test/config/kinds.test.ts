@@ -11,7 +11,13 @@ function messageFor(source: string): string {
 }
 
 const chain = { maxAge: 604_800_000, maxLength: 100, maxRatio: 0.5 }
-const common = { repository: { name: 'local', path: '/r' }, service: null, chain, digestAlgorithm: 'xxh3-128' }
+const common = {
+  repository: { name: 'local', path: '/r' },
+  copies: [],
+  service: null,
+  chain,
+  digestAlgorithm: 'xxh3-128',
+}
 
 describe('a source of kind postgres', () => {
   it('needs nothing but its kind: libpq knows the rest', () => {
@@ -142,7 +148,6 @@ describe('a source of kind postgres', () => {
       'kind postgres-tables is not in this version yet; this version protects: sqlite, postgres, files',
     ],
     ['kind: postgress', "unknown kind 'postgress'; did you mean 'postgres'?"],
-    ['kind: postgres, copies: [offsite]', 'copies is not in this version yet'],
   ])('is refused as { %s }', (source, message) => {
     expect(messageFor(source)).toContain(message)
   })

@@ -42,6 +42,7 @@ export async function application(
     name: 'app',
     path,
     repository: { name: 'local', path: join(directory, 'repository') },
+    copies: [],
     checks: ['SELECT count(*) FROM items'],
     service: null,
     keep: {},

@@ -39,6 +39,7 @@ export function directories(wishes: Partial<FilesSourceSettings> = {}): Director
     exclude: [],
     include: [],
     repository: { name: 'local', path: join(room, 'repository') },
+    copies: [],
     checks: [],
     service: null,
     keep: {},

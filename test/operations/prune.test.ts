@@ -67,7 +67,7 @@ describe('prune', () => {
     const [first = '', ...rest] = await month(one)
     const result = await run(one, { last: 5 })
     expect(result).toMatchObject({ command: 'prune', dry_run: false, problems: [], failures: [] })
-    expect(result.delete).toEqual([{ id: first, source: 'itsm', reasons: ['last: not among the newest 5'] }])
+    expect(result.delete).toMatchObject([{ id: first, source: 'itsm', reasons: ['last: not among the newest 5'] }])
     expect(result.keep.map(({ id, source }) => [id, source])).toEqual(rest.map(id => [id, 'itsm']))
     expect(result.keep[0]?.reasons).toEqual(['last 5'])
     expect(result.bytes_freed).toBeGreaterThan(1000)
@@ -108,7 +108,7 @@ describe('prune', () => {
     const gone = await one.add(4, { type: 'incr', parent: incr })
     const diff = await one.add(5, { type: 'diff', parent: full })
     const result = await run(one, { last: 1 })
-    expect(result.keep).toEqual([
+    expect(result.keep).toMatchObject([
       { id: proven, source: 'itsm', reasons: ['last proven'] },
       { id: full, source: 'itsm', reasons: [`needed by ${diff}`] },
       { id: diff, source: 'itsm', reasons: ['last 1'] },

@@ -8,6 +8,8 @@ import { counted } from '../output/format.js'
 import { renderCreate } from '../output/render-create.js'
 import { type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources } from '../sources.js'
+import { copyFailures } from './copy.js'
+import { damagedBackups } from './list.js'
 
 /** `create [SOURCE...]` */
 export const runCreate: Handler = async invocation => {
@@ -25,7 +27,7 @@ export const runCreate: Handler = async invocation => {
     document: result,
     text: paint => renderCreate(result, { dryRun: request.dryRun, paint }),
     always: request.dryRun,
-    failures: createFailures(result, sources.length),
+    failures: [...createFailures(result, sources.length), ...missedCopies(result)],
   }
 }
 
@@ -73,6 +75,12 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
   if (incomplete.length > 0) failures.push(incompleteBackups(incomplete.map(backup => backup.source)))
   if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))
   return failures
+}
+
+/** The backup is made, and is caught up with by the next run: partly done, whatever kept it from being copied. */
+function missedCopies({ copies, copy_failures: failures }: CreateResult): NexusError[] {
+  const problems = copies.flatMap(report => report.problems)
+  return [...copyFailures(failures, failures.length + 1), ...damagedBackups(problems)]
 }
 
 function incompleteBackups(names: readonly string[]): NexusError {

@@ -46,25 +46,30 @@ export function policyOf(options: OptionValues): KeepPolicy | undefined {
 
 /** Without a configuration a source need not be known: its backups are there all the same. */
 function prunedSources(settings: Settings, names: readonly string[], policy: KeepPolicy | undefined): PruneSource[] {
-  if (names.length === 0) return chosenSources(settings, []).map(source => pruned(source, policy))
+  if (names.length === 0) return chosenSources(settings, []).flatMap(source => pruned(source, policy))
   const [repository, another] = settings.repositories
   const bare = settings.file === null && another === undefined ? repository : undefined
-  return [...new Set(names)].map(name => {
+  return [...new Set(names)].flatMap(name => {
     const known = settings.sources.some(source => source.name === name)
     if (bare !== undefined && !known) return { name, repository: bare, keep: policy ?? {} }
     return pruned(sourceNamed(settings, name), policy)
   })
 }
 
-/** Rules on the command line take the place of the configured policy as a whole. */
-function pruned({ name, kind, repository, keep }: SourceSettings, policy: KeepPolicy | undefined): PruneSource {
+/**
+ * Rules on the command line take the place of the configured policy as a whole, and are for the source's own repository
+ * alone: who frees a disk must not lose what lies off-site.
+ */
+function pruned(source: SourceSettings, policy: KeepPolicy | undefined): PruneSource[] {
+  const { name, kind, repository, keep, copies } = source
   if (policy?.pitr !== undefined && kind !== 'postgres') {
     const message = `--keep-pitr is for clusters, and ${name} is a source of kind ${kind}`
     throw new NexusError('usage', 'keep_pitr_without_log', message, {
       hint: 'name the clusters that it is meant for: nexus-backup prune SOURCE --keep-pitr 14d',
     })
   }
-  return { name, repository, keep: policy ?? keep }
+  if (policy !== undefined) return [{ name, repository, keep: policy }]
+  return [{ name, repository, keep }, ...copies.map(copy => ({ name, ...copy }))]
 }
 
 /** The sources that failed, which makes the run partly done, then damage that was met, which weighs more. */

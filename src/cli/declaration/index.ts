@@ -1,5 +1,6 @@
 import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
+import { copyCommand } from './copy.js'
 import { createCommand } from './create.js'
 import { listCommand } from './list.js'
 import { pitrCommand } from './pitr.js'
@@ -16,6 +17,7 @@ export const commands: readonly CommandDeclaration[] = [
   restoreCommand,
   pruneCommand,
   pitrCommand,
+  copyCommand,
   configCommand,
   completionCommand,
 ]

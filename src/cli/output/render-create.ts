@@ -1,6 +1,7 @@
 import type { CreateResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
 import { humanBytes, humanDuration, printable } from './format.js'
+import { describeCopy } from './render-copy.js'
 
 /** A line for each backup made, or planned by a dry run. */
 export function renderCreate(result: CreateResult, { dryRun, paint }: { dryRun: boolean; paint: Paint }): string {
@@ -12,5 +13,6 @@ export function renderCreate(result: CreateResult, { dryRun, paint }: { dryRun: 
     const facts = `${type}, ${stored} stored of ${humanBytes(backup.bytes_source)}, ${humanDuration(backup.duration_ms)}`
     return `${source}: ${paint.good(id)} ${facts}`
   })
-  return lines.map(line => `${line}\n`).join('')
+  const copies = result.copies.map(report => describeCopy(report, { dryRun, paint }))
+  return [...lines, ...copies].map(line => `${line}\n`).join('')
 }

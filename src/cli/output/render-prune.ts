@@ -1,11 +1,13 @@
-import type { PrunedWal, PruneResult } from '../../operations/results.js'
+import type { PruneDecision, PrunedWal, PruneResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
 import { counted, humanBytes, printable } from './format.js'
 
 /** What is kept and what goes, each with its reasons. */
 export function renderPrune(result: PruneResult, paint: Paint): string {
-  const line = (mark: string) => (entry: PruneResult['keep'][number]) =>
-    `${mark}  ${printable(entry.source)}/${printable(entry.id)}: ${entry.reasons.map(reason => printable(reason)).join(', ')}\n`
+  const repositories = new Set([...result.keep, ...result.delete].map(({ repository }) => repository))
+  const where = ({ repository }: PruneDecision) => (repositories.size > 1 ? ` in ${printable(repository)}` : '')
+  const line = (mark: string) => (entry: PruneDecision) =>
+    `${mark}  ${printable(entry.source)}/${printable(entry.id)}${where(entry)}: ${entry.reasons.map(reason => printable(reason)).join(', ')}\n`
   const segments = result.wal.reduce((sum, wal) => sum + wal.delete.segments, 0)
   const log = segments === 0 ? '' : ` and ${counted(segments, 'segment')} of the log`
   const gone = `${counted(result.delete.length, 'backup')}${log}`

@@ -58,7 +58,8 @@ async function everyRoom(settings: Settings): Promise<SourceRoom[]> {
 
 async function roomsOfRepository(place: RepositorySettings): Promise<SourceRoom[]> {
   const repository = await openRepository(place)
-  return (await repository.sources()).map(name => repository.source(name))
+  const names = (await repository.sources()).filter(name => place.copyOf?.has(name) !== true)
+  return names.map(name => repository.source(name))
 }
 
 async function roomsWith(rooms: readonly SourceRoom[], systemIdentifier: string): Promise<SourceRoom[]> {

@@ -25,6 +25,14 @@ export interface WalArchive {
    * @throws NexusError not-found `wal_not_archived`, damage
    */
   read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
+  /** A file as it is stored, compared with the digest in its head. @throws NexusError not-found `wal_not_archived`, damage */
+  stored(name: string): Promise<Buffer>
+  /**
+   * Stores a file that comes from another repository, as it is stored there; durable when this returns.
+   * @returns `identical` when the very same bytes are there already
+   * @throws NexusError refused `wal_differs`, damage when the bytes are not those of such a file
+   */
+  putStored(name: string, bytes: Buffer): Promise<'stored' | 'identical'>
   /** Timelines that have a directory, ascending. */
   timelines(): Promise<number[]>
   /** Names of the files stored, of one timeline or of all, sorted. Nothing is read: `read` tells whether they are sound. */

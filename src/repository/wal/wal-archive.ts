@@ -40,6 +40,40 @@ export function walArchive(storage: Storage, source: string, systemIdentifier: s
     }
   }
 
+  async function stored(name: string): Promise<Buffer> {
+    const reader = await archived(name, storage.openRead(pathOf(name)))
+    try {
+      if (reader.size > largestStored) throw walDamaged(where(name), `it has ${reader.size} bytes`)
+      const bytes = await reader.read(reader.size)
+      assertStored(name, bytes)
+      return bytes
+    } finally {
+      await reader.close()
+    }
+  }
+
+  function assertStored(name: string, bytes: Buffer): WalFileHeader {
+    const { header, length } = parseWalHeader(bytes, where(name), { name, systemIdentifier })
+    if (sha256Of(bytes.subarray(length)) !== header.stored_sha256)
+      throw walDamaged(where(name), 'its bytes were changed')
+    return header
+  }
+
+  async function putStored(name: string, bytes: Buffer): Promise<'stored' | 'identical'> {
+    assertStored(name, bytes)
+    try {
+      await storage.writeOnce(pathOf(name), bytes)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+      const present = await damageInArchive(name, () => stored(name))
+      if (!present.equals(bytes)) throw differs(name, where(name), assertStored(name, present))
+      return 'identical'
+    }
+    if (!isGroundDurable) await storage.persist(pathOf(name))
+    isGroundDurable = true
+    return 'stored'
+  }
+
   async function put(
     name: string,
     plain: Uint8Array,
@@ -97,6 +131,8 @@ export function walArchive(storage: Storage, source: string, systemIdentifier: s
     systemIdentifier,
     put,
     read,
+    stored,
+    putStored,
     header: async name => (await headOf(name)).header,
     timelines,
     async names(timeline) {

@@ -66,6 +66,7 @@ function sourceOf(paths: string[]): FilesSourceSettings {
     exclude: [],
     include: [],
     repository: { name: 'local', path: '/nonexistent' },
+    copies: [],
     checks: [],
     service: null,
     keep: {},

@@ -33,6 +33,7 @@ export function clusterSource(
     kind: 'postgres',
     name: 'main',
     repository: { name: 'local', path: repository },
+    copies: [],
     connection: '',
     dataDirectory: null,
     binDirectory: null,
@@ -46,7 +47,7 @@ export function clusterSource(
 }
 
 export function settingsOf(sources: Settings['sources'], repositories: Settings['repositories']): Settings {
-  return { timezone: 'UTC', stateDirectory: '/nonexistent', repositories, sources, file: null }
+  return { timezone: 'UTC', stateDirectory: '/nonexistent', repositories, copyRepositories: [], sources, file: null }
 }
 
 export async function walCalls(): Promise<WalCalls> {

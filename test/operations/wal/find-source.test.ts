@@ -38,6 +38,7 @@ const files: FilesSourceSettings = {
   exclude: [],
   include: [],
   repository: { name: 'local', path: '/nonexistent' },
+  copies: [],
   checks: [],
   service: null,
   keep: {},

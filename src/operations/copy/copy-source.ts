@@ -1,0 +1,179 @@
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { recorded } from '../../journal/recorded.js'
+import type { Journal } from '../../journal/types.js'
+import { type CopyMember, type CopyPlan, planCopy } from '../../policy/copy-plan.js'
+import { sameClaimant } from '../../repository/claim.js'
+import type { Manifest } from '../../repository/manifest.js'
+import { initRepository, openRepository } from '../../repository/open.js'
+import type { Claim, Repository, SourceRoom } from '../../repository/types.js'
+import { chainOf } from '../chain-members.js'
+import { lockOptions, withLocks } from '../locked.js'
+import type { CopyTask } from '../requests.js'
+import type { CopyReport } from '../results.js'
+import { type Survey, survey } from '../survey.js'
+import { copyBackup } from './copy-backup.js'
+import { copyWal, missingWal } from './copy-wal.js'
+
+/** A copy's way, opened. */
+interface Way {
+  origin: SourceRoom
+  target: SourceRoom
+}
+
+/** What would be copied of one source, taking no lock and writing nothing. */
+export async function previewCopy(context: Context, task: CopyTask, init: boolean): Promise<CopyReport> {
+  const origin = (await openRepository(task.from)).source(task.source)
+  await assertBackups(origin)
+  const target = await existing(task, init)
+  const { plan, bytes } = await planned(context, origin, target)
+  const wal = target === undefined ? [] : await missingWal(context, origin, target)
+  const files = wal.reduce((sum, { names }) => sum + names.length, 0)
+  return { ...reportOf(task, plan, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
+}
+
+/**
+ * Brings another repository up to date with one source: backups as they are stored, parents before children, then WAL.
+ * An interrupted copy goes on where it stopped.
+ *
+ * @throws NexusError refused `copy_diverged`, `same_repository`, `source_claimed`; what reading and writing throw
+ */
+export async function copySource(
+  context: Context,
+  journal: Journal,
+  task: CopyTask,
+  init: boolean,
+): Promise<CopyReport> {
+  const origin = (await openRepository(task.from)).source(task.source)
+  await assertBackups(origin)
+  const { source, to } = task
+  const subject = { operation: 'copy', source, repository: to.path }
+  return recorded(
+    context,
+    journal,
+    subject,
+    async () => {
+      const repository = init ? await initRepository(to, { now: context.now() }) : await openRepository(to)
+      assertAnother(origin.repository, repository)
+      const target = repository.source(source)
+      const options = lockOptions(context, `copy ${source}`)
+      // Nobody prunes what is being read, nobody else writes where it goes.
+      return withLocks(origin, [['delete', 'shared']], options, () =>
+        withLocks(target, [['writer', 'exclusive']], options, () => carryOut(context, task, { origin, target })),
+      )
+    },
+    ({ problems }) => ({ result: problems.length > 0 ? 'partial' : 'done' }),
+  )
+}
+
+async function carryOut(context: Context, task: CopyTask, { origin, target }: Way): Promise<CopyReport> {
+  await target.removeLeftovers()
+  // Whose the name is comes before what is to be copied: another machine's history is always another one.
+  const present = await target.claim()
+  if (present !== undefined) await claimTarget(context, { origin, target }, present)
+  const { plan, bytes: total } = await planned(context, origin, target)
+  if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
+  const report = reportOf(task, plan, origin)
+  let done = 0
+  const advance = (bytes: number) => {
+    done += bytes
+    context.progress({ phase: `${task.source}: copying to ${target.repository.location}`, done, total })
+  }
+  for (const { id } of plan.copy) {
+    report.bytes += await copyBackup(context, { origin, target, advance }, id)
+    report.backups.push(id)
+  }
+  if (plan.copy.length > 0) await lockChains(target, plan.copy, await survey(target, context.now()))
+  await target.summarize()
+  for (const missing of await missingWal(context, origin, target)) {
+    await copyWal(context, missing, bytes => {
+      report.bytes += bytes
+      report.wal += 1
+      context.progress({ phase: `${task.source}: copying the log`, done: report.wal, total: undefined, unit: 'items' })
+    })
+  }
+  return report
+}
+
+/** What the new copies depend on is locked as long as they are themselves. */
+async function lockChains(target: SourceRoom, copied: readonly Manifest[], { manifests }: Survey): Promise<void> {
+  const known = new Map(manifests.map(manifest => [manifest.id, manifest]))
+  const chains = copied.flatMap(manifest => chainOf(manifest, known).map(({ id }) => id))
+  await target.extendLocks([...new Set(chains)])
+}
+
+/** The copy belongs to whom the original belongs; where that changed hands (`create --adopt`), so does the copy. */
+async function claimTarget(context: Context, { origin, target }: Way, present?: Claim): Promise<void> {
+  const claim = await origin.claim()
+  if (claim === undefined) return
+  const former = await origin.formerClaims()
+  const adopt = present !== undefined && former.some(earlier => sameClaimant(earlier, present))
+  await target.enter(claim, { adopt, now: context.now() })
+}
+
+async function planned(
+  context: Context,
+  origin: SourceRoom,
+  target: SourceRoom | undefined,
+): Promise<{ plan: CopyPlan<Manifest & CopyMember>; bytes: number }> {
+  const { manifests, broken } = await survey(origin, context.now())
+  const entries = target === undefined ? [] : await target.entries()
+  const plan = planCopy({
+    origin: manifests.map(memberOf),
+    broken,
+    present: entries.flatMap(entry => (entry.status === 'ok' ? [memberOf(entry.manifest)] : [])),
+    taken: new Set(entries.flatMap(({ id, status }) => (status === 'partial' ? [] : [id]))),
+  })
+  if (plan.diverged !== null) throw diverged(origin, plan.diverged, target?.repository.location ?? '')
+  return { plan, bytes: plan.copy.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0) }
+}
+
+function memberOf(manifest: Manifest): Manifest & CopyMember {
+  return { ...manifest, at: Date.parse(manifest.captured_at) }
+}
+
+function reportOf({ source, to }: CopyTask, { left }: CopyPlan<CopyMember>, origin: SourceRoom): CopyReport {
+  const from = origin.repository.location
+  const problems = left.map(({ id, problem }) => {
+    return { id, source, repository: from, status: 'damaged' as const, problem: `not copied: ${problem}` }
+  })
+  return { source, from, to: to.path, backups: [], wal: 0, bytes: 0, problems }
+}
+
+/** For a preview: a repository that `--init` would make holds nothing yet. */
+async function existing({ source, to }: CopyTask, init: boolean): Promise<SourceRoom | undefined> {
+  try {
+    return (await openRepository(to)).source(source)
+  } catch (error) {
+    if (init && error instanceof NexusError && error.code === 'repository_missing') return undefined
+    throw error
+  }
+}
+
+async function assertBackups(origin: SourceRoom): Promise<void> {
+  const { repository, name } = origin
+  const names = await repository.sources()
+  if (names.includes(name)) return
+  throw new NexusError('not-found', 'source_not_found', `there are no backups of ${name} in ${repository.location}`, {
+    hint:
+      names.length === 0 ? 'nothing was backed up there yet: nexus-backup create' : `there are: ${names.join(', ')}`,
+  })
+}
+
+function assertAnother(origin: Repository, target: Repository): void {
+  if (origin.id !== target.id) return
+  throw new NexusError('refused', 'same_repository', `${target.location} is the repository that is copied from`, {
+    hint: 'name another one with --to',
+  })
+}
+
+function diverged(
+  { name, repository }: SourceRoom,
+  { newest, behind }: NonNullable<CopyPlan<CopyMember>['diverged']>,
+  target: string,
+): NexusError {
+  const message = `${target} holds backups of ${name} that do not come from ${repository.location}: ${newest.id} there has a higher number than the later ${behind.id}`
+  return new NexusError('refused', 'copy_diverged', message, {
+    hint: `nothing was copied and nothing is lost; ${repository.location} was begun anew: bring the old backups back into an empty repository first (nexus-backup copy ${name} --repo ${target} --to DIR), or copy to another prefix`,
+  })
+}

@@ -1,0 +1,66 @@
+import type { Context } from '../../context.js'
+import { inOrder } from '../../image/ordered.js'
+import type { SourceRoom } from '../../repository/types.js'
+import type { WalArchive } from '../../repository/wal/types.js'
+import { survey } from '../survey.js'
+import { readWalKeptFrom } from '../wal/wal-kept-from.js'
+import type { WalSystem } from '../wal/wal-survey.js'
+import { surveyWal } from '../wal/wal-survey.js'
+
+/** Files under way: while one is written, the next ones are read. */
+const WIDTH = 4
+
+/** WAL files that a copy lacks, of one system, oldest first. */
+export interface MissingWal {
+  from: WalArchive
+  to: WalArchive
+  names: string[]
+}
+
+/**
+ * Which WAL a copy lacks: what its own retention would keep, which begins where its oldest base does, or where its last
+ * prune let go. Histories are always copied: without them no timeline can be followed.
+ */
+export async function missingWal(context: Context, origin: SourceRoom, target: SourceRoom): Promise<MissingWal[]> {
+  if ((await origin.walSystems()).length === 0) return []
+  const { systems } = await surveyWal(origin, await survey(origin, context.now()))
+  const copied = await surveyWal(target, await survey(target, context.now()))
+  const keptFrom = await readWalKeptFrom(target)
+  const missing: MissingWal[] = []
+  for (const system of systems) {
+    const there = new Set(copied.systems.find(other => other.system === system.system)?.files.map(file => file.name))
+    const from = keptFrom.get(system.system) ?? oldestBase(system, await idsOf(target))
+    const names = system.files
+      .filter(({ name, span }) => !there.has(name) && (span === null || (from !== null && span.to > from)))
+      .map(({ name }) => name)
+    if (names.length > 0) missing.push({ from: system.archive, to: target.wal(system.system), names })
+  }
+  return missing
+}
+
+/** Where the log of the oldest base begins that is copied; null when none is. */
+function oldestBase({ bases }: WalSystem, copied: ReadonlySet<string>): bigint | null {
+  const starts = bases.filter(({ id }) => copied.has(id)).map(({ start }) => start)
+  return starts.reduce<bigint | null>((least, start) => (least === null || start < least ? start : least), null)
+}
+
+async function idsOf(room: SourceRoom): Promise<Set<string>> {
+  return new Set((await room.entries()).map(({ id }) => id))
+}
+
+/**
+ * Copies WAL files as they are stored, oldest first, so that what is there after an interruption is without a gap.
+ * @throws NexusError refused `wal_differs`, damage; whatever reading, writing and signals throw
+ */
+export async function copyWal(
+  context: Context,
+  { from, to, names }: MissingWal,
+  copied: (bytes: number) => void,
+): Promise<void> {
+  const read = inOrder(names, WIDTH, async name => ({ name, bytes: await from.stored(name) }))
+  for await (const { name, bytes } of read) {
+    context.signal.throwIfAborted()
+    await to.putStored(name, bytes)
+    copied(bytes.byteLength)
+  }
+}
