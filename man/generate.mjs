@@ -7,6 +7,7 @@ const { environment, files, globalOptions } = await import('../dist/cli/declarat
 const { exitTable } = await import('../dist/cli/declaration/exits.js')
 const { commands } = await import('../dist/cli/declaration/index.js')
 const { chainSchema, clusterKeepSchema, documentSchema, repositorySchema } = await import('../dist/config/schema.js')
+const { encryptionSchema, recipientKeys } = await import('../dist/config/encryption.js')
 const { sourceSchemas } = await import('../dist/config/schema-sources.js')
 
 const directory = new URL('./', import.meta.url)
@@ -117,7 +118,8 @@ function generated(page, text) {
 function undescribedKeys(text) {
   const entriesOf = schema => schema.entries ?? schema.pipe.find(step => step.entries !== undefined).entries
   const schemas = [documentSchema, repositorySchema, ...Object.values(sourceSchemas), clusterKeepSchema, chainSchema]
-  const keys = schemas.flatMap(schema => Object.keys(entriesOf(schema)))
+  const keys = [...schemas, encryptionSchema].flatMap(schema => Object.keys(entriesOf(schema)))
+  keys.push(...Object.keys(recipientKeys))
   return [...new Set(keys)].filter(key => !text.includes(`.It Ic ${key}`))
 }
 

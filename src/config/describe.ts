@@ -1,11 +1,12 @@
 import { formatDuration } from './duration.js'
-import type { KeepPolicy, Settings, SourceSettings } from './settings.js'
+import { describeEncryption } from './encryption.js'
+import type { KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
   timezone: string
   state: string
-  repositories: Record<string, { path: string }>
+  repositories: Record<string, Record<string, unknown>>
   sources: Record<string, Record<string, unknown>>
 }
 
@@ -14,9 +15,15 @@ export function describeSettings(settings: Settings): DescribedSettings {
   return {
     timezone: settings.timezone,
     state: settings.stateDirectory,
-    repositories: Object.fromEntries(settings.repositories.map(({ name, path }) => [name, { path }])),
+    repositories: Object.fromEntries(
+      settings.repositories.map(repository => [repository.name, describeRepository(repository)]),
+    ),
     sources: Object.fromEntries(settings.sources.map(source => [source.name, describeSource(source)])),
   }
+}
+
+function describeRepository({ path, encryption }: RepositorySettings): Record<string, unknown> {
+  return { path, ...(encryption === undefined ? {} : { encryption: describeEncryption(encryption) }) }
 }
 
 function describeSource(source: SourceSettings): Record<string, unknown> {

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
 import { NexusError } from '../errors.js'
+import { encryptionFromFlags } from './encryption.js'
 import { repositoryFromFlag, sourceFromFlags } from './from-flags.js'
 import { configurationPlaces, defaultStateDirectory, locateConfiguration, type Surroundings } from './locate.js'
 import { checkFile, invalidConfiguration } from './read-file.js'
-import type { RepositorySettings, Settings, SourceSettings } from './settings.js'
+import type { EncryptionSettings, RepositorySettings, Settings, SourceSettings } from './settings.js'
 import { sourceOf } from './source-of.js'
 import type { ConfigurationDocument } from './validate.js'
 
@@ -14,6 +15,8 @@ export interface LoadRequest extends Surroundings {
   state: string | undefined
   sqlite: string | undefined
   name: string | undefined
+  keyFile: string | undefined
+  passphraseFile: string | undefined
   /** Zone of the system, for a configuration that names none. */
   systemTimezone: string
   warn(message: string): void
@@ -36,7 +39,8 @@ export function loadSettings(request: LoadRequest): Settings {
       : locateConfiguration(request.config, request)
   const written = file === undefined ? undefined : readConfiguration(file, request)
   if (written === undefined && request.repo === undefined) throw nothingKnown(request)
-  const repositories = chosenRepositories(written, request)
+  const asked = encryptionFromFlags(request)
+  const repositories = chosenRepositories(written, request).map(repository => withEncryption(repository, asked))
   return {
     timezone: written?.timezone ?? request.systemTimezone,
     stateDirectory: stateDirectory(written, request),
@@ -45,6 +49,7 @@ export function loadSettings(request: LoadRequest): Settings {
       request.sqlite === undefined
         ? configuredSources(written, repositories)
         : [flagSource(request.sqlite, repositories, request)],
+    means: [...(asked?.recipients ?? []), ...repositories.flatMap(({ encryption }) => encryption?.recipients ?? [])],
     file: file ?? null,
   }
 }
@@ -71,6 +76,11 @@ function chosenRepositories(written: ConfigurationDocument | undefined, request:
   if (request.repo === undefined) return configured
   const asked = repositoryFromFlag(request.repo, request.cwd)
   return [configured.find(repository => repository.path === asked.path) ?? asked]
+}
+
+/** A key on the command line says that the repository is to be an encrypted one. */
+function withEncryption(repository: RepositorySettings, asked: EncryptionSettings | undefined): RepositorySettings {
+  return asked === undefined || repository.encryption !== undefined ? repository : { ...repository, encryption: asked }
 }
 
 function stateDirectory(written: ConfigurationDocument | undefined, request: LoadRequest): string {

@@ -15,7 +15,7 @@ const zone = v.pipe(
   v.check(isTimezone, issue => `'${issue.input}' is not a time zone; write one such as Asia/Tokyo or UTC`),
 )
 
-const duration = v.pipe(
+export const duration = v.pipe(
   v.string('must be a duration such as 12h, 30d or 8w'),
   v.check(
     text => parseDuration(text) !== undefined,
@@ -83,7 +83,12 @@ export const chainSchema = mapping({
   max_ratio: v.optional(v.pipe(v.number(ratioMessage), v.finite(ratioMessage), v.gtValue(0, ratioMessage))),
 })
 
-export const repositorySchema = mapping({ path: absolutePath, s3: later('a repository on S3') })
+export const repositorySchema = mapping({
+  path: absolutePath,
+  s3: later('a repository on S3'),
+  /** Read by itself (encryption.ts). */
+  encryption: v.optional(v.unknown()),
+})
 
 /** The document itself; what stands below `repositories` and `sources` is read entry by entry. */
 export const documentSchema = mapping(

@@ -1,3 +1,4 @@
+import type { RecipientSettings } from '../keys/recipient.js'
 import type { SourceKind } from '../repository/manifest.js'
 
 /** Retention rules of one source; a backup is kept when any rule wants it. */
@@ -26,9 +27,20 @@ export interface ChainPolicy {
 
 export const defaultChainPolicy: ChainPolicy = { maxAge: 7 * 24 * 3600 * 1000, maxLength: 100, maxRatio: 0.5 }
 
+/** Who can open an encrypted repository, and how old their keys may become. */
+export interface EncryptionSettings {
+  recipients: readonly RecipientSettings[]
+  /** Milliseconds after which a recipient's key is warned about. Default 90 days. */
+  maxKeyAge: number
+}
+
+export const defaultMaxKeyAge = 90 * 24 * 3600 * 1000
+
 /** A repository, validated. */
 export interface RepositorySettings {
   name: string
+  /** Wanted; where it is left out, the repository itself decides. */
+  encryption?: EncryptionSettings
   /** Absolute directory. Object stores come with their own issue. */
   path: string
 }
@@ -81,6 +93,8 @@ export interface Settings {
   stateDirectory: string
   repositories: RepositorySettings[]
   sources: SourceSettings[]
+  /** What may open encrypted repositories: from flags and environment, then from the configuration. */
+  means: RecipientSettings[]
   /** The configuration file read, or null for a run from flags alone. */
   file: string | null
 }

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { sourceKinds } from '../repository/manifest.js'
+import { encryptionOf, encryptionSchema } from './encryption.js'
 import { sourceNameProblem } from './names.js'
 import { nearest } from './nearest.js'
 import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
@@ -37,7 +38,12 @@ export function validateDocument(
       continue
     }
     const repository = read(repositorySchema, entry, ['repositories', name])
-    if (repository !== undefined) settings.repositories.push({ name, path: repository.path })
+    const wanted = asRecord(entry).encryption
+    const encryption =
+      wanted === undefined ? undefined : read(encryptionSchema, wanted, ['repositories', name, 'encryption'])
+    if (repository === undefined) continue
+    const sealed = encryption === undefined ? {} : { encryption: encryptionOf(encryption) }
+    settings.repositories.push({ name, path: repository.path, ...sealed })
   }
   const names = Object.keys(asRecord(raw.repositories))
   for (const [name, entry] of Object.entries(asRecord(raw.sources))) {

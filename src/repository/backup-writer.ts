@@ -21,6 +21,7 @@ export function backupWriter(pending: PendingDirectory, id: string, source: stri
       await writeWhole(pending, manifestFile, bytes)
       await writeWhole(pending, checksumsFile, Buffer.from(formatChecksums(sums)))
       await pending.commit()
+      return manifest
     },
     discard: () => pending.discard(),
   }

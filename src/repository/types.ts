@@ -80,8 +80,8 @@ export interface SourceRoom {
 export interface BackupWriter {
   readonly localPath: string | undefined
   create(name: string): Promise<PartWriter>
-  /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. */
-  commit(manifest: Manifest, parts: WrittenPart[]): Promise<void>
+  /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. Returns it as stored. */
+  commit(manifest: Manifest, parts: WrittenPart[]): Promise<Manifest>
   discard(): Promise<void>
 }
 

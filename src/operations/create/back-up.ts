@@ -4,6 +4,7 @@ import type { WorkerPool } from '../../image/workers/pool.js'
 import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
+import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { captureFiles } from '../../sources/files/capture.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
@@ -11,11 +12,14 @@ import { captureSqlite } from '../../sources/sqlite/capture.js'
 import { finishInterruptedDatabaseRestore } from '../databases/interrupted-restore.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
+import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import { type CreatePlan, planCreate, planForCaptured } from './create-plan.js'
 import { assertRoom } from './free-space.js'
+import { planWithOpenParent } from './open-parent.js'
 import { probeSource } from './probe-source.js'
 import { readBack } from './read-back.js'
 import { writeFileBackup } from './write-file-backup.js'
@@ -37,6 +41,8 @@ export interface BackUpTask extends BackUpRequest {
   room: SourceRoom
   history: Survey
   plan: CreatePlan
+  /** What the backup is sealed with; null where the repository is not encrypted. */
+  sealing: Sealing | null
   /** When the run began. */
   began: Date
   /** Only of a cluster. */
@@ -53,13 +59,16 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   const room = repository.source(source.name)
   const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
   return withLocks(room, locks, lockOptions(context, `create ${source.name}`), async () => {
+    const { encryption } = source.repository
+    const sealing = await sealingFor(context, repository, encryption, { init: request.init })
     await room.removeLeftovers()
     const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
     const history = await surveyAnyway(room, context)
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
     }
-    const plan = planCreate({
+    if (sealing === null) assertNeverSealed(repository, history.manifests)
+    const planned = planCreate({
       requested: request.type,
       ...history,
       identity: probe.identity,
@@ -68,20 +77,22 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       adopted,
       now: context.now(),
     })
+    const plan = await planWithOpenParent(context, room, planned, sealing)
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
     await assertRoom(repository, plan, history.manifests, probe)
-    const manifest = await captureAndWrite({
+    const written = await captureAndWrite({
       ...wanted,
       context,
       journal,
       room,
       history,
       plan,
+      sealing,
       began,
       known: probe.known,
     })
-    if (request.verify) await readBack(context, wanted.pool, room, manifest)
-    return manifest
+    if (request.verify) await readBack(context, wanted.pool, room, written)
+    return written.manifest
   })
 }
 
@@ -93,7 +104,7 @@ async function finishInterruptedRestore(context: Context, source: SourceSettings
   }
 }
 
-async function captureAndWrite(task: BackUpTask): Promise<Manifest> {
+async function captureAndWrite(task: BackUpTask): Promise<OpenedBackup> {
   const { context, room, plan, source } = task
   return withScratch(context, room, plan, async scratch => {
     if (source.kind === 'sqlite') {
