@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SourceSettings, SqliteSourceSettings } from '../../../src/config/settings.js'
 import { createKeyFile } from '../../../src/keys/key-file.js'
@@ -11,7 +11,20 @@ import { type Application, application } from '../application.js'
 
 /** Access with these means and no terminal. */
 export function accessWith(...means: RecipientSettings[]): KeyAccess {
-  return new KeyAccess(means, { env: process.env, signal: new AbortController().signal, ask: undefined })
+  return accessIn({}, ...means)
+}
+
+/** The same with variables added to the environment. */
+export function accessIn(env: Record<string, string>, ...means: RecipientSettings[]): KeyAccess {
+  const signal = new AbortController().signal
+  return new KeyAccess(means, { env: { ...process.env, ...env }, signal, ask: undefined })
+}
+
+/** A passphrase in a file of its own. */
+export function passphraseFile(text: string): RecipientSettings & { kind: 'passphrase' } & { path: string } {
+  const path = join(temporaryDirectory(), 'passphrase')
+  writeFileSync(path, `${text}\n`, { mode: 0o600 })
+  return { kind: 'passphrase', passphrase: { from: 'file', path }, path }
 }
 
 /** A new key file. */
@@ -25,11 +38,12 @@ export function keyFile(): RecipientSettings & { kind: 'key-file' } {
 export async function encryptedApplication(
   recipients: RecipientSettings[],
   wishes: Parameters<typeof application>[0] = {},
+  env: Record<string, string> = {},
 ): Promise<Application> {
   const app = await application(wishes)
   const encryption = { recipients, maxKeyAge: 90 * 86_400_000 }
   const source: SqliteSourceSettings = { ...app.source, repository: { ...app.source.repository, encryption } }
-  const context = { ...app.context, keys: accessWith(...recipients) }
+  const context = { ...app.context, keys: accessIn(env, ...recipients) }
   return {
     ...app,
     source,
