@@ -102,12 +102,15 @@ export function createInvocation(
 
 const fromTerminal: RecipientSettings = { kind: 'passphrase', passphrase: { from: 'terminal' } }
 
-/** One answer serves the whole run. */
+/** Each question is asked once: its answer serves the whole run. */
 function askOnce(io: CommandIo, before: () => void): (question: string) => Promise<string> {
-  let answer: Promise<string> | undefined
+  const answers = new Map<string, Promise<string>>()
   return question => {
+    const known = answers.get(question)
+    if (known !== undefined) return known
     before()
-    answer ??= import('./prompt.js').then(({ askForSecret }) => askForSecret(io, question))
+    const answer = import('./prompt.js').then(({ askForSecret }) => askForSecret(io, question))
+    answers.set(question, answer)
     return answer
   }
 }

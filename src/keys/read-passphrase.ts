@@ -7,8 +7,16 @@ import { readSecretFile } from './secret-file.js'
 /** A program that takes longer waits for somebody. */
 const COMMAND_MS = 60_000
 
-/** The passphrase of a source. @throws NexusError configuration, refused for a file that others can read */
-export async function readPassphrase(source: PassphraseSource, tools: KeyTools): Promise<string> {
+/**
+ * The passphrase of a source.
+ * @param isNew one that is only being chosen: on a terminal it is asked for twice
+ * @throws NexusError configuration, refused for a file that others can read
+ */
+export async function readPassphrase(
+  source: PassphraseSource,
+  tools: KeyTools,
+  { isNew }: { isNew: boolean } = { isNew: false },
+): Promise<string> {
   switch (source.from) {
     case 'file':
       return passphraseOf(readSecretFile(source.path, 'passphrase file').toString('utf8'), source.path)
@@ -17,11 +25,25 @@ export async function readPassphrase(source: PassphraseSource, tools: KeyTools):
     case 'command':
       return runCommand(source.command, tools)
     case 'terminal':
-      if (tools.ask !== undefined) return passphraseOf(await tools.ask('Passphrase of the repository:'), 'the answer')
+      if (tools.ask !== undefined) return isNew ? chosen(tools.ask) : asked(tools.ask, 'Passphrase of the repository:')
       throw new NexusError('usage', 'passphrase_missing', 'there is no terminal to ask for the passphrase on', {
         hint: 'give --passphrase-file FILE',
       })
   }
+}
+
+type Ask = NonNullable<KeyTools['ask']>
+
+async function asked(ask: Ask, question: string): Promise<string> {
+  return passphraseOf(await ask(question), 'the answer')
+}
+
+async function chosen(ask: Ask): Promise<string> {
+  const passphrase = await asked(ask, 'New passphrase:')
+  if ((await asked(ask, 'The same again:')) === passphrase) return passphrase
+  throw new NexusError('usage', 'passphrase_mistyped', 'the two passphrases differ', {
+    hint: 'nothing was changed; run it again',
+  })
 }
 
 /** systemd puts credentials into a directory of the service's own (systemd.exec(5), LoadCredential=). */

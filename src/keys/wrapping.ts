@@ -12,12 +12,17 @@ function boundTo(epoch: string, id: string): string {
   return `nexus-backup 1 wrapped ${epoch} ${id}`
 }
 
-/** Wraps an epoch's secret for one recipient. @throws NexusError when the recipient cannot be reached */
+/**
+ * Wraps an epoch's secret for one recipient.
+ * @param known the name it has already, where it cannot be told from the recipient itself (a passphrase)
+ * @throws NexusError when the recipient cannot be reached
+ */
 export async function wrapFor(
   recipient: RecipientSettings,
   epoch: string,
   secret: Uint8Array,
   tools: KeyTools,
+  known?: string,
 ): Promise<Wrapped> {
   switch (recipient.kind) {
     case 'key-file': {
@@ -28,9 +33,9 @@ export async function wrapFor(
       return { kind: recipient.kind, id, parameters: { salt: salt.toString('base64') }, secret: wrapped }
     }
     case 'passphrase': {
-      const passphrase = await readPassphrase(recipient.passphrase, tools)
+      const passphrase = await readPassphrase(recipient.passphrase, tools, { isNew: known === undefined })
       assertWorthy(passphrase)
-      const id = `pass-${randomBytes(4).toString('hex')}`
+      const id = known ?? `pass-${randomBytes(4).toString('hex')}`
       const salt = newSalt()
       const wrapped = box(await passphraseKey(passphrase, salt, defaultCost), secret, boundTo(epoch, id))
       const parameters = { salt: salt.toString('base64'), ...defaultCost }

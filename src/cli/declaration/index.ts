@@ -1,6 +1,7 @@
 import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
 import { createCommand } from './create.js'
+import { keysCommand } from './keys.js'
 import { listCommand } from './list.js'
 import { pitrCommand } from './pitr.js'
 import { pruneCommand } from './prune.js'
@@ -16,6 +17,7 @@ export const commands: readonly CommandDeclaration[] = [
   restoreCommand,
   pruneCommand,
   pitrCommand,
+  keysCommand,
   configCommand,
   completionCommand,
 ]

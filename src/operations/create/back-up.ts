@@ -10,6 +10,7 @@ import { captureFiles } from '../../sources/files/capture.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
 import { captureSqlite } from '../../sources/sqlite/capture.js'
 import { finishInterruptedDatabaseRestore } from '../databases/interrupted-restore.js'
+import { warnOfOldKeys } from '../keys/repository-keys.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
@@ -79,6 +80,9 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     })
     const plan = await planWithOpenParent(context, room, planned, sealing)
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
+    if (sealing !== null && plan.parent === null) {
+      await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
+    }
     await assertRoom(repository, plan, history.manifests, probe)
     const written = await captureAndWrite({
       ...wanted,

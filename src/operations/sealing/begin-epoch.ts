@@ -13,6 +13,8 @@ import type { Repository } from '../../repository/types.js'
 export interface NewRecipient {
   settings: RecipientSettings
   label: string | null
+  /** The name it has in the epoch before. */
+  id?: string
   since: Date
 }
 
@@ -31,8 +33,8 @@ export async function beginEpoch(
   const now = clock()
   const keys = epochPrivate(newEpochSecret())
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now }, before)
-  for (const { settings, label, since } of recipients) {
-    const wrapped = await wrapFor(settings, id, keys.secret, access.tools)
+  for (const { settings, label, since, id: known } of recipients) {
+    const wrapped = await wrapFor(settings, id, keys.secret, access.tools, known)
     await storage.writeOnce(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
   }
   await storage.writeOnce(epochFile(id), bytes)

@@ -118,7 +118,7 @@ function notEncrypted({ location }: Repository): NexusError {
     'encryption_missing',
     `encryption is asked for, but the repository ${location} is not encrypted`,
     {
-      hint: `turn it on for the backups to come: nexus-backup keys add --repo ${location} with --key-file FILE; nothing was written`,
+      hint: `nothing was written; turn it on for the backups to come: nexus-backup keys add key-file=FILE --repo ${location}`,
     },
   )
 }

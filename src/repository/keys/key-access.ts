@@ -25,6 +25,11 @@ export class KeyAccess {
     this.#tools = tools
   }
 
+  /** What may open something here. */
+  get means(): readonly RecipientSettings[] {
+    return this.#means
+  }
+
   get tools(): KeyTools {
     return this.#tools
   }
