@@ -26,7 +26,7 @@ export function sourceRoom(repository: Repository, storage: LocalStorage, name: 
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
     proofs: () => readProofs(storage, name),
-    wal: systemIdentifier => walArchive(storage, name, systemIdentifier),
+    wal: (systemIdentifier, seal) => walArchive(storage, name, systemIdentifier, seal),
     walSystems: async () => {
       const found = await storage.list(`${name}/${walDirectory}`)
       return found.filter(({ name, kind }) => kind === 'directory' && isSystemIdentifier(name)).map(({ name }) => name)

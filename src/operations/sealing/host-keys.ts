@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
+import { secretName } from '../../keys/derive.js'
 import { rawPublic, signingKey } from '../../keys/epoch-keys.js'
 import { signerIdOf } from '../../repository/keys/host-file.js'
 import type { EpochPin } from '../../repository/keys/key-room.js'
@@ -44,6 +45,28 @@ function signerOf(seed: Buffer): HostSigner {
   const key = signingKey(seed)
   const publicKey = rawPublic(key)
   return { id: signerIdOf(publicKey), publicKey, sign: message => sign(null, Buffer.from(message), key) }
+}
+
+const walPrefix = 'NEXUS-BACKUP-WAL-KEY-1-'
+
+/** The key with which this host marks what it archives, to know it again; made when it is first needed. */
+export async function walIdentity(
+  { stateDirectory }: Pick<Context, 'stateDirectory'>,
+  repository: string,
+): Promise<{ id: string; key: Buffer }> {
+  const path = join(stateDirectory, directory, 'wal', repository)
+  const text = await guarded(path, () => readStateFile(path))
+  const [, encoded] = new RegExp(`^${walPrefix}([A-Za-z0-9_-]{43})\\n$`).exec(text ?? '') ?? []
+  if (encoded !== undefined) {
+    const key = Buffer.from(encoded, 'base64url')
+    return { id: secretName(key), key }
+  }
+  // A damaged one marks nothing any more; what it marked is told by a key from now on.
+  const key = randomBytes(32)
+  await guarded(path, () =>
+    writeStateFile(stateDirectory, [directory, 'wal'], repository, `${walPrefix}${key.toString('base64url')}\n`),
+  )
+  return { id: secretName(key), key }
 }
 
 const pinSchema = v.object({ id: v.string(), signing_key: v.string() })

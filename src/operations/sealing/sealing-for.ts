@@ -112,7 +112,7 @@ export function assertNeverSealed({ location }: Repository, manifests: readonly 
   })
 }
 
-function notEncrypted({ location }: Repository): NexusError {
+export function notEncrypted({ location }: Repository): NexusError {
   return new NexusError(
     'refused',
     'encryption_missing',

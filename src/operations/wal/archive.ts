@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path'
-import type { Settings } from '../../config/settings.js'
+import type { EncryptionSettings, Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { readControlFile } from '../../sources/postgres/control-file.js'
@@ -51,7 +51,8 @@ export async function archiveWal(context: Context, request: ArchiveRequest): Pro
     cwd,
   })
   if (request.dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
-  const destination = await enter(context, room, control, systemIdentifier)
+  const encryption = encryptionOf(settings, room)
+  const destination = await enter(context, room, control, systemIdentifier, encryption)
   const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
   const ahead = request.ahead === null ? [] : await lookAhead(context, destination, path, request.ahead)
   return {
@@ -62,6 +63,11 @@ export async function archiveWal(context: Context, request: ArchiveRequest): Pro
     result,
     ahead,
   }
+}
+
+/** What the configuration wants of the repository that a room is in. */
+function encryptionOf({ repositories }: Settings, { repository }: SourceRoom): EncryptionSettings | undefined {
+  return repositories.find(({ path }) => path === repository.location)?.encryption
 }
 
 function planned(room: SourceRoom, name: string, systemIdentifier: string): ArchiveResult {

@@ -1,6 +1,7 @@
 // Recovers one backup of this repository without nexus-backup: needs Node 18 or later and the `zstd` program.
 //
 //   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE]
+//   node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]     (a restore_command, see the end)
 //
 // 1. Follows the backup's parents to the full it rests on, reading each manifest.json.
 // 2. Compares every file of each of them with its SHA256SUMS. Encrypted ones (files end in .enc) are opened with the key
@@ -836,11 +837,83 @@ const exists = path =>
     error => (error.code === 'ENOENT' ? false : fail(error.message)),
   )
 
-const usage = 'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE]'
+// ---- 6. Archived WAL ----
+
+/**
+ * One file of a PostgreSQL log, for the server's restore_command. Ends with 1 when it is not archived, and with 126 for
+ * everything else, which stops a recovery instead of letting it end early.
+ */
+async function fetchWal(directory, [name, output, ...more], means) {
+  must(name && output && more.length === 0, usage)
+  must(
+    /^[0-9A-F]{8}(\.history|[0-9A-F]{16}(\.partial|\.[0-9A-F]{8}\.backup)?)$/.test(name),
+    `${name} is no file of a log`,
+  )
+  const stem = join(directory, name.slice(0, 8), `${name}.zst`)
+  const path = (await exists(`${stem}.enc`)) ? `${stem}.enc` : stem
+  if (!(await exists(path))) {
+    process.exitCode = 1
+    return
+  }
+  const bytes = await readSmall(path, 1100 * MiB)
+  const length = bytes.readUInt32LE(4)
+  must(bytes.readUInt32LE(0) === 0x184d2a50 && length <= 4096, `${path} does not begin with a header`)
+  const head = bytes.toString('utf8', 8, 8 + length)
+  const json = head.slice(0, head.lastIndexOf('\n', head.length - 2) + 1)
+  const sha256 = value => createHash('sha256').update(value).digest('hex')
+  const stored = bytes.subarray(8 + length)
+  const header = JSON.parse(json)
+  must(head === `${json}${sha256(json)}\n` && header.stored_sha256 === sha256(stored), `${path} is damaged`)
+  must(header.name === name && isCount(header.bytes, 1024 * MiB), `${path} is the file of another name`)
+  const packed = header.encryption === undefined ? stored : await openWal(resolve(directory), header, stored, means)
+  const plain = await unpack(packed, header.bytes)
+  must(header.encryption !== undefined || sha256(plain) === header.sha256, `${path} is damaged`)
+  const draft = await open(`${output}.partial`, 'w', 0o600)
+  await draft.writeFile(plain)
+  await draft.sync()
+  await draft.close()
+  await rename(`${output}.partial`, output)
+}
+
+async function openWal(directory, header, stored, means) {
+  // REPO/SOURCE/wal/SYSTEM
+  const keys = await openKeys(dirname(dirname(dirname(directory))), means)
+  const { stored_sha256: _digest, ...bound } = header
+  const opening = derived(await keys.secretOf(header.encryption.epoch), '', 'epoch sealing')
+  const sealedKey = Buffer.from(String(header.encryption.data_key), 'base64')
+  const data = hpkeOpen(opening, 'nexus-backup 1 wal key', header.name, sealedKey)
+  must(data?.length === 32, `${header.name}: its key was not sealed for it, or was changed`)
+  const file = { read: async (into, at, size, from) => ({ bytesRead: stored.copy(into, at, from, from + size) }) }
+  const context = `nexus-backup 1 wal ${canonical(bound)}`
+  const sealed = await openSealed(file, stored.length, derived(data, header.name, 'wal'), context, header.name)
+  const pieces = []
+  for await (const piece of sealed.chunks()) pieces.push(Buffer.from(piece))
+  return Buffer.concat(pieces)
+}
+
+/** What zstd makes of bytes in memory; exactly so many. */
+async function unpack(packed, size) {
+  const zstd = startZstd({ fd: undefined, chunks: () => [packed] })
+  const pieces = []
+  let length = 0
+  for await (const piece of zstd.output) {
+    length += piece.length
+    must(length <= size, 'a file of the log unpacks to more than it should')
+    pieces.push(piece)
+  }
+  await zstd.ended
+  must(length === size, 'a file of the log unpacks to less than it should')
+  return Buffer.concat(pieces)
+}
+
+const usage =
+  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE], ' +
+  'or node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]'
 
 function readArguments(args) {
   try {
-    const options = { 'key-file': { type: 'string' }, 'passphrase-file': { type: 'string' } }
+    const text = { type: 'string' }
+    const options = { 'key-file': text, 'passphrase-file': text, wal: text }
     return parseArgs({ args, options, allowPositionals: true })
   } catch (error) {
     return fail(`${error.message}; ${usage}`)
@@ -849,6 +922,7 @@ function readArguments(args) {
 
 async function main(args) {
   const { values, positionals } = readArguments(args)
+  if (values.wal !== undefined) return fetchWal(values.wal, positionals, values)
   const [directory, output, ...more] = positionals
   must(directory && output && more.length === 0, usage)
   const [target, partial] = [resolve(output), `${resolve(output)}.partial`]
@@ -889,5 +963,5 @@ try {
   await main(process.argv.slice(2))
 } catch (error) {
   process.stderr.write(`recover: ${error.message}\n`)
-  process.exitCode = 1
+  process.exitCode = process.argv.some(word => word.startsWith('--wal')) ? 126 : 1
 }

@@ -10,7 +10,8 @@ export interface WalArchive {
    * @param how when the server had finished the file, the time now, and who packs it: this thread when left out
    * @returns `identical` when the very same content is there already
    * @throws NexusError refused `wal_differs` when there is another content under this name, which stays as it is; damage
-   *   when what is there cannot be read; usage for a name that is none
+   *   when what is there cannot be read; refused `wal_identity_unknown` when it is sealed and nothing here can tell whether it
+   *   is the same; usage for a name that is none
    */
   put(
     name: string,
@@ -25,6 +26,8 @@ export interface WalArchive {
    * @throws NexusError not-found `wal_not_archived`, damage
    */
   read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
+  /** Compares what is stored of a file with its header; needs no key. @throws NexusError not-found `wal_not_archived`, damage */
+  check(name: string): Promise<void>
   /** Timelines that have a directory, ascending. */
   timelines(): Promise<number[]>
   /** Names of the files stored, of one timeline or of all, sorted. Nothing is read: `read` tells whether they are sound. */
