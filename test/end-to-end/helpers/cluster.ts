@@ -39,6 +39,8 @@ export interface PlaceOptions {
   connection?: string
   /** Further lines of the source's configuration. */
   more?: readonly string[]
+  /** Path of a key file that opens the repository. */
+  keyFile?: string
   /** Use the repository and the state directory of another place. */
   beside?: ClusterPlace
 }
@@ -58,7 +60,9 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   const lines = [
     'timezone: UTC',
     `state: ${state}`,
-    `repositories: { local: { path: ${repository} } }`,
+    options.keyFile === undefined
+      ? `repositories: { local: { path: ${repository} } }`
+      : `repositories: { local: { path: ${repository}, encryption: { recipients: [{ key_file: ${options.keyFile} }] } } }`,
     'sources:',
     `  ${SOURCE}:`,
     '    kind: postgres',
