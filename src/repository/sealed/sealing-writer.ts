@@ -28,7 +28,7 @@ export function sealingWriter(
   let tail: Promise<unknown> = Promise.resolve()
   let closing: ReturnType<PartWriter['close']> | undefined
 
-  function sealed(plain: Buffer, last: boolean): Buffer[] {
+  function sealed(plain: Uint8Array, last: boolean): Buffer[] {
     const cipher = createCipheriv('aes-256-gcm', sealing.key, frameNonce(number, last))
     cipher.setAAD(bound)
     number += 1
@@ -45,6 +45,12 @@ export function sealingWriter(
       if (held === frameBytes) {
         pieces.push(...sealed(waiting, false))
         held = 0
+      }
+      // What is a whole frame already needs no copy.
+      if (held === 0 && bytes.byteLength - at > frameBytes) {
+        pieces.push(...sealed(bytes.subarray(at, at + frameBytes), false))
+        at += frameBytes
+        continue
       }
       const taken = Math.min(frameBytes - held, bytes.byteLength - at)
       waiting.set(bytes.subarray(at, at + taken), held)
