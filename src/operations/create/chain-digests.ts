@@ -7,6 +7,7 @@ import { chainTable } from '../../image/restore-file.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { chainOf, memberOf } from '../chain-members.js'
+import { changeKnown, memoryOf } from '../known-backups.js'
 import { type OpenManifest, openChain } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import type { CreatePlan } from './create-plan.js'
@@ -53,6 +54,7 @@ export async function keepForNext(task: BackUpTask, committed: Committed): Promi
   const fulls = history.manifests.filter(({ type }) => type === 'full').map(({ id }) => id)
   await cacheFor(context, room, source.name).store(manifest.id, tablePath, fulls.slice(-1))
   if (stored.encryption === undefined) return
+  await changeKnown(context, room.repository.id, source.name, known => ({ ...known, [stored.id]: memoryOf(stored) }))
   try {
     await memoryFor(context, room, source.name).store(stored, manifest, treePath)
   } catch (error) {

@@ -1,8 +1,9 @@
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
 import { NexusError } from '../../../src/errors.js'
+import { prune } from '../../../src/operations/prune.js'
 import { openBackup } from '../../../src/operations/sealing/open-backup.js'
 import { verify } from '../../../src/operations/verify.js'
 import { formatChecksums, parseChecksums } from '../../../src/repository/checksums.js'
@@ -172,5 +173,42 @@ describe('an encrypted backup that somebody tampers with', () => {
     const bytes = Buffer.from(`${JSON.stringify({ ...manifest, id: two, parts: present.parts }, null, 2)}\n`)
     forge(join(copy.path, 'app', two), 'manifest.json', bytes)
     expect((await copy.look()).get(two)?.status).toBe('damaged')
+  })
+
+  it('is missed when it is gone, or an older state was put back, by the host that remembers it', async () => {
+    const { app, ids } = await twoBackups()
+    const [one, two] = ids
+    const { path } = app.source.repository
+    const request = { repositories: [app.source.repository], sources: [], targets: [], drill: false }
+    const look = async () => {
+      const { results } = await verify(app.context, app.journal, request)
+      return Object.fromEntries(results.map(({ id, status }) => [id, status]))
+    }
+    const earlier = join(temporaryDirectory(), 'earlier')
+    cpSync(path, earlier, { recursive: true })
+    const third = (await app.create({ type: 'full' })).backups[0]?.id ?? ''
+    expect(await look()).toEqual({ [one]: 'ok', [two]: 'ok', [third]: 'ok' })
+    // The whole repository as it was before the third.
+    rmSync(path, { recursive: true })
+    cpSync(earlier, path, { recursive: true })
+    expect(await look()).toMatchObject({ [one]: 'ok', [third]: 'damaged' })
+    expect(await look()).toMatchObject({ [third]: 'damaged' })
+    // One that is not the newest may have been pruned by another host: it is said, once.
+    rmSync(join(path, 'app', one), { recursive: true })
+    expect(await look()).toMatchObject({ [two]: 'ok', [third]: 'damaged' })
+    expect(app.warnings.join()).toContain(`${one}, which this host remembers, is gone`)
+    rmSync(join(path, 'app'), { recursive: true })
+    expect(await look()).toEqual({ [two]: 'damaged', [third]: 'damaged' })
+  })
+
+  it('that this host has pruned is not missed', async () => {
+    const { app } = await twoBackups()
+    const { repository, name } = app.source
+    const sources = [{ name, repository, keep: { last: 1 } }]
+    await prune(app.context, app.journal, { sources, dryRun: false })
+    const request = { repositories: [repository], sources: [], targets: [], drill: false }
+    const { results } = await verify(app.context, app.journal, request)
+    expect(results.map(({ status }) => status)).toEqual(['ok'])
+    expect(app.warnings).toEqual([])
   })
 })
