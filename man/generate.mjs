@@ -7,6 +7,7 @@ const { environment, files, globalOptions } = await import('../dist/cli/declarat
 const { exitTable } = await import('../dist/cli/declaration/exits.js')
 const { commands } = await import('../dist/cli/declaration/index.js')
 const { chainSchema, clusterKeepSchema, documentSchema, repositorySchema } = await import('../dist/config/schema.js')
+const { encryptionSchema, recipientKeys } = await import('../dist/config/encryption.js')
 const { sourceSchemas } = await import('../dist/config/schema-sources.js')
 const { s3Keys } = await import('../dist/config/schema-s3.js')
 
@@ -124,10 +125,12 @@ function undescribedKeys(text) {
     ...Object.values(sourceSchemas),
     clusterKeepSchema,
     chainSchema,
+    encryptionSchema,
   ]
   // Keys that are there to be refused are no keys.
   const isKey = ([, entry]) => entry.wrapped?.type !== 'never'
   const keys = schemas.flatMap(schema => Object.entries(entriesOf(schema)).filter(isKey)).map(([key]) => key)
+  keys.push(...Object.keys(recipientKeys))
   return [...new Set(keys)].filter(key => !text.includes(`.It Ic ${key}`))
 }
 

@@ -1,3 +1,5 @@
+import type { KeyAccess } from './repository/keys/key-access.js'
+
 /** Who runs the command: recorded in every manifest and every journal entry. */
 export interface Operator {
   user: string
@@ -41,6 +43,8 @@ export interface Context {
   timezone: string
   /** The environment that child programs get: libpq's variables, PATH, locale. */
   env: Readonly<Record<string, string | undefined>>
+  /** Opens what is sealed in encrypted repositories, with the means that flags, environment and configuration name. */
+  keys: KeyAccess
   /** Seconds to wait for a lock held by another run. */
   lockWaitSeconds: number
 }

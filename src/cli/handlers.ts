@@ -17,6 +17,13 @@ const loaders: Readonly<Record<string, Loader>> = {
   copy: async () => (await import('./commands/copy.js')).runCopy,
   'config check': async () => (await import('./commands/config-check.js')).runConfigCheck,
   'config show': async () => (await import('./commands/config-show.js')).runConfigShow,
+  'keys list': async () => (await import('./commands/keys-list.js')).runKeysList,
+  'keys add': async () => (await import('./commands/keys-add.js')).runKeysAdd,
+  'keys remove': async () => (await import('./commands/keys-remove.js')).runKeysRemove,
+  'keys rotate': async () => (await import('./commands/keys-rotate.js')).runKeysRotate,
+  'keys test': async () => (await import('./commands/keys-test.js')).runKeysTest,
+  'keys create': async () => (await import('./commands/keys-create.js')).runKeysCreate,
+  'keys trust': async () => (await import('./commands/keys-trust.js')).runKeysTrust,
   completion: async () => (await import('./commands/completion.js')).runCompletion,
 }
 

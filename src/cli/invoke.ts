@@ -2,6 +2,7 @@ import type { Settings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { messageOf } from '../errors.js'
 import type { Journal } from '../journal/types.js'
+import type { RecipientSettings } from '../keys/recipient.js'
 import type { Invocation } from './invocation.js'
 import type { CommandIo } from './io.js'
 import type { Paint } from './output/colour.js'
@@ -29,6 +30,7 @@ export function createInvocation(
   paint: Paint,
 ): RunHandle {
   const json = switchOption(options, 'json')
+  const interactive = io.stderr.isTTY === true && io.stdin.isTTY === true && !json
   const quiet = switchOption(options, 'quiet')
   const terminal = io.stderr.isTTY === true
   const progress = createProgress(io, { shown: terminal && !json && !quiet && io.env.TERM !== 'dumb' })
@@ -47,7 +49,8 @@ export function createInvocation(
     return settingsOf(options, io, warn)
   })
   const context = once(async (): Promise<Context> => {
-    const { stateDirectory, timezone } = await settings()
+    const { stateDirectory, timezone, means } = await settings()
+    const { KeyAccess } = await import('../repository/keys/key-access.js')
     return {
       now: io.now,
       host: io.host,
@@ -60,6 +63,11 @@ export function createInvocation(
       stateDirectory,
       timezone,
       env: io.env,
+      keys: new KeyAccess(interactive ? [...means, fromTerminal] : means, {
+        env: io.env,
+        signal: io.signal,
+        ask: interactive ? askOnce(io, progress.stop) : undefined,
+      }),
       lockWaitSeconds: countOption(options, 'wait') ?? 0,
     }
   })
@@ -77,7 +85,7 @@ export function createInvocation(
       operands: parsed.operands,
       words: parsed.words,
       options,
-      interactive: terminal && io.stdin.isTTY === true && !json,
+      interactive,
       settings,
       context,
       journal,
@@ -89,6 +97,21 @@ export function createInvocation(
     finish: progress.stop,
     close: async () => opened?.close(),
     journalProblems,
+  }
+}
+
+const fromTerminal: RecipientSettings = { kind: 'passphrase', passphrase: { from: 'terminal' } }
+
+/** Each question is asked once: its answer serves the whole run. */
+function askOnce(io: CommandIo, before: () => void): (question: string) => Promise<string> {
+  const answers = new Map<string, Promise<string>>()
+  return question => {
+    const known = answers.get(question)
+    if (known !== undefined) return known
+    before()
+    const answer = import('./prompt.js').then(({ askForSecret }) => askForSecret(io, question))
+    answers.set(question, answer)
+    return answer
   }
 }
 

@@ -38,7 +38,7 @@ export function countOption(options: OptionValues, name: string): number | undef
 
 /** The flags that say which configuration, repository and source are meant, for a command to paste anywhere. */
 export function placeFlags(options: OptionValues, cwd: string): [name: string, value: string][] {
-  return ['config', 'repo', 'state', 'sqlite', 'name'].flatMap(name => {
+  return ['config', 'repo', 'state', 'sqlite', 'name', 'key-file', 'passphrase-file'].flatMap(name => {
     const value = textOption(options, name)
     if (value === undefined) return []
     const isPath = name !== 'name' && !/^[a-z0-9]+:\/\//i.test(value)

@@ -17,6 +17,11 @@ export async function askForText(io: CommandIo, message: string): Promise<string
   return String(await ask(io, { type: 'input', message }))
 }
 
+/** Asks for a secret, which is not shown. */
+export async function askForSecret(io: CommandIo, message: string): Promise<string> {
+  return String(await ask(io, { type: 'password', message, mask: false }))
+}
+
 /** An ordinary question; no is the default. */
 export async function askWhether(io: CommandIo, message: string): Promise<boolean> {
   return (await ask(io, { type: 'confirm', message, default: false })) === true

@@ -1,4 +1,5 @@
 import { readlinkSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { loadSettings } from '../config/load.js'
 import type { Settings } from '../config/settings.js'
 import type { CommandIo } from './io.js'
@@ -12,6 +13,8 @@ export function settingsOf(options: OptionValues, io: CommandIo, warn: (message:
     state: textOption(options, 'state'),
     sqlite: textOption(options, 'sqlite'),
     name: textOption(options, 'name'),
+    keyFile: absolute(textOption(options, 'key-file'), io.cwd),
+    passphraseFile: absolute(textOption(options, 'passphrase-file'), io.cwd),
     cwd: io.cwd,
     uid: io.user.uid,
     home: io.user.home,
@@ -21,6 +24,10 @@ export function settingsOf(options: OptionValues, io: CommandIo, warn: (message:
     env: io.env,
     warn,
   })
+}
+
+function absolute(path: string | undefined, cwd: string): string | undefined {
+  return path === undefined ? undefined : resolve(cwd, path)
 }
 
 /** The machine's zone. Loading what Node knows of zones takes longer than Node's own start. */

@@ -1,11 +1,13 @@
+import type { S3Settings } from '../repository/storage/s3/settings.js'
 import { formatDuration } from './duration.js'
+import { describeEncryption } from './encryption.js'
 import type { CopySettings, KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
   timezone: string
   state: string
-  repositories: Record<string, { path: string } | { s3: Record<string, unknown> }>
+  repositories: Record<string, Record<string, unknown>>
   sources: Record<string, Record<string, unknown>>
 }
 
@@ -21,8 +23,14 @@ export function describeSettings(settings: Settings): DescribedSettings {
   }
 }
 
-function describePlace({ path, s3 }: RepositorySettings): { path: string } | { s3: Record<string, unknown> } {
-  if (s3 === undefined) return { path }
+function describePlace({ path, s3, encryption }: RepositorySettings): Record<string, unknown> {
+  return {
+    ...(s3 === undefined ? { path } : describeBucket(s3)),
+    ...(encryption === undefined ? {} : { encryption: describeEncryption(encryption) }),
+  }
+}
+
+function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
   const { bucket, prefix, region, endpoint, storageClass, forcePathStyle, sse, kmsKeyId, caFile, profile, timeout } = s3
   const { objectLock } = s3
   const keys = {

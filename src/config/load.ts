@@ -1,10 +1,11 @@
 import { resolve } from 'node:path'
 import { NexusError } from '../errors.js'
+import { encryptionFromFlags } from './encryption.js'
 import { repositoryFromFlag, sourceFromFlags } from './from-flags.js'
 import { configurationPlaces, defaultStateDirectory, locateConfiguration, type Surroundings } from './locate.js'
 import { checkFile, invalidConfiguration } from './read-file.js'
 import { inEnvironment, type S3Environment } from './s3-url.js'
-import type { RepositorySettings, Settings, SourceSettings } from './settings.js'
+import type { EncryptionSettings, RepositorySettings, Settings, SourceSettings } from './settings.js'
 import { sourceOf } from './source-of.js'
 import type { ConfigurationDocument } from './validate.js'
 
@@ -15,6 +16,8 @@ export interface LoadRequest extends Surroundings {
   state: string | undefined
   sqlite: string | undefined
   name: string | undefined
+  keyFile: string | undefined
+  passphraseFile: string | undefined
   /** Zone of the system, for a configuration that names none. */
   systemTimezone: string
   /** For what AWS's own programs take from it. */
@@ -39,7 +42,8 @@ export function loadSettings(request: LoadRequest): Settings {
       : locateConfiguration(request.config, request)
   const written = file === undefined ? undefined : readConfiguration(file, request)
   if (written === undefined && request.repo === undefined) throw nothingKnown(request)
-  const repositories = chosenRepositories(written, request)
+  const asked = encryptionFromFlags(request)
+  const repositories = chosenRepositories(written, request).map(repository => withEncryption(repository, asked))
   const sources =
     request.sqlite === undefined
       ? configuredSources(written, repositories, request.repo === undefined ? repositories : [])
@@ -49,6 +53,7 @@ export function loadSettings(request: LoadRequest): Settings {
     stateDirectory: stateDirectory(written, request),
     ...divided(repositories, sources),
     sources,
+    means: [...(asked?.recipients ?? []), ...repositories.flatMap(({ encryption }) => encryption?.recipients ?? [])],
     file: file ?? null,
   }
 }
@@ -93,6 +98,11 @@ function chosenRepositories(written: ConfigurationDocument | undefined, request:
   if (request.repo === undefined) return configured.map(repository => inEnvironment(repository, request.env))
   const asked = repositoryFromFlag(request.repo, request.cwd)
   return [inEnvironment(configured.find(repository => repository.path === asked.path) ?? asked, request.env)]
+}
+
+/** A key on the command line says that the repository is to be an encrypted one. */
+function withEncryption(repository: RepositorySettings, asked: EncryptionSettings | undefined): RepositorySettings {
+  return asked === undefined || repository.encryption !== undefined ? repository : { ...repository, encryption: asked }
 }
 
 function stateDirectory(written: ConfigurationDocument | undefined, request: LoadRequest): string {

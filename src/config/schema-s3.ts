@@ -67,6 +67,8 @@ const s3Schema = v.pipe(
 export const s3RepositorySchema = mapping({
   s3: s3Schema,
   path: v.optional(v.never('a repository has either a path or s3')),
+  /** Read by itself (encryption.ts). */
+  encryption: v.optional(v.unknown()),
 })
 
 /** The keys of a configuration as the storage knows them. */

@@ -78,7 +78,11 @@ export const chainSchema = mapping({
   max_ratio: v.optional(v.pipe(v.number(ratioMessage), v.finite(ratioMessage), v.gtValue(0, ratioMessage))),
 })
 
-export const repositorySchema = mapping({ path: absolutePath })
+export const repositorySchema = mapping({
+  path: absolutePath,
+  /** Read by itself (encryption.ts). */
+  encryption: v.optional(v.unknown()),
+})
 
 /** The document itself; what stands below `repositories` and `sources` is read entry by entry. */
 export const documentSchema = mapping(

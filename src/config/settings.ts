@@ -1,3 +1,4 @@
+import type { RecipientSettings } from '../keys/recipient.js'
 import type { SourceKind } from '../repository/manifest.js'
 import type { RepositoryPlace } from '../repository/storage/place.js'
 
@@ -27,9 +28,20 @@ export interface ChainPolicy {
 
 export const defaultChainPolicy: ChainPolicy = { maxAge: 7 * 24 * 3600 * 1000, maxLength: 100, maxRatio: 0.5 }
 
+/** Who can open an encrypted repository, and how old their keys may become. */
+export interface EncryptionSettings {
+  recipients: readonly RecipientSettings[]
+  /** Milliseconds after which a recipient's key is warned about. Default 90 days. */
+  maxKeyAge: number
+}
+
+export const defaultMaxKeyAge = 90 * 24 * 3600 * 1000
+
 /** A repository, validated: its place, and how sources name it. */
 export interface RepositorySettings extends RepositoryPlace {
   name: string
+  /** Wanted; where it is left out, the repository itself decides. */
+  encryption?: EncryptionSettings
   /** Sources of which it only holds copies: who reads them reads the repository they are backed up to. */
   copyOf?: ReadonlySet<string>
 }
@@ -92,6 +104,8 @@ export interface Settings {
   /** The others. */
   copyRepositories: RepositorySettings[]
   sources: SourceSettings[]
+  /** What may open encrypted repositories: from flags and environment, then from the configuration. */
+  means: RecipientSettings[]
   /** The configuration file read, or null for a run from flags alone. */
   file: string | null
 }

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { sourceKinds } from '../repository/manifest.js'
+import { encryptionOf, encryptionSchema } from './encryption.js'
 import { sourceNameProblem } from './names.js'
 import { nearest } from './nearest.js'
 import { type ConfigurationProblem, type KeyPath, problemAt, problemsOf, type ReadDocument } from './problems.js'
@@ -34,13 +35,17 @@ export function validateDocument(
   for (const [name, entry] of Object.entries(asRecord(raw.repositories))) {
     const problem = sourceNameProblem(name)?.replaceAll('source name', 'repository name')
     if (problem !== undefined) problems.push(problemAt(document, ['repositories', name], problem))
-    if ('s3' in asRecord(entry)) {
-      const repository = read(s3RepositorySchema, entry, ['repositories', name])
-      if (repository !== undefined) settings.repositories.push({ name, ...s3Place(s3SettingsOf(repository.s3)) })
-      continue
-    }
-    const repository = read(repositorySchema, entry, ['repositories', name])
-    if (repository !== undefined) settings.repositories.push({ name, path: repository.path })
+    const wanted = asRecord(entry).encryption
+    const encryption =
+      wanted === undefined ? undefined : read(encryptionSchema, wanted, ['repositories', name, 'encryption'])
+    const place =
+      's3' in asRecord(entry)
+        ? s3PlaceOf(read(s3RepositorySchema, entry, ['repositories', name]))
+        : read(repositorySchema, entry, ['repositories', name])
+    if (place === undefined) continue
+    const { path } = place
+    const sealed = encryption === undefined ? {} : { encryption: encryptionOf(encryption) }
+    settings.repositories.push({ name, path, ...('s3' in place ? { s3: place.s3 } : {}), ...sealed })
   }
   const names = Object.keys(asRecord(raw.repositories))
   for (const [name, entry] of Object.entries(asRecord(raw.sources))) {
@@ -60,6 +65,10 @@ export function validateDocument(
     settings.sources.push({ name, value: source })
   }
   return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
+}
+
+function s3PlaceOf(repository: v.InferOutput<typeof s3RepositorySchema> | undefined) {
+  return repository === undefined ? undefined : s3Place(s3SettingsOf(repository.s3))
 }
 
 function asRecord(value: unknown): Record<string, unknown> {

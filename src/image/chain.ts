@@ -13,7 +13,9 @@ const BATCH_FRAMES = 4
 /** A stored file and the SHA-256 it must have. */
 export interface StoredPart {
   name: string
+  /** That a reader gives. */
   bytes: number
+  /** Of what is stored. */
   sha256: string
   open(): Promise<ByteReader>
 }
@@ -78,7 +80,8 @@ export async function readMember(
   const index = hashing(indexReader)
   const frames = hashing(framesReader)
   try {
-    const read = storedFrames(inBatches(records(member, layout, index, problem), BATCH_FRAMES), frames)
+    const unreadable = (text: string) => problem(member.frames.name, text)
+    const read = storedFrames(inBatches(records(member, layout, index, problem), BATCH_FRAMES), frames, unreadable)
     const opened = inOrder(read, settings.pool.width, async ({ batch, stored }) => {
       const list = batch.map(record => ({ ...frameToOpen(layout, record), pieces: place(record) }))
       const task = { kind: 'open' as const, digest: member.digest, stored, frames: list }
@@ -170,10 +173,17 @@ async function* records(
 async function* storedFrames(
   batches: AsyncIterable<FrameRecord[]>,
   frames: ByteReader,
+  unreadable: (problem: string) => void,
 ): AsyncGenerator<{ batch: FrameRecord[]; stored: Uint8Array<ArrayBuffer> }, void, void> {
   for await (const batch of batches) {
     const length = batch.reduce((sum, record) => sum + record.storedLength, 0)
-    yield { batch, stored: ownBuffer(await frames.read(length)) }
+    const bytes = await frames.read(length).catch(error => {
+      // A sealed part ends where it does not open.
+      if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+      unreadable(error.message)
+    })
+    if (bytes === undefined) return
+    yield { batch, stored: ownBuffer(bytes) }
   }
 }
 
@@ -194,8 +204,10 @@ async function openPart(
     if (reader.size !== part.bytes) problem(part.name, `has ${reader.size} bytes instead of ${part.bytes}`)
     return reader
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT' && !(error instanceof NexusError && error.kind === 'not-found')) throw error
-    problem(part.name, 'is missing')
+    if (error instanceof NexusError && error.kind === 'damage') problem(part.name, error.message)
+    else if (errnoOf(error) === 'ENOENT' || (error instanceof NexusError && error.kind === 'not-found')) {
+      problem(part.name, 'is missing')
+    } else throw error
     return undefined
   }
 }
@@ -205,9 +217,10 @@ const CHUNK_BYTES = 1024 * 1024
 /** A reader that hashes what passes through; `finish` reads the rest and tells the SHA-256. */
 function hashing(reader: ByteReader): ByteReader & { finish(): Promise<string> } {
   const hash = createHash('sha256')
+  const isWhatIsStored = reader.storedSha256 === undefined
   const read = async (length: number) => {
     const bytes = await reader.read(length)
-    hash.update(bytes)
+    if (isWhatIsStored) hash.update(bytes)
     return bytes
   }
   return {
@@ -215,6 +228,7 @@ function hashing(reader: ByteReader): ByteReader & { finish(): Promise<string> }
     read,
     close: () => reader.close(),
     async finish() {
+      if (reader.storedSha256 !== undefined) return reader.storedSha256()
       while ((await read(CHUNK_BYTES)).length > 0);
       return hash.digest('hex')
     },

@@ -58,6 +58,11 @@ export interface ByteReader {
   readonly size: number
   /** At most so many bytes, fewer at the end; they are the caller's alone. */
   read(length: number): Promise<Buffer>
+  /**
+   * SHA-256 of the stored bytes, in lower-case hexadecimal, where they are not the ones that are read (a sealed part);
+   * reads what was not read yet. Without it the bytes read are the stored ones.
+   */
+  storedSha256?(): Promise<string>
   close(): Promise<void>
 }
 

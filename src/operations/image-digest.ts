@@ -1,6 +1,6 @@
 import type { ChainMember } from '../image/chain.js'
 import { chainTable, DamagedChain } from '../image/restore-file.js'
-import type { Selected } from './select.js'
+import { newestOf, type OpenedBackup } from './sealing/open-backup.js'
 
 /**
  * Makes sure that the indexes of a chain lead to the image digest in its newest manifest, before a byte is written.
@@ -9,10 +9,11 @@ import type { Selected } from './select.js'
  * @throws DamagedChain
  */
 export async function assertImageDigest(
-  { manifest }: Selected,
+  chain: readonly OpenedBackup[],
   members: readonly ChainMember[],
   scratch: string,
 ): Promise<void> {
+  const { manifest } = newestOf(chain)
   const table = await chainTable(members, scratch)
   try {
     if (table.imageDigest() === manifest.image_digest) return

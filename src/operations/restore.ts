@@ -5,6 +5,7 @@ import { planDatabaseRestore, restoreDatabase } from './databases/restore-databa
 import { lockOptions, withLocks } from './locked.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
+import { openSelected } from './sealing/open-backup.js'
 import { reselect, type Selected, selectBackup } from './select.js'
 import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.js'
 
@@ -14,7 +15,7 @@ import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.
  * @throws NexusError for everything that can be refused before any byte is written
  */
 export async function planRestore(context: Context, request: RestoreRequest): Promise<RestorePlan> {
-  return planOf(context, request, await selectBackup(context, request.repositories, request))
+  return planOf(context, request, await selectOpened(context, request))
 }
 
 /**
@@ -25,7 +26,7 @@ export async function planRestore(context: Context, request: RestoreRequest): Pr
  */
 export async function restore(context: Context, journal: Journal, request: RestoreRequest): Promise<RestoreResult> {
   const began = context.now()
-  const found = await selectBackup(context, request.repositories, request)
+  const found = await selectOpened(context, request)
   const plan = await planOf(context, request, found)
   const subject = { operation: 'restore', source: plan.source, repository: found.room.repository.location }
   return recorded(
@@ -34,7 +35,7 @@ export async function restore(context: Context, journal: Journal, request: Resto
     subject,
     () =>
       withLocks(found.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), async () => {
-        const selected = await reselect(context, found)
+        const selected = await openSelected(context, await reselect(context, found))
         const work = { plan, selected, began }
         return selected.manifest.kind === 'sqlite'
           ? restoreDatabase(context, request, work)
@@ -42,6 +43,11 @@ export async function restore(context: Context, journal: Journal, request: Resto
       }),
     result => ({ result: 'done', backup: result.id }),
   )
+}
+
+/** A key that does not fit is told before anything is done. */
+async function selectOpened(context: Context, request: RestoreRequest): Promise<Selected> {
+  return openSelected(context, await selectBackup(context, request.repositories, request))
 }
 
 async function planOf(context: Context, request: RestoreRequest, selected: Selected): Promise<RestorePlan> {

@@ -2,12 +2,14 @@ import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
+import { openRepository } from '../repository/open.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
 import type { VerifiedBackup, VerifyResult } from './results.js'
 import { roomsOf } from './rooms.js'
 import { withStateScratch } from './state-directory.js'
 import { drill } from './verify/drill.js'
+import { lostSources, verifyKnown } from './verify/verify-known.js'
 import { planAgain, planVerify, type VerifyPlan } from './verify/verify-plan.js'
 import { verifyRoom } from './verify/verify-room.js'
 import { checkRepositories } from './verify/verify-root.js'
@@ -23,6 +25,10 @@ export async function verify(context: Context, journal: Journal, request: Verify
   const rooms = await roomsOf(request.repositories, undefined)
   const plans = await planVerify(context, rooms, request.targets)
   const results = await checkRepositories(request.repositories)
+  if (request.targets.length === 0) {
+    for (const { path } of request.repositories)
+      results.push(...(await lostSources(context, await openRepository(path))))
+  }
   for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
   if (results.length === 0) {
     throw new NexusError('not-found', 'nothing_to_verify', 'there is nothing to verify yet', {
@@ -50,7 +56,7 @@ async function verifyOne(
       withLocks(room, [['delete', 'shared']], options, () =>
         withStateScratch(context.stateDirectory, async scratch => {
           const plan = await planAgain(found)
-          const results = await verifyRoom(context, plan, scratch)
+          const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan))]
           if (plan.hasWal) results.push(...(await verifyWal(context, room)))
           return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results
         }),

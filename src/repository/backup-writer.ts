@@ -27,6 +27,7 @@ export function backupWriter(
       await writeWhole(pending, checksumsFile, Buffer.from(formatChecksums(sums)))
       const { parent } = manifest
       await pending.commit(parent === null ? undefined : () => assertThere(parent))
+      return manifest
     },
     discard: () => pending.discard(),
   }

@@ -89,10 +89,13 @@ export function isPartName(name: string): boolean {
   )
 }
 
+/** Bytes that a part's name leaves free, for the suffix of a sealed one. */
+const RESERVED_BYTES = 4
+
 /** A part's name made from a file's: the same where it can be, otherwise with `_` for what cannot stand in it. */
 export function partNameFor(fileName: string, suffix: string): string {
   const safe = fileName.replace(/[/\\\p{Cc}\p{Cs}\u2028\u2029]/gu, '_').replace(/^[.-]/, '_')
-  const name = Buffer.byteLength(safe + suffix) <= 255 ? safe + suffix : `image${suffix}`
+  const name = Buffer.byteLength(safe + suffix) <= 255 - RESERVED_BYTES ? safe + suffix : `image${suffix}`
   return isPartName(name) ? name : `image${suffix}`
 }
 

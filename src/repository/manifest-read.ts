@@ -4,6 +4,7 @@ import { messageOf, NexusError } from '../errors.js'
 import { parseOutsideJson } from './json.js'
 import { checksumsFile, isBackupId, isPartName, manifestFile, quoted, typeOfId } from './layout.js'
 import { FORMAT, type Manifest, manifestSchema } from './manifest.js'
+import { sealedSuffix } from './sealed/sealed-layout.js'
 
 /** Bytes a manifest may have. */
 export const manifestLimit = 64 * 1024 * 1024
@@ -17,7 +18,11 @@ export const manifestLimit = 64 * 1024 * 1024
 export function checkManifest(bytes: Uint8Array, id: string, source: string): Manifest {
   if (bytes.byteLength > manifestLimit) throw damaged(id, `it has more than ${manifestLimit} bytes`)
   const manifest = validated(parsed(bytes, id), id)
-  const problem = identityProblem(manifest, id, source) ?? partsProblem(manifest) ?? imageProblem(manifest)
+  const problem =
+    identityProblem(manifest, id, source) ??
+    partsProblem(manifest) ??
+    imageProblem(manifest) ??
+    encryptionProblem(manifest)
   if (problem) throw damaged(id, problem)
   return manifest
 }
@@ -86,6 +91,15 @@ function partsProblem(manifest: Manifest): string | undefined {
     names.add(name)
   }
   return undefined
+}
+
+/** What is sealed does not stand open beside it, and what is open is not missing; sealed parts carry it in their names. */
+function encryptionProblem({ encryption, digest_seed, image_digest, parts }: Manifest): string | undefined {
+  const isSealed = encryption !== undefined
+  if ([digest_seed, image_digest].some(value => (value === null) !== isSealed))
+    return 'its digests are not as they must be'
+  const differing = parts.find(({ name }) => name.endsWith(sealedSuffix) !== isSealed)
+  return differing === undefined ? undefined : `part ${quoted(differing.name)} is not as the others are`
 }
 
 function imageProblem(manifest: Manifest): string | undefined {

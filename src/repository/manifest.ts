@@ -74,6 +74,23 @@ const checkSchema = v.looseObject({
   detail: v.pipe(v.string(), v.maxLength(1 << 20)),
 })
 
+/** Only of encrypted backups; every binary value in base64. */
+const encryptionSchema = v.looseObject({
+  format: v.literal(1),
+  /** Whose public key the data key is sealed to. */
+  epoch: v.pipe(text, v.regex(/^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/)),
+  /** The backup's own key, of which those of its parts come: HPKE. */
+  data_key: text,
+  /** What of the manifest is not for everybody: digests, results of checks, warnings, some facts. */
+  sealed: v.pipe(v.string(), v.maxLength(64 * 1024 * 1024)),
+  /** Name of the key that signed. */
+  signer: text,
+  /** HMAC-SHA-256 by a key of the data key, over the canonical JSON of all but this and the signature. */
+  mac: hex(32),
+  /** Ed25519, over the canonical JSON of all but itself. */
+  signature: text,
+})
+
 /** What `manifest.json` holds. Unknown fields are kept; their meaning is in nexus-backup-repository(5). */
 export const manifestSchema = v.looseObject({
   format: v.literal(FORMAT),
@@ -99,10 +116,10 @@ export const manifestSchema = v.looseObject({
   /** Only of tree images: their files stand in the part of role `tree`, and `files` is empty. */
   tree: v.optional(treeSchema),
   digest_algorithm: v.picklist(digestAlgorithms),
-  /** 64-bit seed of xxh3-128, random per chain, 16 hexadecimal digits. */
-  digest_seed: hex(8),
-  /** SHA-256 over the digests of every block of the image, in order of file and block. */
-  image_digest: hex(32),
+  /** 64-bit seed of xxh3-128, random per chain, 16 hexadecimal digits; null where it is sealed. */
+  digest_seed: v.nullable(hex(8)),
+  /** SHA-256 over the digests of every block of the image, in order of file and block; null where it is sealed. */
+  image_digest: v.nullable(hex(32)),
   parts: v.pipe(v.array(partSchema), v.maxLength(1000)),
   checks: v.pipe(v.array(checkSchema), v.maxLength(10_000)),
   /** Made with `--allow-damaged` from a source that failed its check. */
@@ -117,8 +134,10 @@ export const manifestSchema = v.looseObject({
   warnings: v.pipe(v.array(v.string()), v.maxLength(10_000)),
   /** What the source's kind needs to know again: page size, inode, WAL position, owner … */
   facts: v.record(v.string(), v.unknown()),
+  encryption: v.optional(encryptionSchema),
 })
 
 export type Manifest = v.InferOutput<typeof manifestSchema>
 export type ManifestPart = v.InferOutput<typeof partSchema>
+export type Encryption = v.InferOutput<typeof encryptionSchema>
 export type Check = v.InferOutput<typeof checkSchema>

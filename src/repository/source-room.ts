@@ -41,7 +41,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
     proofs: () => readProofs(summarized ?? storage, name),
-    wal: systemIdentifier => walArchive(storage, name, systemIdentifier),
+    wal: (systemIdentifier, seal) => walArchive(storage, name, systemIdentifier, seal),
     walSystems: async () => {
       const found = await storage.list(`${name}/${walDirectory}`)
       return found.filter(({ name, kind }) => kind === 'directory' && isSystemIdentifier(name)).map(({ name }) => name)

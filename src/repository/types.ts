@@ -2,6 +2,7 @@ import type { Manifest, SourceKind } from './manifest.js'
 import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
 import type { PartWriter, PendingDirectory, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
 import type { WalArchive } from './wal/types.js'
+import type { WalSeal } from './wal/wal-seal.js'
 
 /** What one directory under SOURCE/ turned out to be. */
 export type Entry =
@@ -90,8 +91,11 @@ export interface SourceRoom {
   removeLeftovers(): Promise<string[]>
   proofs(): Promise<Proof[]>
   addProof(proof: Proof): Promise<void>
-  /** The archived log of one PostgreSQL system. Throws `usage` for what is no system identifier. */
-  wal(systemIdentifier: string): WalArchive
+  /**
+   * The archived log of one PostgreSQL system. Throws `usage` for what is no system identifier.
+   * @param seal how it is sealed and opened; without it new files are stored in plain
+   */
+  wal(systemIdentifier: string, seal?: WalSeal): WalArchive
   /** Identifiers of the systems whose log is here; several after a pg_upgrade. */
   walSystems(): Promise<string[]>
 }
@@ -99,7 +103,7 @@ export interface SourceRoom {
 export interface BackupWriter {
   readonly localPath: string | undefined
   create(name: string): Promise<PartWriter>
-  /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. */
-  commit(manifest: Manifest, parts: WrittenPart[]): Promise<void>
+  /** Writes manifest.json and SHA256SUMS over `parts` and the manifest, makes all durable and visible. Returns it as stored. */
+  commit(manifest: Manifest, parts: WrittenPart[]): Promise<Manifest>
   discard(): Promise<void>
 }

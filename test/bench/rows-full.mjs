@@ -34,6 +34,13 @@ export function fullRows({ tools, room, ...settings }) {
         run: `${ours} --check none`,
         stored: [`${room}/ours`],
       },
+      {
+        name: 'nexus-backup --check none, encrypted',
+        ours: true,
+        prepare: `${fresh} && node "$PROGRAM" keys create "$ROOM/key"`,
+        run: `${ours} --check none --key-file "$ROOM/key"`,
+        stored: [`${room}/ours`],
+      },
       { name: 'nexus-backup (integrity check)', ours: true, prepare: fresh, run: ours, stored: [`${room}/ours`] },
       {
         name: 'sqlite3 .backup + zstd -1 -T2',

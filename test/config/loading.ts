@@ -26,6 +26,8 @@ export function load(
     state: undefined,
     sqlite: undefined,
     name: undefined,
+    keyFile: undefined,
+    passphraseFile: undefined,
     cwd: directory,
     uid: process.getuid?.() ?? 0,
     home: directory,

@@ -1,4 +1,5 @@
 import type { Context } from '../../src/context.js'
+import { KeyAccess } from '../../src/repository/keys/key-access.js'
 
 /** A context that hears nothing and never stops; the instant stands still. */
 export function testContext(wishes: Partial<Context> = {}): Context {
@@ -14,6 +15,7 @@ export function testContext(wishes: Partial<Context> = {}): Context {
     stateDirectory: '/nonexistent',
     timezone: 'UTC',
     env: process.env,
+    keys: new KeyAccess([], { env: process.env, signal: new AbortController().signal, ask: undefined }),
     lockWaitSeconds: 0,
     ...wishes,
   }

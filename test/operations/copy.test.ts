@@ -214,7 +214,7 @@ describe('copy of a cluster', () => {
     const target = (await openRepository(to)).source('db')
     const [system = ''] = await target.walSystems()
     for (const name of await target.wal(system).names()) {
-      expect(await target.wal(system).stored(name)).toEqual(await one.archive().stored(name))
+      expect(await target.wal(system).storedFile(name)).toEqual(await one.archive().storedFile(name))
     }
   })
 

@@ -16,7 +16,7 @@ function mutated(change: Record<string, unknown>): Record<string, unknown> {
 describe('checkManifest', () => {
   test('accepts a valid manifest and keeps fields it does not know', () => {
     expect(check(example)).toEqual(example)
-    const later = mutated({ encryption: { keys: ['k'] }, operator: { user: 'a', sudo_user: null, uid: 7 } })
+    const later = mutated({ later: { keys: ['k'] }, operator: { user: 'a', sudo_user: null, uid: 7 } })
     expect(check(later)).toEqual(later)
   })
 

@@ -73,10 +73,13 @@ function timelineOf(text: string | undefined): RestoreClusterRequest['timeline']
   return text === undefined || text === 'latest' || text === 'current' ? (text ?? 'latest') : Number(text)
 }
 
+/** What the server's own calls need besides the configuration: where the repository lies, and what opens it. */
+const forTheServer: ReadonlySet<string> = new Set(['--repo', '--key-file', '--passphrase-file'])
+
 /** The server runs as another user and elsewhere: it must not look for a configuration of its own. */
 export function recoveryCalls({ io, options }: Pick<Invocation, 'io' | 'options'>, settings: Settings): RecoveryCalls {
   const configuration = settings.file === null ? [] : ['--config', settings.file]
-  const places = placeFlags(options, io.cwd).flatMap(([name, value]) => (name === '--repo' ? [name, value] : []))
+  const places = placeFlags(options, io.cwd).flatMap(([name, value]) => (forTheServer.has(name) ? [name, value] : []))
   return { program: io.program, flags: [...configuration, ...places] }
 }
 

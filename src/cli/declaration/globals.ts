@@ -34,6 +34,20 @@ export const globalOptions: readonly OptionDeclaration[] = [
     value: 'NAME',
     description: 'Name of the source given by --sqlite; the stem of the file when left out',
   },
+  {
+    name: 'key-file',
+    value: 'FILE',
+    description: 'Key that opens an encrypted repository, and with create --init makes one',
+    environment: 'NEXUS_BACKUP_KEY_FILE',
+    complete: 'file',
+  },
+  {
+    name: 'passphrase-file',
+    value: 'FILE',
+    description: 'The same with the passphrase in this file',
+    environment: 'NEXUS_BACKUP_PASSPHRASE_FILE',
+    complete: 'file',
+  },
   { name: 'json', description: 'Print one JSON document on standard output', environment: 'NEXUS_BACKUP_JSON' },
   { name: 'quiet', description: 'Print no progress and no result, only warnings and errors' },
   { name: 'verbose', description: 'Print results and plans also without a terminal' },
@@ -65,6 +79,8 @@ export const environment: readonly EnvironmentDeclaration[] = [
   { name: 'AWS_ENDPOINT_URL_S3', means: 'The server of the bucket, where the configuration names none' },
   { name: 'AWS_ENDPOINT_URL', means: 'The same for all of AWS; AWS_ENDPOINT_URL_S3 wins' },
   { name: 'AWS_CA_BUNDLE', means: 'Certificates of the authorities that vouch for that server' },
+  { name: 'CREDENTIALS_DIRECTORY', means: 'Where systemd has put the credentials of a service; set by systemd' },
+  { name: 'GNUPGHOME', means: 'Where gpg keeps its keys; ~/.gnupg when unset' },
   { name: 'SUDO_USER', means: 'Recorded in the journal and in manifests beside the user' },
 ]
 

@@ -2,6 +2,7 @@ import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
 import { copyCommand } from './copy.js'
 import { createCommand } from './create.js'
+import { keysCommand } from './keys.js'
 import { listCommand } from './list.js'
 import { pitrCommand } from './pitr.js'
 import { pruneCommand } from './prune.js'
@@ -18,6 +19,7 @@ export const commands: readonly CommandDeclaration[] = [
   pruneCommand,
   pitrCommand,
   copyCommand,
+  keysCommand,
   configCommand,
   completionCommand,
 ]

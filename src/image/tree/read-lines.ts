@@ -47,9 +47,9 @@ async function* decompressed(part: StoredPart, reader: ByteReader): AsyncGenerat
   const hash = createHash('sha256')
   let inFrame = false
   for (;;) {
-    const stored = await reader.read(READ_BYTES)
+    const stored = await readable(part, reader.read(READ_BYTES))
     if (stored.length === 0) break
-    hash.update(stored)
+    if (reader.storedSha256 === undefined) hash.update(stored)
     for (let at = 0, more = true; more; ) {
       const plain = Buffer.allocUnsafe(PLAIN_BYTES)
       const [hint, produced, consumed] = step(part, context, plain, stored.subarray(at))
@@ -60,7 +60,8 @@ async function* decompressed(part: StoredPart, reader: ByteReader): AsyncGenerat
       more = at < stored.length || (produced === plain.length && inFrame)
     }
   }
-  if (hash.digest('hex') !== part.sha256) throw new DamagedPart(part.name, 'SHA-256 differs from the one recorded')
+  const actual = await (reader.storedSha256?.() ?? hash.digest('hex'))
+  if (actual !== part.sha256) throw new DamagedPart(part.name, 'SHA-256 differs from the one recorded')
   if (inFrame) throw new DamagedPart(part.name, 'is cut off')
 }
 
@@ -77,10 +78,21 @@ function step(
   }
 }
 
+/** A sealed part that does not open is damaged like any other. */
+async function readable(part: StoredPart, reading: Promise<Buffer>): Promise<Buffer> {
+  try {
+    return await reading
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+    throw new DamagedPart(part.name, error.message)
+  }
+}
+
 async function opened(part: StoredPart): Promise<ByteReader> {
   try {
     return await part.open()
   } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') throw new DamagedPart(part.name, error.message)
     if (errnoOf(error) !== 'ENOENT' && !(error instanceof NexusError && error.kind === 'not-found')) throw error
     throw new DamagedPart(part.name, 'is missing')
   }

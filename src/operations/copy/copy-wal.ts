@@ -57,10 +57,10 @@ export async function copyWal(
   { from, to, names }: MissingWal,
   copied: (bytes: number) => void,
 ): Promise<void> {
-  const read = inOrder(names, WIDTH, async name => ({ name, bytes: await from.stored(name) }))
+  const read = inOrder(names, WIDTH, async name => ({ name, bytes: await from.storedFile(name) }))
   for await (const { name, bytes } of read) {
     context.signal.throwIfAborted()
-    await to.putStored(name, bytes)
+    await to.putStoredFile(name, bytes)
     copied(bytes.byteLength)
   }
 }

@@ -4,14 +4,18 @@ import type { WorkerPool } from '../../image/workers/pool.js'
 import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
+import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { warnOfOldKeys } from '../keys/repository-keys.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
+import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
+import { planWithOpenParent } from './open-parent.js'
 import { readBack } from './read-back.js'
 import { workFor } from './source-work.js'
 
@@ -31,6 +35,8 @@ export interface BackUpTask extends BackUpRequest {
   room: SourceRoom
   history: Survey
   plan: CreatePlan
+  /** What the backup is sealed with; null where the repository is not encrypted. */
+  sealing: Sealing | null
   /** When the run began. */
   began: Date
 }
@@ -46,13 +52,16 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   const room = repository.source(source.name)
   const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
   return withLocks(room, locks, lockOptions(context, `create ${source.name}`), async () => {
+    const { encryption } = source.repository
+    const sealing = await sealingFor(context, repository, encryption, { init: request.init })
     await room.removeLeftovers()
     const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
     const history = await surveyAnyway(room, context)
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
     }
-    const plan = planCreate({
+    if (sealing === null) assertNeverSealed(repository, history.manifests)
+    const planned = planCreate({
       requested: request.type,
       ...history,
       identity: probe.identity,
@@ -61,14 +70,18 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       adopted,
       now: context.now(),
     })
+    const plan = await planWithOpenParent(context, room, planned, sealing)
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
+    if (sealing !== null && plan.parent === null) {
+      await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
+    }
     await assertRoom(repository, plan, history.manifests, probe)
     if (plan.parent !== null) await lockChain(room, plan.parent, history.manifests)
-    const task = { ...wanted, context, journal, room, history, plan, began }
-    const manifest = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
-    if (request.verify) await readBack(context, wanted.pool, room, manifest)
+    const task = { ...wanted, context, journal, room, history, plan, sealing, began }
+    const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
+    if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
-    return manifest
+    return written.manifest
   })
 }
 

@@ -6,6 +6,9 @@ import { DigestTable } from '../../image/digest-table.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { shareState, stateSubdirectory } from '../state-directory.js'
 
+/** Of everything that lies here, named after a backup. */
+const suffixes = /\.(?:digests|memory|tree)$/
+
 /**
  * Digest tables of the backups that the next one may be compared with, in the state directory: with them an increment
  * reads nothing of the repository. Only a cache: what is missing, unreadable or different is made again from the
@@ -43,8 +46,8 @@ export class DigestCache {
       await moveOrCopy(path, draft)
       await shareState(draft, this.#directory)
       await rename(draft, this.#path(id))
-      const kept = new Set([id, ...keep].map(name => `${name}.digests`))
-      const others = (await readdir(this.#directory)).filter(name => !kept.has(name))
+      const kept = new Set([id, ...keep])
+      const others = (await readdir(this.#directory)).filter(name => !kept.has(name.replace(suffixes, '')))
       await Promise.all(others.map(name => rm(join(this.#directory, name), { force: true })))
     } catch (error) {
       if (errnoOf(error) === undefined) throw error

@@ -1,5 +1,6 @@
 import { bySequence } from '../../policy/chains.js'
 import { type Check, FORMAT, type Manifest, type ManifestPart } from '../../repository/manifest.js'
+import type { OpenManifest } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 
 /** What storing an image yields for its manifest. */
@@ -27,7 +28,7 @@ export interface ImageFacts {
 }
 
 /** The manifest of a backup whose parts are written. */
-export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): Manifest {
+export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): OpenManifest {
   const { context, plan, source, request, history } = task
   const damaged = stored.checks.some(({ status }) => status === 'failed')
   const warnings = [...plan.warnings, ...stored.warnings]

@@ -2,24 +2,25 @@ import type { Context } from '../../context.js'
 import { readMember } from '../../image/chain.js'
 import { DamagedChain } from '../../image/restore-file.js'
 import type { WorkerPool } from '../../image/workers/pool.js'
-import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { memberOf } from '../chain-members.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
 
 /** `create --verify`: reads everything just written back from the repository. @throws DamagedChain when it differs */
 export async function readBack(
   context: Context,
   pool: WorkerPool,
   room: SourceRoom,
-  manifest: Manifest,
+  opened: OpenedBackup,
 ): Promise<void> {
+  const { manifest } = opened
   let done = 0
   const advance = (bytes: number) => {
     done += bytes
     context.progress({ phase: `${manifest.source}: reading back`, done, total: manifest.bytes_stored })
   }
   const work = { signal: context.signal, advance }
-  const member = memberOf(room, manifest)
+  const member = memberOf(room, opened)
   const findings = await readMember(member, await member.layout(), { pool, work }, () => [])
   if (findings.length === 0) return
   await room.addProof({

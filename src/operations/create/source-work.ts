@@ -1,7 +1,7 @@
 import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
-import type { Manifest } from '../../repository/manifest.js'
 import type { Claim } from '../../repository/types.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import type { SourceIdentity } from './create-plan.js'
 
@@ -24,7 +24,7 @@ export interface SourceWork {
   /** Looks at the source. @throws NexusError for whatever create would refuse */
   probe(context: Context): Promise<ProbedSource>
   /** Captures and writes a backup; `scratch` is a directory for this run. Called after `probe`. */
-  captureAndWrite(task: BackUpTask, scratch: string): Promise<Manifest>
+  captureAndWrite(task: BackUpTask, scratch: string): Promise<OpenedBackup>
 }
 
 /** The work for one source. Only its kind's modules are loaded: PostgreSQL's and the files' cost a tenth of a second. */

@@ -5,11 +5,11 @@ import { allFrames, someFrames } from '../../image/file-image.js'
 import { storeAll, storeChanged } from '../../image/store.js'
 import type { Frame } from '../../image/types.js'
 import { makeBackupId, partNameFor } from '../../repository/layout.js'
-import type { Manifest } from '../../repository/manifest.js'
-import type { BackupWriter } from '../../repository/types.js'
+import { type SealedWriter, sealedWriter } from '../../repository/sealed/sealed-backup.js'
 import type { SqliteCapture } from '../../sources/sqlite/capture.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
-import { digestSeedOf, keepDigests, parentDigests } from './chain-digests.js'
+import { digestSeedOf, keepForNext, parentDigests } from './chain-digests.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
 import { assertSound } from './sound-source.js'
 
@@ -24,12 +24,12 @@ interface CapturedFile {
 }
 
 /** Writes a backup of a captured database and commits it. @throws NexusError `damage` when it fails its checks */
-export async function writeFileBackup(task: BackUpTask, captured: CapturedFile): Promise<Manifest> {
+export async function writeFileBackup(task: BackUpTask, captured: CapturedFile): Promise<OpenedBackup> {
   const { context, room, plan, request } = task
   const { capture, source } = captured
   const id = makeBackupId(capture.capturedAt, plan.type)
   const level = request.check ?? (plan.type === 'full' ? 'integrity' : 'none')
-  const writer = await room.begin(id)
+  const writer = sealedWriter(await room.begin(id), id, task.sealing)
   try {
     // The pinned connection checks while the workers read: they are different threads.
     const checking = capture.check(level, source.checks)
@@ -49,9 +49,9 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
       warnings: [],
     })
     context.signal.throwIfAborted()
-    await writer.commit(manifest, manifest.parts)
-    await keepDigests(task, id, tablePath)
-    return manifest
+    const stored = await writer.commit(manifest, manifest.parts)
+    await keepForNext(task, { stored, manifest, tablePath, treePath: null })
+    return { manifest, key: writer.key }
   } catch (error) {
     await writer.discard()
     throw error
@@ -61,7 +61,7 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
 async function storeImage(
   task: BackUpTask,
   captured: CapturedFile,
-  writer: BackupWriter,
+  writer: SealedWriter,
 ): Promise<StoredImage & { tablePath: string }> {
   const { context, plan, pool, source } = task
   const { image } = captured.capture

@@ -1,14 +1,17 @@
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DigestTable } from '../../image/digest-table.js'
 import { type StoreTreeSettings, storeTree } from '../../image/tree/store-tree.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { makeBackupId, partNameFor } from '../../repository/layout.js'
 import type { Manifest, ManifestPart } from '../../repository/manifest.js'
-import type { BackupWriter, SourceRoom } from '../../repository/types.js'
+import { type SealedWriter, sealedWriter } from '../../repository/sealed/sealed-backup.js'
+import type { PartWriter } from '../../repository/storage/storage.js'
 import type { TreeCapture } from '../../sources/tree-capture.js'
+import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
 import { treeOf } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
-import { digestSeedOf, keepDigests, parentDigests } from './chain-digests.js'
+import { digestSeedOf, keepForNext, memoryFor, parentDigests } from './chain-digests.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
 import { assertSound } from './sound-source.js'
 
@@ -18,21 +21,21 @@ interface CapturedTree {
 }
 
 /** Writes a backup of a captured tree and commits it. @throws NexusError `damage` when the source fails its checks */
-export async function writeTreeBackup(task: BackUpTask, captured: CapturedTree): Promise<Manifest> {
+export async function writeTreeBackup(task: BackUpTask, captured: CapturedTree): Promise<OpenedBackup> {
   const { context, room, plan, source } = task
   const { capture } = captured
   const id = makeBackupId(capture.begunAt, plan.type)
-  const writer = await room.begin(id)
+  const writer = sealedWriter(await room.begin(id), id, task.sealing)
   try {
-    const { tablePath, ...image } = await storeImage(task, captured, writer)
+    const { tablePath, treePath, ...image } = await storeImage(task, captured, writer)
     const outcome = await capture.finish()
     assertSound(task, capture.name, outcome.checks)
     for (const warning of outcome.warnings) context.warn(`${source.name}: ${warning}`)
     const manifest = manifestOf(task, { id, ...image, ...outcome, versions: capture.versions })
     context.signal.throwIfAborted()
-    await writer.commit(manifest, manifest.parts)
-    await keepDigests(task, id, tablePath)
-    return manifest
+    const stored = await writer.commit(manifest, manifest.parts)
+    await keepForNext(task, { stored, manifest, tablePath, treePath })
+    return { manifest, key: writer.key }
   } catch (error) {
     await writer.discard()
     throw error
@@ -42,18 +45,20 @@ export async function writeTreeBackup(task: BackUpTask, captured: CapturedTree):
 async function storeImage(
   task: BackUpTask,
   { capture, scratch }: CapturedTree,
-  writer: BackupWriter,
-): Promise<StoredImage & { tablePath: string }> {
-  const { context, plan, pool, source, room } = task
+  writer: SealedWriter,
+): Promise<StoredImage & { tablePath: string; treePath: string | null }> {
+  const { context, plan, pool, source } = task
   const digestSeed = digestSeedOf(plan)
-  const before = plan.parent === null ? null : await parentOf(task, room, plan.parent, scratch)
+  const before = plan.parent === null ? null : await parentOf(task, plan.parent, scratch)
   const tablePath = join(scratch, 'digests')
   const table = DigestTable.create(tablePath, 0)
   try {
     const input = await capture.open(before?.tree ?? null)
     const part = await writer.create(before === null ? partNameFor(capture.name, '.tar.zst') : 'blocks.zst')
     const index = await writer.create('blocks.idx')
+    const treePath = writer.key === null ? null : join(scratch, 'tree')
     const tree = await writer.create('tree.jsonl.zst')
+    const copied = treePath === null ? tree : copying(tree, treePath)
     let done = 0
     const advance = (bytes: number) => {
       done += bytes
@@ -61,11 +66,11 @@ async function storeImage(
     }
     const digest = { algorithm: source.digestAlgorithm, seed: digestSeed }
     const settings: StoreTreeSettings = { pool, digest, work: { signal: context.signal, advance } }
-    const stored = await storeTree(input, before, { part, index, tree, table }, settings)
+    const stored = await storeTree(input, before, { part, index, tree: copied, table }, settings)
     const parts: ManifestPart[] = [
       { ...(await part.close()), role: before === null ? 'image' : 'blocks' },
       { ...(await index.close()), role: 'index' },
-      { ...(await tree.close()), role: 'tree' },
+      { ...(await copied.close()), role: 'tree' },
     ]
     return {
       parts,
@@ -77,6 +82,7 @@ async function storeImage(
       digestSeed,
       imageDigest: table.imageDigest(),
       tablePath,
+      treePath,
     }
   } finally {
     before?.table.close()
@@ -86,10 +92,27 @@ async function storeImage(
 
 async function parentOf(
   task: BackUpTask,
-  room: SourceRoom,
   parent: Manifest,
   scratch: string,
 ): Promise<{ tree: Tree; table: DigestTable }> {
-  const tree = await treeOf(room, parent)
+  const { context, room, source } = task
+  const remembered = parent.encryption && (await memoryFor(context, room, source.name).tree(parent))
+  const tree = remembered ?? (await treeOf(room, await openBackup(context, room.repository, parent)))
   return { tree, table: await parentDigests(task, parent, scratch) }
+}
+
+/** Keeps a copy of what is written, in a file that is not there yet. */
+function copying(writer: PartWriter, path: string): PartWriter {
+  const opening = open(path, 'wx', 0o600)
+  opening.catch(() => {})
+  return {
+    async write(bytes) {
+      await (await opening).writeFile(bytes)
+      await writer.write(bytes)
+    },
+    async close() {
+      await (await opening).close()
+      return writer.close()
+    },
+  }
 }

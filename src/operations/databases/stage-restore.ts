@@ -12,6 +12,7 @@ import { digestsBeside, dropStaged } from '../../sources/sqlite/swap.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
 import type { RestoreResult } from '../results.js'
+import { openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 
 /** Makes and proves the file that a restore will put in place, or takes it away again. */
@@ -46,10 +47,11 @@ export async function writeImage<T>(
   const { manifest, room, survey } = selected
   const manifests = new Map(survey.manifests.map(member => [member.id, member]))
   const chain = chainOf(manifest, manifests)
-  const members = chain.map(member => memberOf(room, member))
+  const opened = await openChain(context, room, chain)
+  const members = opened.map(member => memberOf(room, member))
   const scratch = digestsBeside(path)
   try {
-    await assertImageDigest(selected, members, scratch)
+    await assertImageDigest(opened, members, scratch)
   } finally {
     rmSync(scratch, { force: true })
   }

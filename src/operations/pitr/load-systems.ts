@@ -8,6 +8,7 @@ import { type Ancestor, parseTimelineHistory } from '../../sources/postgres/time
 import { historyName, parseWalName, segmentAt, segmentName } from '../../sources/postgres/wal-names.js'
 import { contiguousRanges } from '../../sources/postgres/wal-ranges.js'
 import { roomsOf } from '../rooms.js'
+import { walReader } from '../sealing/wal-seal-for.js'
 import { type Survey, survey } from '../survey.js'
 import { basesOf, type SystemBase } from '../wal/wal-bases.js'
 import { linesOf, type SegmentSpan } from './lines.js'
@@ -38,6 +39,7 @@ export async function loadSystems(
     for (const identifier of new Set(bases.map(({ system }) => system))) {
       systems.push(
         await loadSystem(
+          context,
           room,
           known,
           bases.filter(({ system }) => system === identifier),
@@ -48,10 +50,15 @@ export async function loadSystems(
   return systems
 }
 
-async function loadSystem(room: SourceRoom, known: Survey, found: readonly SystemBase[]): Promise<LoadedSystem> {
+async function loadSystem(
+  context: Context,
+  room: SourceRoom,
+  known: Survey,
+  found: readonly SystemBase[],
+): Promise<LoadedSystem> {
   const [first] = found
   const [identifier, segmentBytes] = [first?.system ?? '', first?.segmentBytes ?? 0]
-  const archive = room.wal(identifier)
+  const archive = room.wal(identifier, walReader(context, room.repository))
   const names = await archive.names()
   const archived = spansOf(names, segmentBytes)
   const histories = await historiesOf(archive, names)

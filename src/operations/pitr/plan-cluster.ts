@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { chainOf } from '../chain-members.js'
+import { openSelected } from '../sealing/open-backup.js'
 import { type Selected, selectBackup } from '../select.js'
 import { shellQuoted } from '../shell.js'
 import { withStateScratch } from '../state-directory.js'
@@ -32,7 +33,8 @@ export async function prepareClusterRestore(
   request: RestoreClusterRequest,
 ): Promise<PreparedRestore> {
   const target = newDirectoryAt(request.to, '--to')
-  const { selected, resolution, wal, timeline } = await chosen(context, request)
+  const { selected: found, resolution, wal, timeline } = await chosen(context, request)
+  const selected = await openSelected(context, found)
   const { manifest, survey } = selected
   const facts = baseFacts(manifest)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))

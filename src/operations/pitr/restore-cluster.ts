@@ -9,6 +9,7 @@ import { connectionParameter } from '../../sources/postgres/connection.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { SOCKET_PORT } from '../../sources/postgres/server-settings.js'
 import { lockOptions, withLocks } from '../locked.js'
+import { openSelected } from '../sealing/open-backup.js'
 import { reselect } from '../select.js'
 import { shellQuoted } from '../shell.js'
 import { restoreCommandOf } from '../wal/restore-command.js'
@@ -55,7 +56,7 @@ export async function restoreCluster(
     subject,
     () =>
       withLocks(room, [['delete', 'shared']], purpose, async () => {
-        const selected = await reselect(context, prepared.selected)
+        const selected = await openSelected(context, await reselect(context, prepared.selected))
         return carryOut(context, request, { ...prepared, selected }, began)
       }),
     result => ({ result: 'done', backup: result.id }),

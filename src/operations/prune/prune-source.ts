@@ -7,6 +7,7 @@ import type { Decision, RetentionPlan } from '../../policy/retention.js'
 import { openRepository } from '../../repository/open.js'
 import { symlinkFault } from '../../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
+import { changeKnown } from '../known-backups.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem, PrunedWal } from '../results.js'
@@ -84,6 +85,7 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
       return { ...outcome, failure: stopped(room, decision, outcome.deleted.length, plan, failure) }
     }
     outcome.deleted.push(decision)
+    await forget(context, room, decision.id)
     context.progress({
       phase: `${room.name}: deleting`,
       done: outcome.deleted.length,
@@ -98,6 +100,11 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
   if (failure === undefined) await removePlan(room)
   await room.summarize({ pruned: true })
   return { ...outcome, wal: pruned, failure }
+}
+
+/** This host knows that the backup is gone. */
+async function forget(context: Context, { repository, name }: SourceRoom, id: string): Promise<void> {
+  await changeKnown(context, repository.id, name, ({ [id]: _gone, ...known }) => known)
 }
 
 /** A disk without room for the plan is the very one that pruning must be able to free: then it goes without. */

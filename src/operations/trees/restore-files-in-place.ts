@@ -8,6 +8,7 @@ import { realTarget } from '../../sources/sqlite/restore-record.js'
 import { chainOf } from '../chain-members.js'
 import type { RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
+import { openBackup } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
@@ -103,7 +104,7 @@ async function rootsOf(context: Context, { source, selected, previous }: FilesIn
   const { manifest, room } = selected
   const wanted = new Set(source.paths.map(path => path.slice(1)))
   const kinds = new Map<string, StagedRoot['kind']>()
-  for (const { path, type } of (await treeOf(room, manifest)).entries()) {
+  for (const { path, type } of (await treeOf(room, await openBackup(context, room.repository, manifest))).entries()) {
     if (wanted.has(path)) kinds.set(path, type === 'directory' ? 'directory' : 'file')
   }
   const found = source.paths.filter(path => kinds.has(path.slice(1)))

@@ -8,6 +8,7 @@ import type { Tree } from '../../image/tree/tree.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
+import { newestOf, openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { treeOf } from './tree-part.js'
 
@@ -25,14 +26,15 @@ export async function writeTree(
   const { manifest, room, survey } = selected
   await assertSpace(target.directory, manifest.bytes_source)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
-  const members = chain.map(member => memberOf(room, member))
+  const opened = await openChain(context, room, chain)
+  const members = opened.map(member => memberOf(room, member))
   const scratch = `${target.directory}.digests`
   try {
-    await assertImageDigest(selected, members, scratch)
+    await assertImageDigest(opened, members, scratch)
   } finally {
     rmSync(scratch, { force: true })
   }
-  const tree = await treeOf(room, manifest)
+  const tree = await treeOf(room, newestOf(opened))
   const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
   let done = 0
   const advance = (bytes: number) => {

@@ -1,9 +1,9 @@
 import { loadTree, type Tree } from '../../image/tree/tree.js'
-import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { treePartOf } from '../chain-members.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
 
 /** The list of entries of a tree backup. @throws NexusError `damage` when it is missing or not what it was */
-export async function treeOf(room: SourceRoom, manifest: Manifest): Promise<Tree> {
-  return loadTree(...treePartOf(room, manifest))
+export async function treeOf(room: SourceRoom, opened: OpenedBackup): Promise<Tree> {
+  return loadTree(...treePartOf(room, opened))
 }

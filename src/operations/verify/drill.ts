@@ -7,10 +7,12 @@ import type { Manifest } from '../../repository/manifest.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
 import { writeImage } from '../databases/stage-restore.js'
 import type { VerifiedBackup } from '../results.js'
+import { openSelected } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { survey } from '../survey.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { drillCluster } from './cluster-drill.js'
+import { proofOf } from './proof-of.js'
 import type { VerifyPlan } from './verify-plan.js'
 
 /**
@@ -33,7 +35,7 @@ export async function drill(
     const { id, status, level, findings, drill: measured } = { ...known, ...drilled }
     const proof = { id, at: context.now().toISOString(), status, level, findings }
     const detail = measured === undefined ? {} : { drill: measured }
-    if (plan.room.repository.writable) await plan.room.addProof({ ...proof, ...detail })
+    if (plan.room.repository.writable) await plan.room.addProof(proofOf(manifest, { ...proof, ...detail }))
   }
   return results
 }
@@ -49,7 +51,7 @@ async function drillOne(
 ): Promise<Drilled> {
   const { room } = plan
   try {
-    const selected = { room, manifest, survey: await survey(room, context.now()) }
+    const selected = await openSelected(context, { room, manifest, survey: await survey(room, context.now()) })
     const { checks, restoreMs } = await restoredAndChecked(context, selected, settings)
     const failed = checks.filter(({ status }) => status === 'failed')
     const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))

@@ -6,6 +6,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import { verifiedMemberOf } from '../chain-members.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
+import { checkSignature, checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
 
 type Finding = VerifiedBackup['findings'][number]
@@ -27,7 +28,7 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
     return { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] }
   })
   try {
-    for (const manifest of plan.check) results.push(await checkOne(plan, verifier, manifest, results))
+    for (const manifest of plan.check) results.push(await checkOne(context, plan, verifier, manifest, results))
   } finally {
     verifier.close()
     await pool.stop()
@@ -39,6 +40,7 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
 }
 
 async function checkOne(
+  context: Context,
   plan: VerifyPlan,
   verifier: ChainVerifier,
   manifest: Manifest,
@@ -48,10 +50,23 @@ async function checkOne(
   const children = plan.check.filter(other => other.parent === id).length
   let status: Status = 'ok'
   let findings: Finding[] = []
+  let level: VerifiedBackup['level'] = 'content'
   try {
-    findings = await verifier.check(verifiedMemberOf(plan.room, manifest, children))
+    const opened = await openForVerify(context, plan.room, manifest)
+    if ('why' in opened) {
+      // What is stored can be compared without any key; what it says cannot.
+      level = 'stored'
+      findings = await checkStored(context, plan.room, manifest)
+    } else {
+      findings = await verifier.check(verifiedMemberOf(plan.room, opened, children))
+      findings.push(...(await checkSignature(context, plan.room, manifest)))
+    }
     findings.push(...(await strangers(plan, manifest)))
     if (findings.length > 0) status = 'damaged'
+    else if ('why' in opened) {
+      status = 'unread'
+      findings = [{ part: 'content', problem: `was not read: ${opened.why}` }]
+    }
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'damage') {
       findings = [{ part: 'chain', problem: messageOf(error) }]
@@ -66,7 +81,7 @@ async function checkOne(
     findings.push(above.finding)
     if (status !== 'damaged') status = above.status
   }
-  return { id, source: plan.room.name, status, level: 'content', findings, affects: [] }
+  return { id, source: plan.room.name, status, level, findings, affects: [] }
 }
 
 /** A backup is worth no more than what it stands on. */

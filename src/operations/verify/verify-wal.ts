@@ -5,6 +5,7 @@ import type { SourceRoom } from '../../repository/types.js'
 import { historyName, parseWalName, segmentName } from '../../sources/postgres/wal-names.js'
 import { contiguousRanges, rangeText } from '../../sources/postgres/wal-ranges.js'
 import type { VerifiedBackup } from '../results.js'
+import { walReader } from '../sealing/wal-seal-for.js'
 import { judge } from '../survey.js'
 import type { SystemBase } from '../wal/wal-bases.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
@@ -33,7 +34,7 @@ const READ_AT_ONCE = { bytes: 64 * 1024 * 1024, files: 4 }
 export async function verifyWal(context: Context, room: SourceRoom): Promise<VerifiedBackup[]> {
   // Damage that proofs tell of changes nothing here: a base whose backup is damaged may still be repaired.
   const found = judge(room, await room.entries(), [], context.now())
-  const { systems } = await surveyWal(room, found)
+  const { systems } = await surveyWal(room, found, walReader(context, room.repository))
   const total = systems.reduce((sum, { files }) => sum + files.length, 0)
   let done = 0
   const advance = () => {
@@ -92,7 +93,10 @@ async function damagedFiles(
   const readers = Math.min(READ_AT_ONCE.files, Math.max(1, Math.floor(READ_AT_ONCE.bytes / (segmentBytes ?? 1))))
   const faults = await mapParallel(files, readers, async ({ name, timeline, span }): Promise<Fault[]> => {
     context.signal.throwIfAborted()
-    const found = await problemOf(() => checkWalFile(archive, name, system))
+    const found = await problemOf(
+      () => checkWalFile(archive, name, system),
+      () => archive.check(name),
+    )
     advance()
     if (found === undefined) return []
     const line = timelines.find(one => one.timeline === timeline)
@@ -104,13 +108,21 @@ async function damagedFiles(
   return faults.flat()
 }
 
-async function problemOf(check: () => Promise<void>): Promise<Pick<Fault, 'problem' | 'isUnread'> | undefined> {
+/** @param withoutKey what can be checked of a sealed file that no key here opens */
+async function problemOf(
+  check: () => Promise<void>,
+  withoutKey: () => Promise<void>,
+): Promise<Pick<Fault, 'problem' | 'isUnread'> | undefined> {
   try {
     await check()
     return undefined
   } catch (error) {
     if (error instanceof NexusError && (error.kind === 'damage' || error.kind === 'not-found')) {
       return { problem: messageOf(error) }
+    }
+    if (error instanceof NexusError && (error.code === 'key_missing' || error.code === 'key_wrong')) {
+      const why = { problem: `its content was not read: ${messageOf(error)}`, isUnread: true }
+      return (await problemOf(withoutKey, withoutKey)) ?? why
     }
     if (unreadable(error)) return { problem: `could not be read: ${messageOf(error)}`, isUnread: true }
     throw error

@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path'
-import type { Settings } from '../../config/settings.js'
+import type { EncryptionSettings, Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PackThreads } from '../../repository/wal/pack-thread.js'
@@ -66,7 +66,8 @@ async function archiveWith(
     cwd,
   })
   if (dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
-  const destination = await enter(context, room, control, systemIdentifier)
+  const encryption = encryptionOf(settings, room)
+  const destination = await enter(context, room, control, systemIdentifier, encryption)
   const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
   const ahead = call === null ? [] : await lookAhead(context, destination, path, { call, packing })
   return {
@@ -77,6 +78,11 @@ async function archiveWith(
     result,
     ahead,
   }
+}
+
+/** What the configuration wants of the repository that a room is in. */
+function encryptionOf({ repositories }: Settings, { repository }: SourceRoom): EncryptionSettings | undefined {
+  return repositories.find(({ path }) => path === repository.location)?.encryption
 }
 
 function planned(room: SourceRoom, name: string, systemIdentifier: string): ArchiveResult {

@@ -1,8 +1,10 @@
+import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import type { ControlFile } from '../../sources/postgres/control-file.js'
+import { walSealFor } from '../sealing/wal-seal-for.js'
 
 /** Where a cluster's files go. */
 export interface Destination {
@@ -14,6 +16,7 @@ export interface Destination {
 
 /**
  * Makes sure that the source is this system's; the first that archives into an unclaimed one claims it.
+ * @param encryption what the configuration wants of the repository
  * @param systemIdentifier undefined when neither data directory nor file tells: then the claim does
  * @throws NexusError refused for another system's source, usage when nothing tells the system
  */
@@ -22,6 +25,7 @@ export async function enter(
   room: SourceRoom,
   control: ControlFile | undefined,
   systemIdentifier: string | undefined,
+  encryption: EncryptionSettings | undefined,
 ): Promise<Destination> {
   const known = await systemOf(room, systemIdentifier)
   const claim = { kind: 'postgres' as const, host: context.host, path: null, system_identifier: known }
@@ -32,7 +36,8 @@ export async function enter(
     // Somebody else claimed it at the same instant: perhaps a backup of the same system.
     await room.enter(claim, { adopt: false, now: context.now() })
   }
-  return { room, archive: room.wal(known), control }
+  const seal = await walSealFor(context, room.repository, encryption)
+  return { room, archive: room.wal(known, seal), control }
 }
 
 /** The system that a file goes to: as the data directory or the file says, else as the source's claim does. */

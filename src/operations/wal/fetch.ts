@@ -5,6 +5,7 @@ import type { Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import { readControlFile } from '../../sources/postgres/control-file.js'
+import { walReader } from '../sealing/wal-seal-for.js'
 import { archiveForFetch } from './find-archive.js'
 import type { WalCall } from './note.js'
 import { prefetch } from './prefetch.js'
@@ -59,21 +60,22 @@ async function fetchOne(context: Context, request: FetchRequest): Promise<FetchR
   const { name } = walNameOf(request.name)
   const path = resolve(cwd, request.path)
   const control = readControlFile(cwd)
-  const { room, archive } = await archiveForFetch(settings, {
+  const { room, archive: found } = await archiveForFetch(settings, {
     source: request.source,
     systemIdentifier: control?.systemIdentifier,
     cwd,
   })
-  const found = await archive.read(name).catch(async error => {
+  const archive = room.wal(found.systemIdentifier, walReader(context, room.repository))
+  const file = await archive.read(name).catch(async error => {
     // The log ends here, or the server looks for a newer timeline: what was taken ahead is of no use.
     if (error instanceof NexusError && error.code === 'wal_not_archived') await clearFetched(dirname(path))
     throw error
   })
-  if (!request.dryRun) await place(found.plain, path)
+  if (!request.dryRun) await place(file.plain, path)
   const taken =
     ahead === null || control === undefined
       ? []
-      : await prefetch(context, { archive, path, name, room: found.plain, cwd, call: ahead })
+      : await prefetch(context, { archive, path, name, room: file.plain, cwd, call: ahead })
   return {
     command: 'pitr fetch',
     source: room.name,

@@ -3,6 +3,7 @@ import type { WalFile } from '../../policy/wal-retention.js'
 import type { WalTimeline } from '../../policy/wal-window.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
+import type { WalSeal } from '../../repository/wal/wal-seal.js'
 import { type Ancestor, parseTimelineHistory } from '../../sources/postgres/timeline-history.js'
 import { historyName, parseWalName, segmentNumber, segmentStart } from '../../sources/postgres/wal-names.js'
 import type { Survey } from '../survey.js'
@@ -29,12 +30,13 @@ export interface WalSurvey {
 /**
  * Looks at a source's archived WAL: names, and the heads of a few files. Content that cannot be read here is left to
  * verify; whatever it would have told counts as unknown.
+ * @param seal what opens sealed files, for who reads on
  */
-export async function surveyWal(room: SourceRoom, found: Survey): Promise<WalSurvey> {
+export async function surveyWal(room: SourceRoom, found: Survey, seal?: WalSeal): Promise<WalSurvey> {
   const { bases, lost } = basesOf(found)
   const systems: WalSystem[] = []
   for (const system of await room.walSystems()) {
-    const archive = room.wal(system)
+    const archive = room.wal(system, seal)
     const names = await archive.names()
     const own = bases.filter(base => base.system === system)
     if (names.length > 0) systems.push(await surveySystem(archive, names, own))

@@ -1,9 +1,12 @@
 // Recovers one backup of this repository without nexus-backup: needs Node 18 or later and the `zstd` program.
 //
-//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT
+//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE]
+//   node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]     (a restore_command, see the end)
 //
 // 1. Follows the backup's parents to the full it rests on, reading each manifest.json.
-// 2. Compares every file of each of them with its SHA256SUMS.
+// 2. Compares every file of each of them with its SHA256SUMS. Encrypted ones (files end in .enc) are opened with the key
+//    file, the passphrase (asked for when no file is given) or gpg, whichever REPO/keys has a recipient for; nothing
+//    secret is written anywhere. The formats are in nexus-backup-repository(5).
 // 3. Unpacks them with zstd, newest first, and writes each block that no newer one has to its place in OUTPUT.partial.
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
@@ -12,11 +15,22 @@
 // directories in pg_tblspc. Nothing else is written, and what exists is never overwritten. What is read is not trusted:
 // every number is bounded, and no path leads out of OUTPUT.
 import { spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
+import {
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  hkdfSync,
+  scryptSync,
+} from 'node:crypto'
 import { constants } from 'node:fs'
-import { lchown, link, lstat, lutimes, mkdir, open, rename, symlink } from 'node:fs/promises'
+import { lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { PassThrough } from 'node:stream'
+import { createInterface } from 'node:readline'
+import { PassThrough, Readable, Writable } from 'node:stream'
+import { parseArgs } from 'node:util'
 
 const ID = /^\d{8}T\d{6}\.\d{3}Z-(full|diff|incr)-[0-9a-f]{4}$/
 const MiB = 1024 * 1024
@@ -118,13 +132,287 @@ async function checkBytes({ id, directory, sums }) {
   }
 }
 
+/**
+ * A file of a backup, opened where it is sealed: its size and bytes are those before sealing. `fd` only where it is not,
+ * for zstd to read by itself.
+ */
+async function openPart({ id, directory, key }, name) {
+  const file = await openFile(join(directory, name))
+  const { size } = await file.stat()
+  const close = () => file.close().catch(() => {})
+  if (key === undefined) {
+    const chunks = () => file.createReadStream({ highWaterMark: MiB, autoClose: false })[Symbol.asyncIterator]()
+    return { size, fd: file.fd, chunks, close }
+  }
+  const what = `${id}: ${name}`
+  const sealed = await openSealed(file, size, partKey(key, id, name), `nexus-backup 1 part ${id}/${name}`, what)
+  return { ...sealed, fd: undefined, close }
+}
+
+// ---- 2a. What is sealed ----
+
+/** A key by HKDF-SHA-256; what it is for keeps every two apart. */
+const derived = (secret, salt, purpose) =>
+  Buffer.from(hkdfSync('sha256', secret, salt, `nexus-backup 1 ${purpose}`, 32))
+const partKey = (key, id, name) => derived(key, id, `part ${name}`)
+
+/** AES-256-GCM, the tag at the end; undefined when it does not open. */
+function decrypted(key, nonce, associated, sealed) {
+  if (sealed.length < 16) return undefined
+  try {
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce, { authTagLength: 16 })
+    decipher.setAAD(Buffer.from(associated))
+    decipher.setAuthTag(sealed.subarray(-16))
+    return Buffer.concat([decipher.update(sealed.subarray(0, -16)), decipher.final()])
+  } catch {
+    return undefined
+  }
+}
+
+/** A message that was encrypted under a key of its own. */
+const unboxed = (key, associated, sealed) => decrypted(key, Buffer.alloc(12), associated, sealed)
+
+/** A sealed file: a header of 16 bytes, then frames, each with its number and whether it is the last bound to it. */
+async function openSealed(file, size, key, context, what) {
+  const header = Buffer.alloc(16)
+  await file.read(header, 0, 16, 0)
+  const frameBytes = header.readUInt32LE(8)
+  const isOurs = header.toString('latin1', 0, 8) === 'NXBKSEA1' && header.readUInt32LE(12) === 0
+  must(isOurs && frameBytes >= 16 && frameBytes <= 16 * MiB, `${what} is not a sealed file`)
+  const stride = frameBytes + 16
+  const frames = Math.ceil((size - 16) / stride)
+  const plain = size - 16 - 16 * frames
+  must(frames > 0 && plain >= 0, `${what} is cut off`)
+  async function* chunks() {
+    const buffer = Buffer.alloc(stride)
+    for (let number = 0; number < frames; number += 1) {
+      const { bytesRead } = await file.read(buffer, 0, stride, 16 + number * stride)
+      const nonce = Buffer.alloc(12)
+      nonce.writeBigUInt64BE(BigInt(number), 3)
+      nonce[11] = number === frames - 1 ? 1 : 0
+      const bound = Buffer.concat([header, Buffer.from(context)])
+      const bytes = decrypted(key, nonce, bound, buffer.subarray(0, bytesRead))
+      must(bytes, `${what} cannot be opened: sealed frame ${number} was changed or does not belong there`)
+      if (bytes.length > 0) yield bytes
+    }
+  }
+  return { size: plain, chunks }
+}
+
+const rawKeyHead = { private: '302e020100300506032b656e04220420', public: '302a300506032b656e032100' }
+const privateKeyOf = raw =>
+  createPrivateKey({ key: Buffer.concat([Buffer.from(rawKeyHead.private, 'hex'), raw]), format: 'der', type: 'pkcs8' })
+const publicHalf = raw => createPublicKey(privateKeyOf(raw)).export({ format: 'der', type: 'spki' }).subarray(-32)
+
+/** HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: the one message, or undefined. */
+function hpkeOpen(rawPrivate, info, associated, sealed) {
+  if (sealed.length < 48) return undefined
+  const enc = sealed.subarray(0, 32)
+  const kem = Buffer.from('4b454d0020', 'hex')
+  const suite = Buffer.from('48504b45002000010002', 'hex')
+  const hmac = (key, ...parts) => createHmac('sha256', key).update(Buffer.concat(parts)).digest()
+  const text = value => Buffer.from(value)
+  const extract = (id, salt, label, ikm) => hmac(salt, text('HPKE-v1'), id, text(label), ikm)
+  const expand = (id, prk, label, context, length) =>
+    hmac(prk, Buffer.from([0, length]), text('HPKE-v1'), id, text(label), context, Buffer.from([1])).subarray(0, length)
+  let shared
+  try {
+    const publicKey = createPublicKey({
+      key: Buffer.concat([Buffer.from(rawKeyHead.public, 'hex'), enc]),
+      format: 'der',
+      type: 'spki',
+    })
+    shared = diffieHellman({ privateKey: privateKeyOf(rawPrivate), publicKey })
+  } catch {
+    return undefined
+  }
+  const none = Buffer.alloc(0)
+  const agreed = extract(kem, none, 'eae_prk', shared)
+  const secret = expand(kem, agreed, 'shared_secret', Buffer.concat([enc, publicHalf(rawPrivate)]), 32)
+  const schedule = Buffer.concat([
+    Buffer.from([0]),
+    extract(suite, none, 'psk_id_hash', none),
+    extract(suite, none, 'info_hash', text(info)),
+  ])
+  const prk = extract(suite, secret, 'secret', none)
+  const key = expand(suite, prk, 'key', schedule, 32)
+  return decrypted(key, expand(suite, prk, 'base_nonce', schedule, 12), associated, sealed.subarray(32))
+}
+
+/** JSON with keys in order and no space: what MACs are made over. */
+function canonical(value) {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  if (value === null || typeof value !== 'object') return JSON.stringify(value)
+  const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${fields.map(([name, inner]) => `${JSON.stringify(name)}:${canonical(inner)}`).join(',')}}`
+}
+
+/** Opens the manifests of a chain and finds the key of each member's files. */
+async function openMembers(chain, means) {
+  const sealed = chain.filter(({ manifest }) => manifest.encryption !== undefined)
+  if (sealed.length === 0) return
+  const keys = await openKeys(dirname(dirname(sealed[0].directory)), means)
+  for (const member of sealed) {
+    const { id, manifest } = member
+    const { mac, signature, ...rest } = manifest.encryption
+    must(rest.format === 1 && isEpoch(rest.epoch), `${id}: how it is encrypted is not understood`)
+    const opening = derived(await keys.secretOf(rest.epoch), '', 'epoch sealing')
+    const key = hpkeOpen(opening, 'nexus-backup 1 data key', id, Buffer.from(String(rest.data_key), 'base64'))
+    must(key?.length === 32, `${id}: its data key was not sealed for it, or was changed`)
+    const text = `nexus-backup 1 manifest mac ${canonical({ ...manifest, encryption: rest })}`
+    const expected = createHmac('sha256', derived(key, id, 'mac'))
+      .update(text)
+      .digest('hex')
+    must(expected === mac, `${id}: its manifest is not what was written: its MAC does not hold`)
+    const inside = unboxed(
+      derived(key, id, 'manifest'),
+      `nexus-backup 1 manifest ${id}`,
+      Buffer.from(rest.sealed, 'base64'),
+    )
+    must(inside, `${id}: what is sealed in its manifest does not open`)
+    const { facts, ...opened } = JSON.parse(inside.toString())
+    Object.assign(manifest, opened, { facts: { ...manifest.facts, ...facts } })
+    member.key = key
+  }
+}
+
+const isEpoch = id => typeof id === 'string' && /^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/.test(id)
+
+/** The secrets of a repository's epochs: through a recipient, or through the epoch that came after. */
+async function openKeys(repository, means) {
+  const directory = join(repository, 'keys')
+  const epochs = []
+  for (const id of (await readdir(directory)).filter(isEpoch)) {
+    const epoch = await readJson(join(directory, id, 'epoch.json'))
+    if (epoch?.id === id) epochs.push(epoch)
+  }
+  const secrets = new Map()
+  const tools = openers(means)
+  async function find(epoch, seen) {
+    must(epoch, 'an epoch of the keys is missing: nothing sealed to it can be opened')
+    if (secrets.has(epoch.id)) return secrets.get(epoch.id)
+    let secret = await tools.open(join(directory, epoch.id, 'recipients'), epoch.id)
+    const next = epochs.find(({ id, previous }) => previous === epoch.id && !seen.includes(id))
+    if (secret === undefined && next !== undefined) {
+      const later = await find(next, [...seen, epoch.id])
+      const sealed = Buffer.from(String(next.previous_secret), 'base64')
+      secret = later && hpkeOpen(derived(later, '', 'epoch sealing'), 'nexus-backup 1 epoch secret', next.id, sealed)
+    }
+    if (secret === undefined) return undefined
+    const isIts = publicHalf(derived(secret, '', 'epoch sealing')).toString('base64') === epoch.sealing_key
+    must(isIts, `keys/${epoch.id}: its public half does not belong to the private one`)
+    secrets.set(epoch.id, secret)
+    return secret
+  }
+  return {
+    async secretOf(id) {
+      const secret = await find(
+        epochs.find(epoch => epoch.id === id),
+        [],
+      )
+      return secret ?? fail(`no key at hand opens the backup: ${tools.problems().join('; ')}`)
+    },
+  }
+}
+
+async function readJson(path) {
+  try {
+    return JSON.parse((await readSmall(path, MiB)).toString())
+  } catch {
+    return undefined
+  }
+}
+
+/** Everything that may open what is wrapped for a recipient. */
+function openers(means) {
+  const problems = new Set()
+  const kinds = { 'key-file': byKeyFile, passphrase: byPassphrase, gpg: byGpg }
+  let typed
+
+  async function byKeyFile({ id, parameters, secret }, bound) {
+    if (means['key-file'] === undefined) return undefined
+    const text = (await readSmall(means['key-file'], MiB)).toString()
+    const encoded = /^NEXUS-BACKUP-KEY-1-([A-Za-z0-9_-]{43})\s*$/m.exec(text)?.[1]
+    must(encoded, `${means['key-file']} is not a key file of nexus-backup`)
+    const key = Buffer.from(encoded, 'base64url')
+    if (id !== `key-${derived(key, '', 'name').toString('hex', 0, 8)}`) return undefined
+    return unboxed(derived(key, Buffer.from(parameters.salt, 'base64'), 'key file'), bound, secret)
+  }
+
+  async function byPassphrase({ parameters, secret }, bound) {
+    const { log_n: logN, r, p, salt } = parameters
+    const bearable = isCount(logN, 24) && isCount(r, 32) && isCount(p, 8) && 128 * r * 2 ** logN <= 1024 * MiB
+    must(bearable && logN > 0 && r > 0 && p > 0, 'a recipient asks for impossible work of scrypt')
+    typed ??= await readPassphrase(means['passphrase-file'])
+    if (typed === undefined) return undefined
+    const cost = { N: 2 ** logN, r, p, maxmem: 2048 * MiB }
+    return unboxed(scryptSync(typed.normalize('NFC'), Buffer.from(salt, 'base64'), 32, cost), bound, secret)
+  }
+
+  async function byGpg({ secret }, bound) {
+    const text = await runGpg(secret)
+    const [, encoded] = text?.split(`${bound} `) ?? []
+    return encoded === undefined ? undefined : Buffer.from(encoded, 'base64')
+  }
+
+  return {
+    problems: () => (problems.size === 0 ? ['it has no recipients'] : [...problems]),
+    async open(directory, epoch) {
+      const names = await readdir(directory).catch(() => [])
+      const order = name => (name.startsWith('key-') ? 0 : name.startsWith('gpg-') ? 1 : 2)
+      for (const name of names.sort((a, b) => order(a) - order(b))) {
+        const wrapped = await readJson(join(directory, name))
+        const open = kinds[wrapped?.kind]
+        if (wrapped?.epoch !== epoch || `${wrapped.id}.json` !== name || open === undefined) {
+          if (wrapped?.kind !== undefined) problems.add(`${name} needs nexus-backup itself (${wrapped.kind})`)
+          continue
+        }
+        const recipient = { ...wrapped, secret: Buffer.from(wrapped.secret, 'base64') }
+        const secret = await open(recipient, `nexus-backup 1 wrapped ${epoch} ${wrapped.id}`)
+        if (secret?.length === 32) return secret
+        problems.add(`${wrapped.id} (${wrapped.kind}) did not open`)
+      }
+      return undefined
+    },
+  }
+}
+
+async function readPassphrase(path) {
+  if (path !== undefined) return (await readSmall(path, MiB)).toString().replace(/\r?\n$/, '')
+  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined
+  process.stderr.write('Passphrase of the repository: ')
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const lines = createInterface({ input: process.stdin, output: silent, terminal: true })
+  const answer = await new Promise(done => lines.question('', done))
+  lines.close()
+  process.stderr.write('\n')
+  return answer
+}
+
+/** What gpg makes of a message: its agent asks for the passphrase of the key by itself. */
+function runGpg(message) {
+  const quiet = process.stdin.isTTY ? ['--quiet'] : ['--batch', '--no-tty', '--pinentry-mode', 'error']
+  const child = spawn('gpg', [...quiet, '--output', '-', '--decrypt'], { stdio: ['pipe', 'pipe', 'ignore'] })
+  return new Promise(done => {
+    let text = ''
+    child.on('error', () => done(undefined))
+    child.stdin.on('error', () => {})
+    child.stdout.on('data', chunk => {
+      text += chunk
+    })
+    child.on('close', code => done(code === 0 ? text : undefined))
+    child.stdin.end(message)
+  })
+}
+
 // ---- 3. The files ----
 
 /**
  * The files of a backup's image: sizes, and for each the number of the file in the parent's image that it continues
  * (-1: none). Of the backup to recover, the entries too.
  */
-async function readFiles({ id, directory, manifest }, parent, wanted) {
+async function readFiles(member, parent, wanted) {
+  const { id, manifest } = member
   const files = { sizes: [], blockSizes: [], bases: [], entries: [] }
   if (manifest.tree === undefined) {
     const before = new Map(parent?.manifest.files.map(({ path }, number) => [path, number]))
@@ -138,7 +426,7 @@ async function readFiles({ id, directory, manifest }, parent, wanted) {
   must(part, `${id}: its manifest names no list of entries`)
   const taken = new Set()
   let entries = 0
-  for await (const line of readLines(join(directory, part.name), `${id}: ${part.name}`)) {
+  for await (const line of readLines(await openPart(member, part.name), `${id}: ${part.name}`)) {
     entries += 1
     const entry = parsedLine(line)
     must(isEntry(entry) && entries <= manifest.tree.entries, `${id}: ${part.name} is damaged: entry ${entries}`)
@@ -217,10 +505,8 @@ function checkEntries(entries) {
   return directories
 }
 
-async function* readLines(path, what) {
-  const file = await openFile(path)
-  const { size } = await file.stat()
-  const zstd = size === 0 ? nothingToUnpack() : startZstd(file.fd)
+async function* readLines(part, what) {
+  const zstd = part.size === 0 ? nothingToUnpack() : startZstd(part)
   let rest = Buffer.alloc(0)
   try {
     for await (const chunk of zstd.output) {
@@ -234,7 +520,7 @@ async function* readLines(path, what) {
     must(rest.length === 0, `${what} is damaged: it ends within a line`)
   } finally {
     zstd.stop()
-    await file.close()
+    await part.close()
   }
 }
 
@@ -264,9 +550,8 @@ function exactReader(chunks, what) {
 }
 
 /** blocks.idx, one zstd frame at a time: its lengths, its runs of blocks and their 16-byte digests. */
-async function* readIndex(path, files) {
-  const file = await openFile(path)
-  const input = exactReader(file.createReadStream({ highWaterMark: MiB })[Symbol.asyncIterator](), path)
+async function* readIndex(part, files, path) {
+  const input = exactReader(part.chunks(), path)
   const header = await input.read(16)
   must(
     header.toString('latin1', 0, 8) === 'NXBKIDX1' && header.readUInt32LE(8) === 16,
@@ -296,6 +581,7 @@ async function* readIndex(path, files) {
     `${path} is damaged: its counts are wrong`,
   )
   await input.end()
+  await part.close()
 }
 
 function readRun(bytes, files, plain, path) {
@@ -317,28 +603,27 @@ function readRun(bytes, files, plain, path) {
 }
 
 async function applyMember(member, files, image) {
-  const { id, directory, manifest } = member
+  const { id, manifest } = member
   const part = role => manifest.parts.find(found => found.role === role)
   const data = part(manifest.type === 'full' ? 'image' : 'blocks')
   const index = part('index')
   must(data && index, `${id}: its manifest names no data or no index`)
-  const file = await openFile(join(directory, data.name))
-  const { size } = await file.stat()
-  const zstd = size === 0 ? nothingToUnpack() : startZstd(file.fd)
+  const frames = await openPart(member, data.name)
+  const zstd = frames.size === 0 ? nothingToUnpack() : startZstd(frames)
   try {
     const plain = exactReader(zstd.output[Symbol.asyncIterator](), `${id}: ${data.name} unpacked`)
     let stored = 0
-    for await (const frame of readIndex(join(directory, index.name), files)) {
+    for await (const frame of readIndex(await openPart(member, index.name), files, `${id}: ${index.name}`)) {
       const bytes = await plain.read(frame.plain)
       for (const run of frame.runs) await image.write(run, files, bytes.subarray(run.offset, run.offset + run.bytes))
       stored += frame.stored
     }
     await plain.end()
     await zstd.ended
-    must(stored === size, `${id}: ${index.name} does not fit ${data.name}`)
+    must(stored === frames.size, `${id}: ${index.name} does not fit ${data.name}`)
   } finally {
     zstd.stop()
-    await file.close()
+    await frames.close()
   }
 }
 
@@ -347,8 +632,19 @@ function nothingToUnpack() {
   return { output: (async function* () {})(), ended: Promise.resolve(), stop() {} }
 }
 
-function startZstd(input) {
-  const child = spawn('zstd', ['-d', '-c', '-q'], { stdio: [input, 'pipe', 'pipe'] })
+function startZstd(part) {
+  const child = spawn('zstd', ['-d', '-c', '-q'], { stdio: [part.fd ?? 'pipe', 'pipe', 'pipe'] })
+  // What cannot be opened is the reason, not what zstd makes of its end.
+  let cause
+  if (part.fd === undefined) {
+    const input = Readable.from(part.chunks())
+    input.on('error', error => {
+      cause = error
+      child.kill()
+    })
+    child.stdin.on('error', () => {})
+    input.pipe(child.stdin)
+  }
   let complaint = ''
   child.stderr.on('data', text => {
     complaint = (complaint + text).slice(0, 500)
@@ -358,7 +654,10 @@ function startZstd(input) {
       const missing = error.code === 'ENOENT'
       refuse(missing ? new Error('the zstd program is missing: install it (Debian, Ubuntu: apt install zstd)') : error)
     })
-    child.on('close', code => (code === 0 ? done() : refuse(new Error(`zstd failed: ${complaint.trim()}`))))
+    child.on('close', code => {
+      if (code === 0 && cause === undefined) done()
+      else refuse(cause ?? new Error(`zstd failed: ${complaint.trim()}`))
+    })
   })
   ended.catch(() => undefined)
   // Taken up at once: Node throws away what nobody reads by the time the program has ended.
@@ -538,13 +837,100 @@ const exists = path =>
     error => (error.code === 'ENOENT' ? false : fail(error.message)),
   )
 
-async function main([directory, output, ...more]) {
-  must(directory && output && more.length === 0, 'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT')
+// ---- 6. Archived WAL ----
+
+/**
+ * One file of a PostgreSQL log, for the server's restore_command. Ends with 1 when it is not archived, and with 126 for
+ * everything else, which stops a recovery instead of letting it end early.
+ */
+async function fetchWal(directory, [name, output, ...more], means) {
+  must(name && output && more.length === 0, usage)
+  must(
+    /^[0-9A-F]{8}(\.history|[0-9A-F]{16}(\.partial|\.[0-9A-F]{8}\.backup)?)$/.test(name),
+    `${name} is no file of a log`,
+  )
+  const stem = join(directory, name.slice(0, 8), `${name}.zst`)
+  const path = (await exists(`${stem}.enc`)) ? `${stem}.enc` : stem
+  if (!(await exists(path))) {
+    process.exitCode = 1
+    return
+  }
+  const bytes = await readSmall(path, 1100 * MiB)
+  const length = bytes.readUInt32LE(4)
+  must(bytes.readUInt32LE(0) === 0x184d2a50 && length <= 4096, `${path} does not begin with a header`)
+  const head = bytes.toString('utf8', 8, 8 + length)
+  const json = head.slice(0, head.lastIndexOf('\n', head.length - 2) + 1)
+  const sha256 = value => createHash('sha256').update(value).digest('hex')
+  const stored = bytes.subarray(8 + length)
+  const header = JSON.parse(json)
+  must(head === `${json}${sha256(json)}\n` && header.stored_sha256 === sha256(stored), `${path} is damaged`)
+  must(header.name === name && isCount(header.bytes, 1024 * MiB), `${path} is the file of another name`)
+  const packed = header.encryption === undefined ? stored : await openWal(resolve(directory), header, stored, means)
+  const plain = await unpack(packed, header.bytes)
+  must(header.encryption !== undefined || sha256(plain) === header.sha256, `${path} is damaged`)
+  const draft = await open(`${output}.partial`, 'w', 0o600)
+  await draft.writeFile(plain)
+  await draft.sync()
+  await draft.close()
+  await rename(`${output}.partial`, output)
+}
+
+async function openWal(directory, header, stored, means) {
+  // REPO/SOURCE/wal/SYSTEM
+  const keys = await openKeys(dirname(dirname(dirname(directory))), means)
+  const { stored_sha256: _digest, ...bound } = header
+  const opening = derived(await keys.secretOf(header.encryption.epoch), '', 'epoch sealing')
+  const sealedKey = Buffer.from(String(header.encryption.data_key), 'base64')
+  const data = hpkeOpen(opening, 'nexus-backup 1 wal key', header.name, sealedKey)
+  must(data?.length === 32, `${header.name}: its key was not sealed for it, or was changed`)
+  const file = { read: async (into, at, size, from) => ({ bytesRead: stored.copy(into, at, from, from + size) }) }
+  const context = `nexus-backup 1 wal ${canonical(bound)}`
+  const sealed = await openSealed(file, stored.length, derived(data, header.name, 'wal'), context, header.name)
+  const pieces = []
+  for await (const piece of sealed.chunks()) pieces.push(Buffer.from(piece))
+  return Buffer.concat(pieces)
+}
+
+/** What zstd makes of bytes in memory; exactly so many. */
+async function unpack(packed, size) {
+  const zstd = startZstd({ fd: undefined, chunks: () => [packed] })
+  const pieces = []
+  let length = 0
+  for await (const piece of zstd.output) {
+    length += piece.length
+    must(length <= size, 'a file of the log unpacks to more than it should')
+    pieces.push(piece)
+  }
+  await zstd.ended
+  must(length === size, 'a file of the log unpacks to less than it should')
+  return Buffer.concat(pieces)
+}
+
+const usage =
+  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE], ' +
+  'or node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]'
+
+function readArguments(args) {
+  try {
+    const text = { type: 'string' }
+    const options = { 'key-file': text, 'passphrase-file': text, wal: text }
+    return parseArgs({ args, options, allowPositionals: true })
+  } catch (error) {
+    return fail(`${error.message}; ${usage}`)
+  }
+}
+
+async function main(args) {
+  const { values, positionals } = readArguments(args)
+  if (values.wal !== undefined) return fetchWal(values.wal, positionals, values)
+  const [directory, output, ...more] = positionals
+  must(directory && output && more.length === 0, usage)
   const [target, partial] = [resolve(output), `${resolve(output)}.partial`]
   for (const path of [target, partial])
     must(!(await exists(path)), `${path} already exists; choose another OUTPUT, or move it away`)
   const chain = await readChain(resolve(directory))
   for (const member of chain) await checkBytes(member)
+  await openMembers(chain, values)
   const newest = chain[chain.length - 1].manifest
   must(newest.tree !== undefined || newest.files.length > 0, `${newest.id}: it holds no files`)
   let bytes = 0
@@ -577,5 +963,5 @@ try {
   await main(process.argv.slice(2))
 } catch (error) {
   process.stderr.write(`recover: ${error.message}\n`)
-  process.exitCode = 1
+  process.exitCode = process.argv.some(word => word.startsWith('--wal')) ? 126 : 1
 }

@@ -10,7 +10,8 @@ export interface WalArchive {
    * @param how when the server had finished the file, the time now, and who packs it: this thread when left out
    * @returns `identical` when the very same content is there already
    * @throws NexusError refused `wal_differs` when there is another content under this name, which stays as it is; damage
-   *   when what is there cannot be read; usage for a name that is none
+   *   when what is there cannot be read; refused `wal_identity_unknown` when it is sealed and nothing here can tell whether it
+   *   is the same; usage for a name that is none
    */
   put(
     name: string,
@@ -26,13 +27,15 @@ export interface WalArchive {
    */
   read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
   /** A file as it is stored, compared with the digest in its head. @throws NexusError not-found `wal_not_archived`, damage */
-  stored(name: string): Promise<Buffer>
+  storedFile(name: string): Promise<Buffer>
   /**
    * Stores a file that comes from another repository, as it is stored there; durable when this returns.
    * @returns `identical` when the very same bytes are there already
    * @throws NexusError refused `wal_differs`, damage when the bytes are not those of such a file
    */
-  putStored(name: string, bytes: Buffer): Promise<'stored' | 'identical'>
+  putStoredFile(name: string, bytes: Buffer): Promise<'stored' | 'identical'>
+  /** Compares what is stored of a file with its header; needs no key. @throws NexusError not-found `wal_not_archived`, damage */
+  check(name: string): Promise<void>
   /** Timelines that have a directory, ascending. */
   timelines(): Promise<number[]>
   /** Names of the files stored, of one timeline or of all, sorted. Nothing is read: `read` tells whether they are sound. */

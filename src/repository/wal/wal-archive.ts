@@ -1,9 +1,10 @@
 import { messageOf, NexusError } from '../../errors.js'
-import type { Storage } from '../storage/storage.js'
+import type { SequentialReader, Storage } from '../storage/storage.js'
 import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
 import { formatWalHeader, parseWalHeader, type WalFileHeader, walDamaged, walHeaderLimit } from './wal-file.js'
-import { systemDirectory, timelineDirectory, timelineOf, walNameOf, walPath } from './wal-layout.js'
+import { systemDirectory, timelineDirectory, timelineOf, type WalForm, walNameOf, walPath } from './wal-layout.js'
+import { isMarkedAs, openWal, sealWal, unsealed, type WalSeal } from './wal-seal.js'
 
 /** Bytes of the largest segment, and what compression may add to them. */
 const largestStored = 1024 * 1024 * 1024 * 1.01
@@ -11,65 +12,112 @@ const largestStored = 1024 * 1024 * 1024 * 1.01
 /** A writer that takes longer for one file has died. */
 const LEFTOVER_AGE_MS = 3_600_000
 
-/** The log of one system in a source's room; its directory need not exist yet. Throws `usage` for no system identifier. */
-export function walArchive(storage: Storage, source: string, systemIdentifier: string): WalArchive {
+/**
+ * The log of one system in a source's room; its directory need not exist yet. Throws `usage` for no system identifier.
+ * @param seal how files are sealed and opened; without it they are stored in plain, and sealed ones cannot be read
+ */
+export function walArchive(
+  storage: Storage,
+  source: string,
+  systemIdentifier: string,
+  seal: WalSeal = unsealed,
+): WalArchive {
   const directory = systemDirectory(source, systemIdentifier)
-  const pathOf = (name: string) => `${directory}/${walPath(name)}`
-  const where = (name: string) => storage.displayed(pathOf(name))
+  // Forms in the order in which they are looked for: what this repository writes comes first.
+  const forms: readonly WalForm[] = seal.writing === null ? ['plain', 'sealed'] : ['sealed', 'plain']
+  const pathOf = (name: string, form: WalForm) => `${directory}/${walPath(name, form)}`
+  const where = (name: string, form: WalForm) => storage.displayed(pathOf(name, form))
+  /** Where files that this process has put or found lie. */
+  const placed = new Map<string, string>()
   let isGroundDurable = false
 
-  async function headOf(name: string): Promise<{ header: WalFileHeader; length: number; size: number }> {
-    const reader = await archived(name, storage.openRead(pathOf(name)))
+  async function opened(name: string): Promise<{ reader: SequentialReader; form: WalForm }> {
+    const [first = 'plain', second = 'sealed'] = forms
+    try {
+      return { reader: await storage.openRead(pathOf(name, first)), form: first }
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
+    }
+    return { reader: await archived(name, storage.openRead(pathOf(name, second))), form: second }
+  }
+
+  async function headOf(name: string): Promise<WalFileHeader> {
+    const { reader, form } = await opened(name)
     try {
       const head = await reader.read(walHeaderLimit)
-      return { ...parseWalHeader(head, where(name), { name, systemIdentifier }), size: reader.size }
+      return parsed(head, name, form).header
+    } finally {
+      await reader.close()
+    }
+  }
+
+  function parsed(bytes: Buffer, name: string, form: WalForm): { header: WalFileHeader; length: number } {
+    const found = parseWalHeader(bytes, where(name, form), { name, systemIdentifier })
+    const isSealed = found.header.encryption !== undefined
+    if (isSealed !== (form === 'sealed')) throw walDamaged(where(name, form), 'it is not stored as its name says')
+    return found
+  }
+
+  /** A stored file, its stored bytes compared with its header. */
+  async function stored(name: string): Promise<{ header: WalFileHeader; bytes: Buffer; form: WalForm }> {
+    const { reader, form } = await opened(name)
+    try {
+      if (reader.size > largestStored) throw walDamaged(where(name, form), `it has ${reader.size} bytes`)
+      return { ...checked(await reader.read(reader.size), name, form), form }
     } finally {
       await reader.close()
     }
   }
 
   async function read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }> {
-    const reader = await archived(name, storage.openRead(pathOf(name)))
-    try {
-      if (reader.size > largestStored) throw walDamaged(where(name), `it has ${reader.size} bytes`)
-      const bytes = await reader.read(reader.size)
-      const { header, length } = parseWalHeader(bytes, where(name), { name, systemIdentifier })
-      return { header, plain: verified(bytes.subarray(length), header, { where: where(name), room }) }
-    } finally {
-      await reader.close()
-    }
+    const { header, bytes, form } = await stored(name)
+    return { header, plain: await plainOf(header, bytes, { where: where(name, form), room }) }
   }
 
-  async function stored(name: string): Promise<Buffer> {
-    const reader = await archived(name, storage.openRead(pathOf(name)))
+  async function plainOf(
+    header: WalFileHeader,
+    bytes: Buffer,
+    { where, room }: { where: string; room: Buffer | undefined },
+  ): Promise<Buffer> {
+    const packed = header.encryption === undefined ? bytes : await openWal(seal, header, bytes)
+    if (packed === undefined) throw walDamaged(where, 'it does not open: it was changed, or sealed for something else')
+    return verified(packed, header, { where, room })
+  }
+
+  async function storedFile(name: string): Promise<Buffer> {
+    const { reader, form } = await opened(name)
     try {
-      if (reader.size > largestStored) throw walDamaged(where(name), `it has ${reader.size} bytes`)
+      if (reader.size > largestStored) throw walDamaged(where(name, form), `it has ${reader.size} bytes`)
       const bytes = await reader.read(reader.size)
-      assertStored(name, bytes)
+      checked(bytes, name, form)
       return bytes
     } finally {
       await reader.close()
     }
   }
 
-  function assertStored(name: string, bytes: Buffer): WalFileHeader {
-    const { header, length } = parseWalHeader(bytes, where(name), { name, systemIdentifier })
-    if (sha256Of(bytes.subarray(length)) !== header.stored_sha256)
-      throw walDamaged(where(name), 'its bytes were changed')
-    return header
+  /** The head of a stored file whose bytes are those that it names. */
+  function checked(bytes: Buffer, name: string, form: WalForm): { header: WalFileHeader; bytes: Buffer } {
+    const { header, length } = parsed(bytes, name, form)
+    const rest = bytes.subarray(length)
+    if (sha256Of(rest) !== header.stored_sha256) throw walDamaged(where(name, form), 'its bytes were changed')
+    return { header, bytes: rest }
   }
 
-  async function putStored(name: string, bytes: Buffer): Promise<'stored' | 'identical'> {
-    assertStored(name, bytes)
+  async function putStoredFile(name: string, bytes: Buffer): Promise<'stored' | 'identical'> {
+    const { header } = parseWalHeader(bytes, where(name, 'plain'), { name, systemIdentifier })
+    const form = header.encryption === undefined ? 'plain' : 'sealed'
+    checked(bytes, name, form)
+    const path = pathOf(name, form)
     try {
-      await storage.writeOnce(pathOf(name), bytes)
+      await storage.writeOnce(path, bytes)
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'exists') throw error
-      const present = await damageInArchive(name, () => stored(name))
-      if (!present.equals(bytes)) throw differs(name, where(name), assertStored(name, present))
+      const present = await damageInArchive(name, () => storedFile(name))
+      if (!present.equals(bytes)) throw differs(name, where(name, form), header)
       return 'identical'
     }
-    if (!isGroundDurable) await storage.persist(pathOf(name))
+    if (!isGroundDurable) await storage.persist(path)
     isGroundDurable = true
     return 'stored'
   }
@@ -81,15 +129,18 @@ export function walArchive(storage: Storage, source: string, systemIdentifier: s
   ): Promise<'stored' | 'identical'> {
     if (await isThere(name, plain)) return 'identical'
     const done = pack === undefined ? packed(plain) : await pack(plain)
-    const bytes = fileOf(done, {
+    const known = {
       name,
       system_identifier: systemIdentifier,
       bytes: plain.byteLength,
       archived_at: now.toISOString(),
       closed_at: closedAt.toISOString(),
-    })
+    }
+    const sealing = isOpenToAll(name) ? null : seal.writing
+    const path = pathOf(name, sealing === null ? 'plain' : 'sealed')
+    const bytes = sealing === null ? fileOf(done, known) : sealedFileOf(await sealWal(sealing, known, done))
     try {
-      await storage.writeOnce(pathOf(name), bytes)
+      await storage.writeOnce(path, bytes)
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'exists') throw error
       // Another server of the same system was faster.
@@ -97,20 +148,37 @@ export function walArchive(storage: Storage, source: string, systemIdentifier: s
       throw error
     }
     // Directories may be of a run that was killed before it had made them durable.
-    if (!isGroundDurable) await storage.persist(pathOf(name))
+    if (!isGroundDurable) await storage.persist(path)
     isGroundDurable = true
+    placed.set(name, storage.displayed(path))
     return 'stored'
   }
 
   /** Whether the very same content is there, which is then made durable; false when nothing is. */
   async function isThere(name: string, plain: Uint8Array): Promise<boolean> {
-    const present = await orNone(damageInArchive(name, () => read(name)))
+    const present = await orNone(damageInArchive(name, () => stored(name)))
     if (present === undefined) return false
-    const { header } = present
-    const isSame = header.bytes === plain.byteLength && header.sha256 === sha256Of(plain)
-    if (!isSame) throw differs(name, where(name), header)
-    await storage.persist(pathOf(name))
+    const { header, bytes, form } = present
+    const isSame =
+      header.bytes === plain.byteLength &&
+      (isMarkedAs(seal.writing, header, sha256Of(plain)) ?? (await holds(header, bytes, plain, form)))
+    if (!isSame) throw differs(name, where(name, form), header)
+    await storage.persist(pathOf(name, form))
+    placed.set(name, where(name, form))
     return true
+  }
+
+  async function holds(header: WalFileHeader, bytes: Buffer, plain: Uint8Array, form: WalForm): Promise<boolean> {
+    const { name } = header
+    try {
+      const there = await damageInArchive(name, () =>
+        plainOf(header, bytes, { where: where(name, form), room: undefined }),
+      )
+      return there.equals(plain)
+    } catch (error) {
+      if (!(error instanceof NexusError) || (error.code !== 'key_missing' && error.code !== 'key_wrong')) throw error
+      throw unknowable(name, where(name, form), error)
+    }
   }
 
   async function timelines(): Promise<number[]> {
@@ -124,56 +192,71 @@ export function walArchive(storage: Storage, source: string, systemIdentifier: s
   async function namesOf(timeline: number): Promise<string[]> {
     const below = timelineDirectory(timeline)
     const found = await storage.list(`${directory}/${below}`)
-    return found.flatMap(({ name }) => walNameOf(below, name) ?? [])
+    return [...new Set(found.flatMap(({ name }) => walNameOf(below, name) ?? []))]
   }
 
   return {
     systemIdentifier,
     put,
     read,
-    stored,
-    putStored,
-    header: async name => (await headOf(name)).header,
+    storedFile,
+    putStoredFile,
+    check: async name => void (await stored(name)),
+    header: headOf,
     timelines,
     async names(timeline) {
       const wanted = timeline === undefined ? await timelines() : [timeline]
       return (await Promise.all(wanted.map(namesOf))).flat().sort()
     },
     async storedBytes(name) {
-      const reader = await archived(name, storage.openRead(pathOf(name)))
+      const { reader } = await opened(name)
       await reader.close()
       return reader.size
     },
-    remove: names => storage.removeFiles(names.map(pathOf)),
+    remove: names => storage.removeFiles(names.flatMap(name => forms.map(form => pathOf(name, form)))),
     async removeLeftovers(name, now) {
-      const parent = pathOf(name)
+      const parent = pathOf(name, 'plain')
       await storage.removeLeftovers(parent.slice(0, parent.lastIndexOf('/')), new Date(now.getTime() - LEFTOVER_AGE_MS))
     },
-    localPath: name => storage.localPath(pathOf(name)),
+    localPath: name => placed.get(name) ?? storage.localPath(pathOf(name, forms[0] ?? 'plain')),
   }
+}
+
+/**
+ * Histories hold nothing but the numbers of timelines and where they part: prune and the choice of a base need them, also
+ * where there is no key.
+ */
+function isOpenToAll(name: string): boolean {
+  return name.endsWith('.history')
 }
 
 /** The bytes of a stored file. */
 function fileOf(
   { sha256, stored, storedSha256 }: Packed,
-  known: Omit<WalFileHeader, 'format' | 'sha256' | 'stored_sha256'>,
+  known: Omit<WalFileHeader, 'format' | 'sha256' | 'stored_sha256' | 'encryption'>,
 ): Buffer {
   return Buffer.concat([formatWalHeader({ format: 1, ...known, sha256, stored_sha256: storedSha256 }), stored])
 }
 
+function sealedFileOf({ header, stored }: { header: WalFileHeader; stored: Buffer }): Buffer {
+  return Buffer.concat([formatWalHeader(header), stored])
+}
+
 function verified(
-  stored: Buffer,
+  packed: Buffer,
   header: WalFileHeader,
   { where, room }: { where: string; room: Buffer | undefined },
 ): Buffer {
-  if (sha256Of(stored) !== header.stored_sha256) throw walDamaged(where, 'its bytes were changed')
   let plain: Buffer
   try {
-    plain = unpacked(stored, header.bytes, room)
+    plain = unpacked(packed, header.bytes, room)
   } catch (cause) {
     throw walDamaged(where, messageOf(cause), cause)
   }
-  if (sha256Of(plain) !== header.sha256) throw walDamaged(where, 'its content is not what was archived')
+  // What was sealed is what was archived: every frame has proven it.
+  if (header.sha256 !== undefined && sha256Of(plain) !== header.sha256) {
+    throw walDamaged(where, 'its content is not what was archived')
+  }
   return plain
 }
 
@@ -206,6 +289,19 @@ async function damageInArchive<T>(name: string, reading: () => Promise<T>): Prom
       cause: error,
     })
   }
+}
+
+/** Without a key of ours nobody can tell, and what cannot be told is never taken for a success. */
+function unknowable(name: string, where: string, cause: NexusError): NexusError {
+  return new NexusError(
+    'refused',
+    'wal_identity_unknown',
+    `${name} is in the archive already, encrypted, and whether it is the same cannot be told here: ${where}`,
+    {
+      hint: 'let the user of the server read the state directory in which it was archived, or a key file (nexus-backup-pitr(1), encryption)',
+      cause,
+    },
+  )
 }
 
 function differs(name: string, where: string, header: WalFileHeader): NexusError {

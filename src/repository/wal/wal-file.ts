@@ -13,15 +13,22 @@ const largestPlain = 1024 * 1024 * 1024
 
 const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))
 const instant = v.pipe(v.string(), v.isoTimestamp())
+const encryptionSchema = v.looseObject({
+  format: v.literal(1),
+  epoch: v.pipe(v.string(), v.regex(/^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/)),
+  data_key: v.pipe(v.string(), v.maxLength(256)),
+  identity: v.nullable(v.looseObject({ key: v.pipe(v.string(), v.maxLength(64)), mac: digest })),
+})
 const headerSchema = v.looseObject({
   format: v.literal(1),
   name: v.pipe(v.string(), v.maxLength(64)),
   system_identifier: v.pipe(v.string(), v.regex(/^\d{1,20}$/)),
   bytes: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(largestPlain)),
-  sha256: digest,
+  sha256: v.optional(digest),
   stored_sha256: digest,
   archived_at: instant,
   closed_at: instant,
+  encryption: v.optional(encryptionSchema),
 })
 
 /** What the head of a stored WAL file says. */
@@ -30,15 +37,27 @@ export interface WalFileHeader {
   /** The file's name in pg_wal. */
   name: string
   system_identifier: string
-  /** Of the plain file. */
+  /** Of the plain file; a sealed one does not tell its SHA-256. */
   bytes: number
-  sha256: string
+  sha256?: string | undefined
   /** Of the bytes after the header. */
   stored_sha256: string
   /** When it came into the archive, ISO 8601 UTC. */
   archived_at: string
   /** When the server had finished it: the mtime in pg_wal. Every commit in it is not later. */
   closed_at: string
+  /** Only of sealed files. */
+  encryption?:
+    | {
+        format: 1
+        /** Whose public key the file's own key is sealed to. */
+        epoch: string
+        /** HPKE, base64. */
+        data_key: string
+        /** A mark by which the host that archived it knows the same content again. */
+        identity: { key: string; mac: string } | null
+      }
+    | undefined
 }
 
 /**
@@ -73,6 +92,9 @@ export function parseWalHeader(
   if (!result.success) throw walDamaged(where, 'its header is not as it must be')
   const header = result.output
   if (`${canonicalJson(header)}\n` !== json.toString()) throw walDamaged(where, 'its header is not canonical')
+  if ((header.sha256 === undefined) !== (header.encryption !== undefined)) {
+    throw walDamaged(where, 'its header is not as it must be')
+  }
   if (header.name !== expected.name) throw walDamaged(where, `it holds ${header.name}`)
   if (header.system_identifier !== expected.systemIdentifier) {
     throw walDamaged(where, `it is of system ${header.system_identifier}`)

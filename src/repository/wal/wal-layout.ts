@@ -1,9 +1,13 @@
 import { NexusError } from '../../errors.js'
 import { quoted } from '../layout.js'
+import { sealedSuffix } from '../sealed/sealed-layout.js'
 
 /** Directory of a source's WAL: `SOURCE/wal/SYSTEMID/TIMELINE/NAME.zst` (design section 5). */
 export const walDirectory = 'wal'
 const suffix = '.zst'
+
+/** How a file of the log is stored: as zstd packs it, or that sealed. */
+export type WalForm = 'plain' | 'sealed'
 
 const namePattern = /^([0-9A-F]{8})(?:\.history|[0-9A-F]{16}(?:\.partial|\.[0-9A-F]{8}\.backup)?)$/
 const systemPattern = /^[1-9]\d{0,19}$/
@@ -19,10 +23,10 @@ export function systemDirectory(source: string, systemIdentifier: string): strin
   throw new NexusError('usage', 'system_identifier_invalid', `${quoted(systemIdentifier)} is not a system identifier`)
 }
 
-/** The path of a WAL file below its system's directory. Throws `usage` for a name that the server never gives one. */
-export function walPath(name: string): string {
+/** The path of a WAL file below its system's directory, in one of its forms. Throws `usage` for a name that the server never gives one. */
+export function walPath(name: string, form: WalForm = 'plain'): string {
   const timeline = namePattern.exec(name)?.[1]
-  if (timeline !== undefined) return `${timeline}/${name}${suffix}`
+  if (timeline !== undefined) return `${timeline}/${name}${suffix}${form === 'sealed' ? sealedSuffix : ''}`
   throw new NexusError('usage', 'wal_name_invalid', `${quoted(name)} is not the name of a file of the log`, {
     hint: 'names look like 000000010000000000000042, 00000002.history or 000000010000000000000042.00000028.backup',
   })
@@ -30,8 +34,9 @@ export function walPath(name: string): string {
 
 /** The name of the WAL file that is stored under a file name of a timeline's directory; undefined for anything else. */
 export function walNameOf(timeline: string, fileName: string): string | undefined {
-  if (!fileName.endsWith(suffix)) return undefined
-  const name = fileName.slice(0, -suffix.length)
+  const packed = fileName.endsWith(sealedSuffix) ? fileName.slice(0, -sealedSuffix.length) : fileName
+  if (!packed.endsWith(suffix)) return undefined
+  const name = packed.slice(0, -suffix.length)
   return namePattern.exec(name)?.[1] === timeline ? name : undefined
 }
 

@@ -41,6 +41,8 @@ export interface PlaceOptions {
   more?: readonly string[]
   /** The repository, as a configuration has it, and what every run's environment holds. */
   s3?: { yaml: string; url: string; env: Record<string, string> }
+  /** Path of a key file that opens the repository. */
+  keyFile?: string
   /** Use the repository and the state directory of another place. */
   beside?: ClusterPlace
 }
@@ -60,7 +62,9 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   const lines = [
     'timezone: UTC',
     `state: ${state}`,
-    `repositories: { local: ${options.s3?.yaml ?? `{ path: ${repository} }`} }`,
+    options.keyFile === undefined
+      ? `repositories: { local: ${options.s3?.yaml ?? `{ path: ${repository} }`} }`
+      : `repositories: { local: { path: ${repository}, encryption: { recipients: [{ key_file: ${options.keyFile} }] } } }`,
     'sources:',
     `  ${SOURCE}:`,
     '    kind: postgres',

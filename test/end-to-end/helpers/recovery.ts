@@ -41,7 +41,7 @@ export async function mark(cluster: TestCluster, name: string): Promise<Mark> {
 /** Ends the current segment and waits until it is archived. */
 export async function archived(cluster: TestCluster, place: ClusterPlace): Promise<void> {
   const segment = await cluster.psql('SELECT pg_walfile_name(pg_switch_wal())')
-  const ready = async () => String(walFiles(place).some(path => path.endsWith(`/${segment}.zst`)))
+  const ready = async () => String(walFiles(place).some(path => path.replace(/\.enc$/, '').endsWith(`/${segment}.zst`)))
   await becomes(`${segment} archived`, ready, 'true')
 }
 
@@ -50,5 +50,5 @@ export function walFiles({ repository }: ClusterPlace): string[] {
   const directory = join(repository, SOURCE, 'wal')
   if (!existsSync(directory)) return []
   const names = readdirSync(directory, { recursive: true, encoding: 'utf8' })
-  return names.filter(name => name.endsWith('.zst')).sort()
+  return names.filter(name => /\.zst(\.enc)?$/.test(name)).sort()
 }

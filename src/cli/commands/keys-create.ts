@@ -1,0 +1,17 @@
+import { resolve } from 'node:path'
+import { createKeyFile } from '../../keys/key-file.js'
+import type { Handler } from '../invocation.js'
+import { switchOption } from '../parsed.js'
+
+/** `keys create FILE` */
+export const runKeysCreate: Handler = async ({ io, operands, options }) => {
+  const path = resolve(io.cwd, operands[0] ?? '')
+  const dryRun = switchOption(options, 'dry-run')
+  const id = dryRun ? null : `key-${createKeyFile(path, io.now())}`
+  return {
+    document: { command: 'keys create', path, id, dry_run: dryRun },
+    text: () => (id === null ? `would write ${path}\n` : `${path}: ${id}; keep a copy of it in a safe\n`),
+    always: false,
+    failures: [],
+  }
+}

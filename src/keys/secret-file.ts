@@ -1,0 +1,54 @@
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { errnoOf, messageOf, NexusError } from '../errors.js'
+
+/** Bytes a file with a secret in it may have. */
+const limit = 64 * 1024
+
+/**
+ * Reads a file that holds a secret: a plain file, or what a shell or systemd hands over as one.
+ * @param what for messages: `key file`, `passphrase file`
+ * @throws NexusError refused `secret_exposed` when others can read it, configuration when it cannot be read
+ */
+export function readSecretFile(path: string, what: string): Buffer {
+  let descriptor: number | undefined
+  try {
+    descriptor = openSync(path, constants.O_RDONLY)
+    const status = fstatSync(descriptor)
+    if (status.isDirectory()) throw unreadable(path, what, 'it is a directory')
+    assertPrivate(path, what, status)
+    return contentOf(descriptor, path, what)
+  } catch (error) {
+    if (error instanceof NexusError) throw error
+    throw unreadable(path, what, errnoOf(error) === 'ENOENT' ? 'no such file' : messageOf(error), error)
+  } finally {
+    if (descriptor !== undefined) closeSync(descriptor)
+  }
+}
+
+function contentOf(descriptor: number, path: string, what: string): Buffer {
+  const buffer = Buffer.alloc(limit + 1)
+  let length = 0
+  for (let read = -1; read !== 0 && length < buffer.length; length += read) {
+    read = readSync(descriptor, buffer, length, buffer.length - length, null)
+  }
+  if (length > limit) throw unreadable(path, what, 'it is larger than 64 KiB')
+  const content = Buffer.from(buffer.subarray(0, length))
+  buffer.fill(0)
+  return content
+}
+
+/** A group may read it (a backup group, a server's user): that is said with its mode. Everybody else must not. */
+function assertPrivate(path: string, what: string, { mode }: Stats): void {
+  if ((mode & 0o007) === 0 && (mode & 0o020) === 0) return
+  const who = (mode & 0o007) === 0 ? 'changed by its group' : 'read or changed by other users'
+  throw new NexusError('refused', 'secret_exposed', `the ${what} ${path} can be ${who}`, {
+    hint: `chmod 600 ${path}; whoever may have read it has the key: add a new recipient, then nexus-backup keys rotate`,
+  })
+}
+
+function unreadable(path: string, what: string, why: string, cause?: unknown): NexusError {
+  return new NexusError('configuration', 'secret_unreadable', `cannot read the ${what} ${path}: ${why}`, {
+    hint: 'name the right file, or run as a user who may read it',
+    cause,
+  })
+}

@@ -1,0 +1,81 @@
+import type { RecipientKind } from '../../keys/recipient.js'
+
+/** One who can open a repository. */
+export interface ListedRecipient {
+  id: string
+  kind: RecipientKind
+  label: string | null
+  /** When its key was first let in, ISO 8601 UTC; a rotation does not make it younger. */
+  since: string
+  age_days: number
+  /** Past the configured age. */
+  is_old: boolean
+}
+
+/** One host whose signatures are known here. */
+export interface ListedHost {
+  id: string
+  host: string
+  registered: string
+  /** An epoch has given its word for it. */
+  is_trusted: boolean
+}
+
+export interface ListedKeys {
+  repository: string
+  encrypted: boolean
+  epochs: { id: string; created: string; current: boolean; recipients: ListedRecipient[] }[]
+  hosts: ListedHost[]
+}
+
+export interface KeysListResult {
+  command: 'keys list'
+  repositories: ListedKeys[]
+}
+
+export interface KeysAddResult {
+  command: 'keys add'
+  repository: string
+  /** Ids. */
+  added: string[]
+  /** The repository was not encrypted before: the next backup of each source is a full. */
+  began: boolean
+}
+
+export interface KeysRemoveResult {
+  command: 'keys remove'
+  repository: string
+  removed: string
+}
+
+export interface KeysRotateResult {
+  command: 'keys rotate'
+  repository: string
+  epoch: string
+  recipients: string[]
+  /** Left out with `--without`. */
+  without: string[]
+}
+
+/** `unreached`: what opens it is not on this host. */
+export interface TestedRecipient {
+  id: string
+  kind: RecipientKind
+  label: string | null
+  status: 'ok' | 'failed' | 'unreached'
+  detail: string
+  age_days: number
+  is_old: boolean
+}
+
+export interface KeysTestResult {
+  command: 'keys test'
+  repositories: { repository: string; epoch: string | null; recipients: TestedRecipient[] }[]
+}
+
+export interface KeysTrustResult {
+  command: 'keys trust'
+  repository: string
+  id: string
+  host: string
+}

@@ -1,0 +1,102 @@
+import type { RepositorySettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { recorded } from '../../journal/recorded.js'
+import type { Journal } from '../../journal/types.js'
+import type { RecipientSettings } from '../../keys/recipient.js'
+import { unwrapWith } from '../../keys/wrapping.js'
+import { readRecipients } from '../../repository/keys/key-room.js'
+import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
+import { openRepository } from '../../repository/open.js'
+import { beginEpoch, type NewRecipient } from '../sealing/begin-epoch.js'
+import { hostSigner, writePin } from '../sealing/host-keys.js'
+import { register } from '../sealing/sealing-for.js'
+import { currentOf } from './repository-keys.js'
+import type { KeysRotateResult } from './results.js'
+
+export interface KeysRotateRequest {
+  repository: RepositorySettings
+  /** Recipients that the new epoch is to be without. */
+  without: readonly string[]
+  dryRun: boolean
+}
+
+/**
+ * Begins a new epoch for the same recipients: backups to come are sealed to new keys, and no stored byte of the others
+ * changes. Whoever opens the new epoch opens the old ones too; whoever was left out opens nothing new.
+ * @throws NexusError refused when a recipient cannot be reached from here, or none would be left
+ */
+export async function rotateKeys(
+  context: Context,
+  journal: Journal,
+  request: KeysRotateRequest,
+): Promise<KeysRotateResult> {
+  const repository = await openRepository(request.repository.path)
+  const { storage, location } = repository
+  const subject = { operation: 'keys rotate', source: null, repository: location }
+  return recorded(context, journal, subject, async () => {
+    const current = await currentOf(context, repository)
+    const keys = await context.keys.open(storage, current.id)
+    const recipients = await readRecipients(storage, current.id)
+    const unknown = request.without.find(id => recipients.every(recipient => recipient.id !== id))
+    if (unknown !== undefined) throw notThere(location, unknown, recipients)
+    const staying = recipients.filter(({ id }) => !request.without.includes(id))
+    const wanted = await reached(context, current.id, staying, location)
+    const without = [...request.without]
+    const ids = staying.map(({ id }) => id)
+    if (request.dryRun) {
+      return { command: 'keys rotate', repository: location, epoch: current.id, recipients: ids, without }
+    }
+    const made = await beginEpoch(context, repository, wanted, { id: current.id, keys })
+    await writePin(context, repository.id, made.epoch)
+    await register(context, repository, await hostSigner(context), made)
+    return { command: 'keys rotate', repository: location, epoch: made.epoch.id, recipients: ids, without }
+  })
+}
+
+/** What wraps for each of the recipients again. A public key is enough, anything else must be at hand. */
+async function reached(
+  context: Context,
+  epoch: string,
+  recipients: readonly RecipientDocument[],
+  location: string,
+): Promise<NewRecipient[]> {
+  const found: NewRecipient[] = []
+  const missing: string[] = []
+  for (const recipient of recipients) {
+    const settings = await settingsFor(context, epoch, recipient)
+    const { id, label, since } = recipient
+    if (settings === undefined) missing.push(id)
+    else found.push({ settings, label, since: new Date(since), id })
+  }
+  if (missing.length === 0) return found
+  throw new NexusError(
+    'refused',
+    'recipient_unreached',
+    `not everybody who opens ${location} is at hand: ${missing.join(', ')}`,
+    {
+      hint: `give their keys too (--key-file FILE, --passphrase-file FILE, or the configuration), or leave them out: ${missing.map(id => `--without ${id}`).join(' ')}`,
+    },
+  )
+}
+
+async function settingsFor(
+  { keys }: Context,
+  epoch: string,
+  recipient: RecipientDocument,
+): Promise<RecipientSettings | undefined> {
+  const { kind, parameters } = recipient
+  if (kind === 'gpg') return { kind, fingerprint: String(parameters.fingerprint) }
+  if (kind === 'aws-kms') return { kind, key: String(parameters.key) }
+  for (const means of keys.means) {
+    const answer = await unwrapWith(means, epoch, recipient, keys.tools)
+    if (answer !== undefined && 'secret' in answer) return means
+  }
+  return undefined
+}
+
+function notThere(location: string, id: string, recipients: readonly RecipientDocument[]): NexusError {
+  return new NexusError('not-found', 'recipient_not_found', `${location} has no recipient ${id}`, {
+    hint: `its recipients are: ${recipients.map(recipient => recipient.id).join(', ')}`,
+  })
+}

@@ -1,0 +1,124 @@
+import { randomBytes, sign } from 'node:crypto'
+import { join } from 'node:path'
+import * as v from 'valibot'
+import type { Context } from '../../context.js'
+import { messageOf, NexusError } from '../../errors.js'
+import { secretName } from '../../keys/derive.js'
+import { rawPublic, signingKey } from '../../keys/epoch-keys.js'
+import { signerIdOf } from '../../repository/keys/host-file.js'
+import type { EpochPin } from '../../repository/keys/key-room.js'
+import type { Signer } from '../../repository/sealed/sealed-manifest.js'
+import { readStateFile, writeStateFile } from '../state-file.js'
+
+/** Below the state directory. */
+const directory = 'keys'
+const signingFile = 'signing-key'
+const prefix = 'NEXUS-BACKUP-SIGNING-KEY-1-'
+
+/** What this host signs with. */
+export interface HostSigner extends Signer {
+  /** Ed25519, raw. */
+  publicKey: Buffer
+}
+
+/** The key that this host signs manifests with, made when it is first needed. */
+export async function hostSigner({ stateDirectory }: Pick<Context, 'stateDirectory'>): Promise<HostSigner> {
+  const path = join(stateDirectory, directory, signingFile)
+  const text = await guarded(path, () => readStateFile(path))
+  if (text !== undefined) return signerOf(seedOf(text, path))
+  const seed = randomBytes(32)
+  await guarded(path, () =>
+    writeStateFile(stateDirectory, [directory], signingFile, `${prefix}${seed.toString('base64url')}\n`),
+  )
+  return signerOf(seed)
+}
+
+function seedOf(text: string, path: string): Buffer {
+  const [, encoded] = new RegExp(`^${prefix}([A-Za-z0-9_-]{43})\\n$`).exec(text) ?? []
+  if (encoded !== undefined) return Buffer.from(encoded, 'base64url')
+  throw new NexusError('damage', 'signing_key_damaged', `${path} is not the signing key of this host`, {
+    hint: 'put it back, or move it away: then a new one is made, which keys trust must vouch for',
+  })
+}
+
+function signerOf(seed: Buffer): HostSigner {
+  const key = signingKey(seed)
+  const publicKey = rawPublic(key)
+  return { id: signerIdOf(publicKey), publicKey, sign: message => sign(null, Buffer.from(message), key) }
+}
+
+const walPrefix = 'NEXUS-BACKUP-WAL-KEY-1-'
+
+/** The key with which this host marks what it archives, to know it again; made when it is first needed. */
+export async function walIdentity(
+  { stateDirectory }: Pick<Context, 'stateDirectory'>,
+  repository: string,
+): Promise<{ id: string; key: Buffer }> {
+  const path = join(stateDirectory, directory, 'wal', repository)
+  const text = await guarded(path, () => readStateFile(path))
+  const [, encoded] = new RegExp(`^${walPrefix}([A-Za-z0-9_-]{43})\\n$`).exec(text ?? '') ?? []
+  if (encoded !== undefined) {
+    const key = Buffer.from(encoded, 'base64url')
+    return { id: secretName(key), key }
+  }
+  // A damaged one marks nothing any more; what it marked is told by a key from now on.
+  const key = randomBytes(32)
+  await guarded(path, () =>
+    writeStateFile(stateDirectory, [directory, 'wal'], repository, `${walPrefix}${key.toString('base64url')}\n`),
+  )
+  return { id: secretName(key), key }
+}
+
+const pinSchema = v.object({ id: v.string(), signing_key: v.string() })
+
+/** The epoch of a repository that this host has last seen; undefined before its first backup there. */
+export async function readPin(
+  { stateDirectory }: Pick<Context, 'stateDirectory'>,
+  repository: string,
+): Promise<EpochPin | undefined> {
+  const path = join(stateDirectory, directory, `${repository}.json`)
+  const text = await guarded(path, () => readStateFile(path))
+  if (text === undefined) return undefined
+  const result = v.safeParse(pinSchema, parsed(text))
+  if (result.success) return result.output
+  throw new NexusError('damage', 'pin_damaged', `${path} does not tell which keys this host knows`, {
+    hint: 'find out who changed it; once it is moved away, the keys in the repository are believed as at first',
+  })
+}
+
+export async function writePin(
+  { stateDirectory }: Pick<Context, 'stateDirectory'>,
+  repository: string,
+  { id, signing_key }: { id: string; signing_key: Buffer },
+): Promise<void> {
+  const pin: EpochPin = { id, signing_key: signing_key.toString('base64') }
+  const file = `${repository}.json`
+  await guarded(join(stateDirectory, directory, file), () =>
+    writeStateFile(stateDirectory, [directory], file, `${JSON.stringify(pin)}\n`),
+  )
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof NexusError) throw error
+    throw new NexusError(
+      'failed',
+      'state_unusable',
+      `the state directory cannot be used: ${path}: ${messageOf(error)}`,
+      {
+        hint: 'run as its owner or as root, or name another one with --state DIR',
+        cause: error,
+      },
+    )
+  }
+}

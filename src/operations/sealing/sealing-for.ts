@@ -1,0 +1,124 @@
+import type { EncryptionSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import type { EpochPrivate } from '../../keys/epoch-keys.js'
+import type { Epoch } from '../../repository/keys/epoch.js'
+import { formatHost, formatVouch, isVouchedFor, readHost } from '../../repository/keys/host-file.js'
+import { hostFile, vouchFile } from '../../repository/keys/key-layout.js'
+import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
+import { isBackupId } from '../../repository/layout.js'
+import type { Manifest } from '../../repository/manifest.js'
+import type { Sealing } from '../../repository/sealed/sealed-backup.js'
+import type { Repository } from '../../repository/types.js'
+import { beginEpoch } from './begin-epoch.js'
+import { type HostSigner, hostSigner, readPin, writePin } from './host-keys.js'
+
+type Wanted = EncryptionSettings | undefined
+
+/**
+ * What new backups in a repository are sealed with; null for one that is not encrypted. Only the public half is needed.
+ * @param options.init an empty repository becomes an encrypted one when the configuration says so
+ * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none:
+ *   nothing is ever written in plain by mistake; damage when its keys are not those that this host knows
+ */
+export async function sealingFor(
+  context: Context,
+  repository: Repository,
+  wanted: Wanted,
+  { init }: { init: boolean },
+): Promise<Sealing | null> {
+  const pin = await readPin(context, repository.id)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  if (current === undefined) {
+    if (wanted === undefined) return null
+    if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
+    return sealingWith(context, repository, await beginEncryption(context, repository, wanted))
+  }
+  if (pin?.id !== current.id) await writePin(context, repository.id, current)
+  return sealingWith(context, repository, { epoch: current, keys: undefined })
+}
+
+/** Whether there are backups, which then are not encrypted. */
+async function holdsBackups({ sources, storage }: Repository): Promise<boolean> {
+  for (const source of await sources()) {
+    if ((await storage.list(source)).some(({ name }) => isBackupId(name))) return true
+  }
+  return false
+}
+
+/** Makes a repository's first epoch, for the recipients that are configured. */
+async function beginEncryption(
+  context: Context,
+  repository: Repository,
+  { recipients }: EncryptionSettings,
+): Promise<{ epoch: Epoch; keys: EpochPrivate | undefined }> {
+  const since = context.now()
+  const made = await beginEpoch(
+    context,
+    repository,
+    recipients.map(settings => ({ settings, label: null, since })),
+    null,
+  )
+  const [first = made.epoch] = await readOwnEpochs(repository.storage, repository.id)
+  await writePin(context, repository.id, first)
+  // Another run that began at the same time was faster: its keys are the repository's.
+  return first.id === made.epoch.id ? made : { epoch: first, keys: undefined }
+}
+
+async function sealingWith(
+  context: Context,
+  repository: Repository,
+  { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
+): Promise<Sealing> {
+  const signer = await hostSigner(context)
+  await register(context, repository, signer, { epoch, keys })
+  return { epoch: epoch.id, sealingKey: epoch.sealing_key, signer }
+}
+
+/** Leaves this host's public half in the repository; where the private half is at hand, the epoch vouches for it. */
+export async function register(
+  context: Context,
+  { storage }: Repository,
+  signer: HostSigner,
+  { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
+): Promise<void> {
+  let host = await readHost(storage, signer.id)
+  if (host === undefined) {
+    await once(storage.writeOnce(hostFile(signer.id), formatHost(context.host, signer.publicKey, context.now())))
+    host = await readHost(storage, signer.id)
+  }
+  if (host === undefined || keys === undefined || (await isVouchedFor(storage, host, [epoch]))) return
+  await once(storage.writeOnce(vouchFile(host.id, epoch.id), formatVouch(host, epoch.id, keys, context.now())))
+}
+
+/** Two runs of this host write the same. */
+export async function once(writing: Promise<void>): Promise<void> {
+  try {
+    await writing
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+  }
+}
+
+/**
+ * Makes sure that a repository without keys never had any: somebody may have taken them away.
+ * @throws NexusError damage `keys_missing`
+ */
+export function assertNeverSealed({ location }: Repository, manifests: readonly Manifest[]): void {
+  const sealed = manifests.find(({ encryption }) => encryption !== undefined)
+  if (sealed === undefined) return
+  throw new NexusError('damage', 'keys_missing', `${sealed.id} is encrypted, but the keys of ${location} are gone`, {
+    hint: 'put the directory keys back from another copy of the repository; nothing was written',
+  })
+}
+
+export function notEncrypted({ location }: Repository): NexusError {
+  return new NexusError(
+    'refused',
+    'encryption_missing',
+    `encryption is asked for, but the repository ${location} is not encrypted`,
+    {
+      hint: `nothing was written; turn it on for the backups to come: nexus-backup keys add key-file=FILE --repo ${location}`,
+    },
+  )
+}

@@ -1,0 +1,49 @@
+/** Directory of everything about keys in a repository's root. */
+export const keysDirectory = 'keys'
+const epochPattern = /^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/
+const recipientPattern = /^(?:key-[0-9a-f]{16}|pass-[0-9a-f]{8}|gpg-[0-9a-f]{16}|kms-[0-9a-f]{8})$/
+const signerPattern = /^[0-9a-f]{16}$/
+
+/** Bytes a file below `keys` may have. */
+export const keyFileLimit = 64 * 1024
+
+/** Whether a name can be an epoch's: the instant it began, and eight hexadecimal digits. */
+export function isEpochId(name: string): boolean {
+  return epochPattern.test(name)
+}
+
+/** Whether a name can be a recipient's. */
+export function isRecipientId(name: string): boolean {
+  return recipientPattern.test(name)
+}
+
+export function isSignerId(name: string): boolean {
+  return signerPattern.test(name)
+}
+
+export function epochFile(epoch: string): string {
+  return `${keysDirectory}/${epoch}/epoch.json`
+}
+
+export function recipientsDirectory(epoch: string): string {
+  return `${keysDirectory}/${epoch}/recipients`
+}
+
+export function recipientFile(epoch: string, id: string): string {
+  return `${recipientsDirectory(epoch)}/${id}.json`
+}
+
+/** Names the repository's first epoch. */
+export const firstFile = `${keysDirectory}/first.json`
+
+/** Public halves of the keys that hosts sign with. */
+export const hostsDirectory = `${keysDirectory}/hosts`
+
+export function hostFile(signer: string): string {
+  return `${hostsDirectory}/${signer}.json`
+}
+
+/** An epoch's word for a host's key. */
+export function vouchFile(signer: string, epoch: string): string {
+  return `${hostsDirectory}/${signer}/${epoch}.json`
+}

@@ -1,0 +1,103 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { holding } from '../operations/sealing/encrypted.js'
+import { run, startProcess } from './helpers/run.js'
+import { type WalPlace, walPlace } from './helpers/wal-place.js'
+
+const key = (here: WalPlace) => join(here.directory, 'key')
+
+/** An encrypted repository with the configuration for it; `recipient` says what the server's host may open. */
+async function encrypted(): Promise<WalPlace & { state: string; configure(recipient: string | null): void }> {
+  const here = await walPlace()
+  const state = join(here.directory, 'state')
+  const configure = (recipient: string | null) =>
+    writeFileSync(
+      here.config,
+      [
+        `state: ${state}`,
+        `repositories: { local: { path: ${here.repository}${recipient === null ? '' : `, encryption: { recipients: [{ ${recipient} }] }`} } }`,
+        'sources: { main: { kind: postgres } }',
+      ].join('\n'),
+    )
+  await run(['keys', 'create', key(here)])
+  configure(`key_file: ${key(here)}`)
+  return { ...here, state, configure, stored: name => `${here.stored(name)}.enc` }
+}
+
+const flags = (here: WalPlace) => ['--config', here.config]
+
+describe('the log in an encrypted repository', () => {
+  it('is refused while the repository is plain, archived without the private half, fetched with it', async () => {
+    const here = await encrypted()
+    const names = here.ready([1, 2, 3, 4, 5, 6])
+    const [first = '', second = ''] = names
+    expect(await here.archiveSegment(first)).toMatchObject({
+      code: 8,
+      stderr: expect.stringContaining('not encrypted'),
+    })
+    expect(await run(['keys', 'add', `key-file=${key(here)}`, ...flags(here)])).toMatchObject({ code: 0 })
+    rmSync(key(here))
+    here.configure(null)
+    expect(await here.archiveSegment(first)).toMatchObject({ code: 0, stderr: '' })
+    for (const name of names) expect(existsSync(here.stored(name)), name).toBe(true)
+    // Notes answer for what was looked ahead to; the mark for what is asked again.
+    expect(await here.withoutNode(['pitr', 'archive', `pg_wal/${second}`])).toBe(0)
+    expect(await here.archiveSegment(first)).toMatchObject({ code: 0, stderr: '' })
+    const fetch = (name: string, words: string[] = []) =>
+      here.call(['pitr', 'fetch', name, 'pg_wal/RECOVERYXLOG', ...words])
+    expect(await fetch(first)).toMatchObject({ code: 126, stderr: expect.stringContaining('encrypted') })
+    expect(await fetch('000000010000000000000077')).toMatchObject({ code: 5 })
+    const unread = await run(['verify', ...flags(here), '--json'])
+    expect(unread.code).toBe(3)
+    expect(JSON.parse(unread.stdout).results.at(-1)).toMatchObject({ status: 'unread' })
+    const bytes = readFileSync(here.stored(second))
+    bytes[bytes.length - 5] = (bytes[bytes.length - 5] ?? 0) ^ 1
+    writeFileSync(here.stored(second), bytes)
+    expect((await run(['verify', ...flags(here)])).code).toBe(4)
+  })
+
+  it('comes back byte for byte with a key file, the segments fetched ahead too', async () => {
+    const here = await encrypted()
+    await run(['keys', 'add', `key-file=${key(here)}`, ...flags(here)])
+    const names = here.ready([1, 2, 3, 4])
+    const [first = ''] = names
+    expect(await here.archiveSegment(first)).toMatchObject({ code: 0, stderr: '' })
+    for (const name of names) {
+      expect(await here.call(['pitr', 'fetch', name, 'pg_wal/RECOVERYXLOG'])).toMatchObject({ code: 0, stderr: '' })
+      const got = readFileSync(join(here.data, 'pg_wal/RECOVERYXLOG'))
+      expect(got.equals(readFileSync(join(here.data, 'pg_wal', name))), name).toBe(true)
+    }
+    expect(await run(['verify', ...flags(here)])).toMatchObject({ code: 0 })
+    const system = join(here.stored(first), '..', '..')
+    const recover = (name: string, ...more: string[]) =>
+      startProcess(
+        process.execPath,
+        [join(here.repository, 'recover.mjs'), '--wal', system, name, 'RECOVERED', ...more],
+        {
+          cwd: here.data,
+        },
+      ).done
+    expect(await recover(first, '--key-file', key(here))).toMatchObject({ code: 0, stderr: '' })
+    expect(readFileSync(join(here.data, 'RECOVERED')).equals(readFileSync(join(here.data, 'pg_wal', first)))).toBe(true)
+    expect(await recover(first)).toMatchObject({ code: 126, stderr: expect.stringContaining('no key at hand') })
+    expect(await recover('000000010000000000000077', '--key-file', key(here))).toMatchObject({ code: 1, stderr: '' })
+    const page = readFileSync(join(here.data, 'pg_wal', first)).subarray(2000, 2040)
+    expect(holding(here.repository, page.toString('latin1'))).toEqual([])
+  })
+
+  it('needs no state directory to archive; what is there already is then only known with a key', async () => {
+    const here = await encrypted()
+    await run(['keys', 'add', `key-file=${key(here)}`, ...flags(here)])
+    const [first = '', second = ''] = here.ready([1, 2])
+    // A file in the way: nobody can make or read anything below it.
+    rmSync(here.state, { recursive: true })
+    writeFileSync(here.state, '')
+    const alone = (name: string) => here.call(['pitr', 'archive', join(here.data, 'pg_wal', name)])
+    expect(await alone(first)).toMatchObject({ code: 0, stderr: '' })
+    expect(await alone(first)).toMatchObject({ code: 0, stderr: '' })
+    here.configure(null)
+    const unknown = await alone(second)
+    expect(unknown).toMatchObject({ code: 8, stderr: expect.stringContaining('whether it is the same cannot be told') })
+  })
+})
