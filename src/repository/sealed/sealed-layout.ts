@@ -6,7 +6,7 @@ const MAGIC = Buffer.from('NXBKSEA1', 'latin1')
 export const HEADER_BYTES = 16
 export const TAG_BYTES = 16
 /** Plain bytes of a frame: many enough that the tags weigh nothing, few enough that a reader holds one without noticing. */
-export const FRAME_BYTES = 256 * 1024
+export const FRAME_BYTES = 1024 * 1024
 /** Bounds of what a header may claim: it is input from outside. */
 const LEAST_FRAME_BYTES = 16
 const MOST_FRAME_BYTES = 16 * 1024 * 1024
