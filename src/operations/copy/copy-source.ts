@@ -13,6 +13,7 @@ import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
 import { type Survey, survey } from '../survey.js'
 import { copyBackup } from './copy-backup.js'
+import { copyKeys, inPlain, isSealed } from './copy-keys.js'
 import { copyWal, missingWal } from './copy-wal.js'
 
 /** A copy's way, opened. */
@@ -72,7 +73,11 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
   const { plan, bytes: total } = await planned(context, origin, target)
+  const sealed = await isSealed(target.repository, task.to.encryption !== undefined)
+  const plain = sealed ? plan.copy.find(({ encryption }) => encryption === undefined) : undefined
+  if (plain !== undefined) throw inPlain(plain.id, origin.repository.location, target.repository.location)
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
+  if (plan.copy.some(({ encryption }) => encryption !== undefined)) await copyKeys(origin.repository, target.repository)
   const report = reportOf(task, plan, origin)
   let done = 0
   const advance = (bytes: number) => {
@@ -86,7 +91,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (plan.copy.length > 0) await lockChains(target, plan.copy, await survey(target, context.now()))
   await target.summarize()
   for (const missing of await missingWal(context, origin, target)) {
-    await copyWal(context, missing, bytes => {
+    await copyWal(context, { ...missing, sealed }, bytes => {
       report.bytes += bytes
       report.wal += 1
       context.progress({ phase: `${task.source}: copying the log`, done: report.wal, total: undefined, unit: 'items' })

@@ -2,10 +2,12 @@ import type { Context } from '../../context.js'
 import { inOrder } from '../../image/ordered.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
+import { parseWalName } from '../../sources/postgres/wal-names.js'
 import { survey } from '../survey.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
 import type { WalSystem } from '../wal/wal-survey.js'
 import { surveyWal } from '../wal/wal-survey.js'
+import { inPlain } from './copy-keys.js'
 
 /** Files under way: while one is written, the next ones are read. */
 const WIDTH = 4
@@ -50,14 +52,19 @@ async function idsOf(room: SourceRoom): Promise<Set<string>> {
 
 /**
  * Copies WAL files as they are stored, oldest first, so that what is there after an interruption is without a gap.
- * @throws NexusError refused `wal_differs`, damage; whatever reading, writing and signals throw
+ * @param sealed whether the copy is encrypted: then nothing goes there in plain but histories, which always are
+ * @throws NexusError refused `wal_differs`, `copy_unencrypted`, damage; whatever reading, writing and signals throw
  */
 export async function copyWal(
   context: Context,
-  { from, to, names }: MissingWal,
+  { from, to, names, sealed }: MissingWal & { sealed: boolean },
   copied: (bytes: number) => void,
 ): Promise<void> {
-  const read = inOrder(names, WIDTH, async name => ({ name, bytes: await from.storedFile(name) }))
+  const read = inOrder(names, WIDTH, async name => {
+    const isAllowed = !sealed || parseWalName(name)?.kind === 'history' || (await from.header(name)).encryption
+    if (!isAllowed) throw inPlain(name, 'the log', 'the copy')
+    return { name, bytes: await from.storedFile(name) }
+  })
   for await (const { name, bytes } of read) {
     context.signal.throwIfAborted()
     await to.putStoredFile(name, bytes)

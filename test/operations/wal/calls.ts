@@ -47,7 +47,15 @@ export function clusterSource(
 }
 
 export function settingsOf(sources: Settings['sources'], repositories: Settings['repositories']): Settings {
-  return { timezone: 'UTC', stateDirectory: '/nonexistent', repositories, copyRepositories: [], sources, means: [], file: null }
+  return {
+    timezone: 'UTC',
+    stateDirectory: '/nonexistent',
+    repositories,
+    copyRepositories: [],
+    sources,
+    means: [],
+    file: null,
+  }
 }
 
 export async function walCalls(): Promise<WalCalls> {

@@ -1,0 +1,55 @@
+import { NexusError } from '../../errors.js'
+import { firstFile, keyFileLimit, keysDirectory } from '../../repository/keys/key-layout.js'
+import { readOwnEpochs } from '../../repository/keys/key-room.js'
+import type { Storage } from '../../repository/storage/storage.js'
+import type { Repository } from '../../repository/types.js'
+
+/** Directories of `keys` lie no deeper: `hosts/SIGNER/EPOCH.json`, `EPOCH/recipients/ID.json`. */
+const DEEPEST = 3
+
+/**
+ * Copies what opens encrypted backups: epochs, their recipients, the keys of hosts. Each file is small and written once.
+ * The file that names a repository's own first epoch stays behind: the other repository seals to keys of its own.
+ */
+export async function copyKeys(origin: Repository, target: Repository): Promise<void> {
+  for (const name of await filesBelow(origin.storage, keysDirectory, DEEPEST)) {
+    if (name === firstFile) continue
+    const bytes = await origin.storage.readSmall(name, keyFileLimit)
+    await copyOnce(target.storage, name, bytes)
+  }
+}
+
+/** Recipients come before the epoch that they open: without it they count for nothing. */
+async function filesBelow(storage: Storage, directory: string, depth: number): Promise<string[]> {
+  const found = await storage.list(directory)
+  const files = found.filter(({ kind }) => kind === 'file').map(({ name }) => `${directory}/${name}`)
+  const directories = found.filter(({ kind }) => kind === 'directory').map(({ name }) => `${directory}/${name}`)
+  const below: string[] = []
+  if (depth > 0) for (const name of directories) below.push(...(await filesBelow(storage, name, depth - 1)))
+  return [...below, ...files.sort()]
+}
+
+async function copyOnce(storage: Storage, name: string, bytes: Buffer): Promise<void> {
+  try {
+    await storage.writeOnce(name, bytes)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+    if ((await storage.readSmall(name, keyFileLimit)).equals(bytes)) return
+    throw new NexusError('damage', 'keys_differ', `${storage.displayed(name)} is there with another content`, {
+      hint: 'a key is never changed once it is written: find out who did it before anything else is sealed to it',
+      cause: error,
+    })
+  }
+}
+
+/** Whether nothing may be stored in plain in a repository: it has keys of its own, or is configured to have them. */
+export async function isSealed({ storage, id }: Repository, isWanted: boolean): Promise<boolean> {
+  return isWanted || (await readOwnEpochs(storage, id)).length > 0
+}
+
+/** A backup or a file of the log in plain is never stored where everything else is encrypted. */
+export function inPlain(what: string, origin: string, target: string): NexusError {
+  return new NexusError('refused', 'copy_unencrypted', `${what} is not encrypted in ${origin}, and ${target} is`, {
+    hint: `encrypt the repository that is copied from (nexus-backup keys add … --repo ${origin}) and take a full, or copy to one that is not encrypted`,
+  })
+}

@@ -1,0 +1,91 @@
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { noJournal } from '../../../src/cli/journal.js'
+import type { RepositorySettings } from '../../../src/config/settings.js'
+import { copy } from '../../../src/operations/copy.js'
+import { restore } from '../../../src/operations/restore.js'
+import { verify } from '../../../src/operations/verify.js'
+import { testContext } from '../../helpers/context.js'
+import { temporaryDirectory } from '../../helpers/temporary.js'
+import { application } from '../application.js'
+import { accessWith, encryptedApplication, keyFile } from '../sealing/encrypted.js'
+
+function elsewhere(wishes: Partial<RepositorySettings> = {}): RepositorySettings {
+  return { name: 'offsite', path: join(temporaryDirectory(), 'offsite'), ...wishes }
+}
+
+function run(from: RepositorySettings, to: RepositorySettings) {
+  return copy(testContext(), noJournal, { tasks: [{ source: 'app', from, to }], init: true, dryRun: false })
+}
+
+describe('copies of an encrypted repository', () => {
+  it('need no key to be made, and open with the keys that came along when nothing else is left', async () => {
+    const key = keyFile()
+    const app = await encryptedApplication([key])
+    await app.create()
+    await app.create({ type: 'incr' })
+    const to = elsewhere()
+    const { copies, failures } = await run(app.source.repository, to)
+    expect(failures).toEqual([])
+    expect(copies[0]?.backups).toHaveLength(2)
+    rmSync(app.source.repository.path, { recursive: true })
+    const context = testContext({ keys: accessWith(key), stateDirectory: temporaryDirectory() })
+    const proof = await verify(context, noJournal, { repositories: [to], sources: [], targets: [], drill: true })
+    expect(proof.results.map(({ status }) => status)).toEqual(['ok', 'ok'])
+    const path = join(temporaryDirectory(), 'back.db')
+    const outcome = await restore(context, noJournal, {
+      repositories: [to],
+      backup: 'app',
+      target: { kind: 'path', path, force: false },
+      source: undefined,
+      at: undefined,
+      dryRun: false,
+    })
+    expect(outcome.checks.every(({ status }) => status === 'ok')).toBe(true)
+  })
+
+  it('bring every key but the name of the first epoch: the other repository seals to its own', async () => {
+    const app = await encryptedApplication([keyFile()])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const keysIn = (place: RepositorySettings) => {
+      const names = readdirSync(join(place.path, 'keys'), { recursive: true, encoding: 'utf8' })
+      return names.filter(name => name.endsWith('.json')).sort()
+    }
+    expect(existsSync(join(to.path, 'keys', 'first.json'))).toBe(false)
+    expect(keysIn(to)).toEqual(keysIn(app.source.repository).filter(name => name !== 'first.json'))
+  })
+
+  it('never hold anything in plain beside what is encrypted, by configuration or by what is there', async () => {
+    const plain = await application()
+    await plain.create()
+    const key = keyFile()
+    const wanted = elsewhere({ encryption: { recipients: [key], maxKeyAge: 1 } })
+    expect((await run(plain.source.repository, wanted)).failures).toMatchObject([
+      { kind: 'refused', code: 'copy_unencrypted' },
+    ])
+    const sealed = await encryptedApplication([key], { name: 'other' })
+    await sealed.create()
+    const { encryption: _, ...there } = sealed.source.repository
+    expect((await run(plain.source.repository, there)).failures).toMatchObject([
+      { kind: 'refused', code: 'copy_unencrypted' },
+    ])
+    expect(existsSync(join(there.path, 'app', 'source.json'))).toBe(false)
+  })
+
+  it('see a key that somebody exchanged there, and copy nothing that it would be needed for', async () => {
+    const app = await encryptedApplication([keyFile()])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const [epoch = ''] = readdirSync(join(to.path, 'keys')).filter(name => /^\d{8}T/.test(name))
+    const recipients = join(to.path, 'keys', epoch, 'recipients')
+    writeFileSync(join(recipients, readdirSync(recipients)[0] ?? ''), '{}\n')
+    await app.create({ type: 'incr' })
+    const { copies, failures } = await run(app.source.repository, to)
+    expect(failures).toMatchObject([{ kind: 'damage', code: 'keys_differ' }])
+    expect(copies).toEqual([])
+  })
+})
