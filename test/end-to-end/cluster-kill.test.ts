@@ -11,7 +11,7 @@ import { makeTablespaces } from './helpers/tablespaces.js'
 let plain: TestCluster
 let spread: TestCluster
 beforeAll(async () => {
-  ;[plain, spread] = await Promise.all([startCluster(), startCluster()])
+  ;[plain, spread] = await Promise.all([startCluster({ lean: true }), startCluster({ initdb: ['--wal-segsize=1'] })])
   await Promise.all([fill(plain, 1), makeTablespaces(spread)])
 })
 

@@ -195,7 +195,7 @@ describe('a server that cannot be asked', () => {
 
 /** The process of a pg_basebackup, as soon as there is one. */
 async function pidOfCopying(cluster: TestCluster): Promise<number> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 90_000
   while (Date.now() < deadline) {
     const line = helpersOf(cluster).find(one => one.includes('pg_basebackup'))
     if (line !== undefined) return Number(line.split(' ')[0])

@@ -30,8 +30,8 @@ async function killedAtWork(running: Running, directory: string): Promise<void> 
 async function backedUp(
   more: (cluster: TestCluster) => string[],
 ): Promise<{ cluster: TestCluster; place: ClusterPlace }> {
-  const cluster = await startCluster()
-  await fill(cluster, 5)
+  const cluster = await startCluster({ initdb: ['--wal-segsize=1'] })
+  await fill(cluster, 3)
   const place = clusterPlace(cluster, { more: more(cluster) })
   return { cluster, place }
 }

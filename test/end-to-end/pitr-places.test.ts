@@ -17,7 +17,7 @@ interface Spread {
 
 /** A cluster with a tablespace, and its configuration outside its data directory, as Debian has it. */
 async function spreadCluster(): Promise<Spread> {
-  const cluster = await startCluster({ settings: { archive_mode: 'on', archive_command: '' } })
+  const cluster = await startCluster({ lean: true, settings: { archive_mode: 'on', archive_command: '' } })
   const fast = roomFor(cluster, 'fast')
   await cluster.psql(`CREATE TABLESPACE fast LOCATION '${fast}'`)
   await cluster.psql('CREATE TABLE far TABLESPACE fast AS SELECT generate_series(1, 5000) AS number')

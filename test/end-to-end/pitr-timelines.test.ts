@@ -15,7 +15,7 @@ let last: Mark
 let ofRestored: string
 
 it('a cluster was restored in place, went on, was rolled back and went on', async () => {
-  cluster = await startCluster({ settings: { archive_mode: 'on', archive_command: '' } })
+  cluster = await startCluster({ lean: true, settings: { archive_mode: 'on', archive_command: '' } })
   place = clusterPlace(cluster, { more: [`data_directory: ${cluster.directory}`] })
   await fill(cluster, 1)
   await place.backUp('full', isRoot ? ['--owner', cluster.user] : [])

@@ -41,7 +41,12 @@ async function remember(name: string): Promise<void> {
 }
 
 it('a cluster is backed up in all three ways while it works and archives', async () => {
-  cluster = await startCluster({ initdb: ['--data-checksums'], settings: { archive_mode: 'on', archive_command: '' } })
+  cluster = await startCluster({
+    lean: true,
+    initdb: ['--data-checksums', '--wal-segsize=8'],
+    // What nobody does must not fill segments while the archive is looked at.
+    settings: { archive_mode: 'on', archive_command: '', autovacuum: 'off' },
+  })
   place = clusterPlace(cluster, { more: ['checks: ["SELECT count(*) FROM pgbench_accounts", "SELECT true"]'] })
   await fill(cluster, 1)
   await backUpUnderLoad('full', isRoot ? ['--owner', cluster.user] : [])

@@ -5,7 +5,7 @@ import { forOthers, isReachable } from '../helpers/checkout.js'
 import { roomFor, startCluster, type TestCluster } from '../helpers/postgres.js'
 import { binary, type Finished, run } from './helpers/run.js'
 
-const deadline = 60_000
+const deadline = 90_000
 /** The server's user runs this program as its archive_command. */
 const reachable = process.getuid?.() !== 0 || isReachable() || process.env.NEXUS_BACKUP_TEST_CHECKOUT !== undefined
 

@@ -37,7 +37,7 @@ interface Lab {
 let lab: Lab
 
 async function poll(what: string, done: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 60_000
+  const deadline = Date.now() + 90_000
   while (!(await done())) {
     if (Date.now() > deadline) throw new Error(`waited in vain for: ${what}`)
     await sleep(100)

@@ -14,19 +14,12 @@ import {
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { controlBytes, segmentBytes } from '../sources/postgres/segments.js'
-import { killAfter, moments } from './helpers/kills.js'
 import { canMount, fill, smallDisk } from './helpers/small-disk.js'
+import { expectStored, killLookingAhead } from './helpers/wal-kills.js'
 import { MIB, spooled, type WalPlace, walPlace } from './helpers/wal-place.js'
 
 const root = process.getuid?.() === 0
 const nobody = { uid: 65534, gid: 65534 }
-
-async function expectStored(at: WalPlace, names: readonly string[]): Promise<void> {
-  for (const name of names) {
-    const { plain } = await at.archive.read(name)
-    expect(plain.equals(readFileSync(join(at.data, 'pg_wal', name))), name).toBe(true)
-  }
-}
 
 describe('pitr archive', () => {
   it('stores a segment durably and quietly, without a state directory, and claims the source for its system', async () => {
@@ -214,30 +207,8 @@ describe('looking ahead', () => {
     expect(await at.withoutNode(call(second))).toBe(77)
   })
 
-  it('never says of a segment that it is stored when it is not, killed at any moment', async () => {
-    const at = await walPlace()
-    const big = { segmentBytes: 4 * MIB }
-    const names = at.ready([1, 2, 3, 4, 5, 6, 7, 8], big)
-    for (const name of names) {
-      const bytes = readFileSync(join(at.data, 'pg_wal', name))
-      randomFillSync(bytes, 100)
-      writeFileSync(join(at.data, 'pg_wal', name), bytes)
-    }
-    const [first = ''] = names
-    const { duration } = await at.archiveSegment(first)
-    let hits = 0
-    for (const moment of moments(duration, 14)) {
-      rmSync(join(at.repository, 'main/wal'), { recursive: true, force: true })
-      rmSync(join(at.data, 'pg_wal/.nexus-backup'), { recursive: true, force: true })
-      if (await killAfter(at.start(['--config', at.config, ...call(first)]), moment)) hits += 1
-      for (const name of names) if ((await at.withoutNode(call(name))) === 0) await expectStored(at, [name])
-      // What lies under its final name is whole, told or not.
-      for (const name of await at.archive.names()) await expectStored(at, [name])
-    }
-    expect(hits).toBeGreaterThan(0)
-    for (const name of names) expect((await at.archiveSegment(name)).code).toBe(0)
-    await expectStored(at, names)
-  })
+  // test/soak/kill.test.ts takes dozens of moments.
+  it('never says of a segment that it is stored when it is not, killed at any moment', () => killLookingAhead(6))
 })
 
 describe('pitr fetch', () => {

@@ -7,6 +7,7 @@ import {
   killRestoresWithService,
   killRollbacks,
 } from '../end-to-end/helpers/kills.js'
+import { killLookingAhead } from '../end-to-end/helpers/wal-kills.js'
 
 describe('SIGKILL at hundreds of moments', () => {
   it('of a full backup of a WAL database', () => killCreates('wal', 'full', 40))
@@ -19,4 +20,5 @@ describe('SIGKILL at hundreds of moments', () => {
   it('of an in-place restore over a database that cannot be opened', () => killReplacements(40))
   it('of a rollback', () => killRollbacks(40))
   it('of an in-place restore with a service', () => killRestoresWithService(40))
+  it('of archiving that looks ahead', () => killLookingAhead(60))
 }, 3_600_000)

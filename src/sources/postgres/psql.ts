@@ -76,7 +76,7 @@ function clientEnvironment(env: Record<string, string | undefined>): Record<stri
     ...env,
     LC_ALL: 'C',
     PGCLIENTENCODING: 'UTF8',
-    PGCONNECT_TIMEOUT: env.PGCONNECT_TIMEOUT ?? '10',
+    PGCONNECT_TIMEOUT: env.PGCONNECT_TIMEOUT ?? '30',
     PGAPPNAME: env.PGAPPNAME ?? 'nexus-backup',
     // libpq's own default is the role's name, and a role made for backups has no database of that name.
     PGDATABASE: env.PGDATABASE ?? 'postgres',

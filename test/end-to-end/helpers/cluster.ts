@@ -162,7 +162,7 @@ const TABLES = `
   ORDER BY 1`
 
 /** Transactions without end, until the test ends or `stop` is called. Every history row has a number. */
-export async function load(cluster: TestCluster, rate = 400): Promise<{ stop(): Promise<void> }> {
+export async function load(cluster: TestCluster, rate = 150): Promise<{ stop(): Promise<void> }> {
   const args = ['-n', '-h', cluster.room, '-U', 'postgres', '-c', '2', '-R', String(rate), '-T', '600', 'postgres']
   const child = execa(join(cluster.bin, 'pgbench'), args, { reject: false, env: { LC_ALL: 'C' } })
   let stopped = false
@@ -206,9 +206,9 @@ export async function eventually(cluster: TestCluster, sql: string, wanted: stri
   await becomes(sql, () => cluster.psql(sql), wanted)
 }
 
-/** Asks until the answer is the wanted one; fails after half a minute. */
+/** Asks until the answer is the wanted one; fails after a minute and a half. */
 export async function becomes(what: string, ask: () => Promise<string>, wanted: string): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 90_000
   for (;;) {
     const answer = await ask()
     if (answer === wanted) return

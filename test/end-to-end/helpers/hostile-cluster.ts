@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { runFake } from '../../cli/fake-io.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { SOURCE } from './cluster.js'
 import { digestOf } from './kills.js'
@@ -81,19 +82,21 @@ export function hostileCluster(template: string): HostileCluster {
   }
 }
 
-/** How a hostile copy is verified: by a process of its own, or faster. */
-export type Verifier = (at: HostileCluster) => Promise<void>
+/** How a command is run on a hostile copy: by a process that has little memory, or faster, where none is at stake. */
+export type Runner = (
+  at: HostileCluster,
+  args: readonly string[],
+) => Promise<Pick<Finished, 'code' | 'signal' | 'stderr'>>
 
 /**
  * restore, verify and recover.mjs all say that it is damaged, quickly and in little memory, and leave nothing behind but
  * what recover.mjs says it leaves; nothing outside is touched.
  */
-export async function expectRefused(at: HostileCluster, index: number, verified: Verifier): Promise<void> {
+export async function expectRefused(at: HostileCluster, index: number, runner: Runner): Promise<void> {
   const id = at.ids[index] ?? ''
   const target = join(at.directory, 'restored')
   const before = portrait(at)
-  const [restored] = await Promise.all([command(at, ['restore', id, '--to', target]), verified(at)])
-  expectDamage(restored)
+  for (const args of [['restore', id, '--to', target], ['verify']]) expectDamage(await runner(at, args))
   expect(readdirSync(at.directory).filter(name => name.includes('restored'))).toEqual([])
   const { status, signal, stderr } = recovering(at, id, target)
   expect({ status, signal, stderr }).toMatchObject({ status: 1, signal: null })
@@ -104,11 +107,20 @@ export async function expectRefused(at: HostileCluster, index: number, verified:
 
 /** Runs nexus-backup on the copy, in so little memory that being exhausted shows. */
 export function command(at: HostileCluster, args: readonly string[]): Promise<Finished> {
-  const flags = ['--config', '/dev/null', '--repo', at.repository, '--state', join(at.directory, 'state')]
-  return run([...args, ...flags], { node: LITTLE_MEMORY })
+  return run([...args, ...flagsOf(at)], { node: LITTLE_MEMORY })
 }
 
-export function expectDamage({ code, signal, stderr }: Finished): void {
+/** The same within this process: one of their own for each of the many cases would take too long. */
+export const within: Runner = async (at, args) => {
+  const { status, stderr } = await runFake([...args, ...flagsOf(at)])
+  return { code: status, signal: null, stderr }
+}
+
+function flagsOf({ repository, directory }: HostileCluster): string[] {
+  return ['--config', '/dev/null', '--repo', repository, '--state', join(directory, 'state')]
+}
+
+export function expectDamage({ code, signal, stderr }: Pick<Finished, 'code' | 'signal' | 'stderr'>): void {
   expect({ code, signal, stderr }).toMatchObject({ code: 4, signal: null })
   expect(stderr).not.toMatch(/defect|^ +at /m)
 }

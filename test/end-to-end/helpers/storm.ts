@@ -62,15 +62,18 @@ export async function calm(running: Running): Promise<Record<string, number>> {
   return JSON.parse(stdout.trim().split('\n').at(-1) ?? '')
 }
 
-/** Takes backups one after another until `milliseconds` are over; every single one must end well. */
+/**
+ * Takes backups one after another until `milliseconds` are over and there are at least so many, however slow the machine;
+ * every single one must end well.
+ */
 export async function captureFor(
   where: Storm,
   milliseconds: number,
-  { types = ['full', 'incr', 'incr', 'diff', 'incr', 'auto'], args = [] as string[], pause = 0 } = {},
+  { types = ['full', 'incr', 'incr', 'diff', 'incr', 'auto'], args = [] as string[], pause = 0, least = 1 } = {},
 ): Promise<Point[]> {
   const points: Point[] = []
   const end = performance.now() + milliseconds
-  for (let turn = 0; performance.now() < end; turn += 1) {
+  for (let turn = 0; turn < least || performance.now() < end; turn += 1) {
     const from = where.bounds().committed
     const type = types[turn % types.length] ?? 'auto'
     const { code, document, error } = await where.json('create', ['--init', '--type', type, ...args])

@@ -32,7 +32,7 @@ let incr: string
 let xid: string
 
 beforeAll(async () => {
-  cluster = await startCluster({ initdb: ['--data-checksums', '--wal-segsize=1'], settings: archiving })
+  cluster = await startCluster({ lean: true, initdb: ['--data-checksums'], settings: archiving })
   at = backedUpCluster(cluster, {
     checks: ['SELECT count(*) AS accounts FROM pgbench_accounts', 'SELECT true AS whole'],
   })

@@ -228,7 +228,7 @@ describe('a standby', () => {
     const standby = await startCluster({ directory, settings: { hot_standby: 'on' } })
     await primary.psql('INSERT INTO incidents SELECT g, md5(g::text) FROM generate_series(20001, 30000) g')
     const lsn = await primary.psql('SELECT pg_current_wal_lsn()')
-    const deadline = Date.now() + 30_000
+    const deadline = Date.now() + 90_000
     while ((await standby.psql(`SELECT pg_last_wal_replay_lsn() >= '${lsn}'::pg_lsn`)) !== 't') {
       if (Date.now() > deadline) throw new Error('the standby does not follow')
     }

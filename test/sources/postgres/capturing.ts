@@ -67,7 +67,7 @@ export function archiveRoom(cluster: TestCluster): string {
 
 /** What a SQL query must come to, asked again until it does. */
 export async function eventually(cluster: TestCluster, sql: string, wanted: string): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 90_000
   for (;;) {
     const answer = await cluster.psql(sql)
     if (answer === wanted) return

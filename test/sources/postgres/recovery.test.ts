@@ -153,7 +153,7 @@ describe('a private server', () => {
 
 /** Asks again until it is so; what fails meanwhile is not so yet. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = Date.now() + 90_000
   while (!(await isSo().catch(() => false))) {
     if (Date.now() > deadline) throw new Error('waited in vain')
     await sleep(50)

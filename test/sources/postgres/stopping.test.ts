@@ -70,7 +70,7 @@ describe('a capture that is aborted', () => {
     const opening = captured.open(null)
     opening.catch(() => {})
     await eventually(cluster, noSlots, '1')
-    const deadline = Date.now() + 30_000
+    const deadline = Date.now() + 90_000
     while (readdirSync(staging).length === 0) {
       if (Date.now() > deadline) throw new Error('nothing is staged')
       await new Promise(resolve => setTimeout(resolve, 1))
