@@ -55,6 +55,12 @@ export class LocalStorage implements Storage {
     return openLocalReader(this.#ground, name)
   }
 
+  async sizeOf(name: string): Promise<number> {
+    const reader = await this.openRead(name)
+    await reader.close()
+    return reader.size
+  }
+
   writeOnce(name: string, bytes: Uint8Array): Promise<void> {
     return writeLocalOnce(this.#ground, name, bytes)
   }

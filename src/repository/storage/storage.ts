@@ -15,8 +15,13 @@ export interface Storage {
   list(directory: string): Promise<StorageEntry[]>
   /** The whole of a small file. Throws `not-found` when absent, `damage` when larger than `limit` bytes. */
   readSmall(name: string, limit: number): Promise<Buffer>
-  /** A reader for a file of any size. Throws `not-found` when absent. */
-  openRead(name: string): Promise<SequentialReader>
+  /**
+   * A reader for a file of any size. Throws `not-found` when absent.
+   * @param atOnce bytes that will be wanted from its beginning, where the caller knows: they cost a store one request
+   */
+  openRead(name: string, atOnce?: number): Promise<SequentialReader>
+  /** Bytes of a file. Throws `not-found` when absent. */
+  sizeOf(name: string): Promise<number>
   /** Writes a small file durably, once: an existing name is an error. */
   writeOnce(name: string, bytes: Uint8Array): Promise<void>
   /** Makes a file that is there, and the names on the way to it, durable: whoever wrote it may have been killed before. */

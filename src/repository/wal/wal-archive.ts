@@ -9,6 +9,9 @@ import { isMarkedAs, openWal, sealWal, unsealed, type WalSeal } from './wal-seal
 /** Bytes of the largest segment, and what compression may add to them. */
 const largestStored = 1024 * 1024 * 1024 * 1.01
 
+/** Bytes that a segment of the usual size takes at most. */
+const USUAL_STORED = 17 * 1024 * 1024
+
 /** A writer that takes longer for one file has died. */
 const LEFTOVER_AGE_MS = 3_600_000
 
@@ -31,18 +34,25 @@ export function walArchive(
   const placed = new Map<string, string>()
   let isGroundDurable = false
 
-  async function opened(name: string): Promise<{ reader: SequentialReader; form: WalForm }> {
+  /** A file in the form that it has. */
+  async function found<T>(name: string, look: (path: string) => Promise<T>): Promise<{ what: T; form: WalForm }> {
     const [first = 'plain', second = 'sealed'] = forms
     try {
-      return { reader: await storage.openRead(pathOf(name, first)), form: first }
+      return { what: await look(pathOf(name, first)), form: first }
     } catch (error) {
       if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
     }
-    return { reader: await archived(name, storage.openRead(pathOf(name, second))), form: second }
+    return { what: await archived(name, look(pathOf(name, second))), form: second }
+  }
+
+  /** @param expected bytes that will be read at least: a store is asked for as many at once */
+  async function opened(name: string, expected: number): Promise<{ reader: SequentialReader; form: WalForm }> {
+    const { what: reader, form } = await found(name, path => storage.openRead(path, expected))
+    return { reader, form }
   }
 
   async function headOf(name: string): Promise<WalFileHeader> {
-    const { reader, form } = await opened(name)
+    const { reader, form } = await opened(name, walHeaderLimit)
     try {
       const head = await reader.read(walHeaderLimit)
       return parsed(head, name, form).header
@@ -60,7 +70,7 @@ export function walArchive(
 
   /** A stored file, its stored bytes compared with its header. */
   async function stored(name: string): Promise<{ header: WalFileHeader; bytes: Buffer; form: WalForm }> {
-    const { reader, form } = await opened(name)
+    const { reader, form } = await opened(name, USUAL_STORED)
     try {
       if (reader.size > largestStored) throw walDamaged(where(name, form), `it has ${reader.size} bytes`)
       return { ...checked(await reader.read(reader.size), name, form), form }
@@ -85,7 +95,7 @@ export function walArchive(
   }
 
   async function storedFile(name: string): Promise<Buffer> {
-    const { reader, form } = await opened(name)
+    const { reader, form } = await opened(name, USUAL_STORED)
     try {
       if (reader.size > largestStored) throw walDamaged(where(name, form), `it has ${reader.size} bytes`)
       const bytes = await reader.read(reader.size)
@@ -208,11 +218,7 @@ export function walArchive(
       const wanted = timeline === undefined ? await timelines() : [timeline]
       return (await Promise.all(wanted.map(namesOf))).flat().sort()
     },
-    async storedBytes(name) {
-      const { reader } = await opened(name)
-      await reader.close()
-      return reader.size
-    },
+    storedBytes: async name => (await found(name, path => storage.sizeOf(path))).what,
     remove: names => storage.removeFiles(names.flatMap(name => forms.map(form => pathOf(name, form)))),
     async removeLeftovers(name, now) {
       const parent = pathOf(name, 'plain')

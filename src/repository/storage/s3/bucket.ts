@@ -16,8 +16,9 @@ export class Bucket {
     this.#connection = connection
   }
 
-  static async open(settings: S3Settings, retries: RetryTiming): Promise<Bucket> {
-    return new Bucket(settings, await connect(settings, retries))
+  /** @param isStopping asked before a request is tried again: who stops has little patience */
+  static async open(settings: S3Settings, retries: RetryTiming, isStopping: () => boolean): Promise<Bucket> {
+    return new Bucket(settings, await connect(settings, retries, isStopping))
   }
 
   /** The bucket's own name and a key, for a command. Throws `damage` for a name that would leave the repository. */

@@ -25,9 +25,13 @@ const CONNECT_MS = 10_000
  * Connects to the store. Credentials come by the SDK's usual chain: environment, profile, SSO, container, instance.
  * @throws NexusError configuration for a certificate file that cannot be read
  */
-export async function connect(settings: S3Settings, retries: RetryTiming): Promise<Connection> {
+export async function connect(
+  settings: S3Settings,
+  retries: RetryTiming,
+  isStopping: () => boolean,
+): Promise<Connection> {
   const sdk = await loadSdk()
-  const client = new sdk.S3Client({ ...(await configOf(settings)), retryStrategy: retryStrategy(retries) })
+  const client = new sdk.S3Client({ ...(await configOf(settings)), retryStrategy: retryStrategy(retries, isStopping) })
   let last: { server: number; here: number } | undefined
   client.middlewareStack.add(
     next => async args => {

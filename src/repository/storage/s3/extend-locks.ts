@@ -1,6 +1,6 @@
 import { mapParallel } from '../../parallel.js'
 import type { Bucket } from './bucket.js'
-import { listBelow } from './objects.js'
+import { listBelow } from './listing.js'
 import { DAY_MS, newLockEnd } from './retention.js'
 
 /**

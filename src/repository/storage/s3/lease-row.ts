@@ -1,7 +1,8 @@
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { formatLease, type Holder, leaseLimit, leaseName, leaseNumber, parseLease } from './lease-state.js'
-import { assertConditional, getSmall, type Listed, listLevel, putOnce, removeIfAllowed } from './objects.js'
+import { type Listed, listLevel } from './listing.js'
+import { assertConditional, getSmall, putOnce, removeIfAllowed } from './objects.js'
 
 /** States that old are removed: nobody can be about to write one of their neighbours, however slow it is. */
 const KEPT_MS = 3_600_000

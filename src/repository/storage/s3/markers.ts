@@ -3,7 +3,8 @@ import { NexusError } from '../../../errors.js'
 import { parseOutsideJson, prettyJson } from '../../json.js'
 import { FORMAT } from '../../manifest.js'
 import type { Bucket } from './bucket.js'
-import { getSmall, listLevel, put, putOnce } from './objects.js'
+import { listLevel } from './listing.js'
+import { getSmall, put, putOnce } from './objects.js'
 
 /**
  * `SOURCE/.pending/ID`: made before the first part of a backup and removed after its manifest; made again, as

@@ -26,8 +26,8 @@ interface Range {
  * it stopped. Every range must carry the ETag of the object that was opened: one that was replaced meanwhile is damage.
  * (Ceph 16 compares If-Match wrongly, anchors/s3-server.md note 5, so the answers are compared here.)
  */
-export async function openS3Reader(bucket: Bucket, name: string): Promise<SequentialReader> {
-  const opening = await openFirst(bucket, name)
+export async function openS3Reader(bucket: Bucket, name: string, atOnce = FIRST_BYTES): Promise<SequentialReader> {
+  const opening = await openFirst(bucket, name, atOnce)
   return new RangeReader(bucket, name, opening)
 }
 
@@ -87,10 +87,10 @@ class RangeReader implements SequentialReader {
 }
 
 /** The first range, which also tells how large the object is. */
-async function openFirst(bucket: Bucket, name: string): Promise<Opened & { first: Buffer }> {
+async function openFirst(bucket: Bucket, name: string, atOnce: number): Promise<Opened & { first: Buffer }> {
   const answer = await bucket.request('reading', name, async (client, sdk) => {
     try {
-      return await client.send(new sdk.GetObjectCommand({ ...bucket.at(name), Range: `bytes=0-${FIRST_BYTES - 1}` }))
+      return await client.send(new sdk.GetObjectCommand({ ...bucket.at(name), Range: `bytes=0-${atOnce - 1}` }))
     } catch (error) {
       // There is no range in an empty object.
       if ((error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode === 416) return undefined
@@ -100,7 +100,7 @@ async function openFirst(bucket: Bucket, name: string): Promise<Opened & { first
   if (answer === undefined) return { size: 0, etag: undefined, first: Buffer.alloc(0) }
   const size = Number(/\/(\d+)$/.exec(answer.ContentRange ?? '')?.[1] ?? answer.ContentLength)
   const etag = answer.ETag
-  const length = Math.min(FIRST_BYTES, size)
+  const length = Math.min(atOnce, size)
   const { bytes } = await take(answer.Body as Readable, length)
   if (bytes.byteLength === length) return { size, etag, first: bytes }
   const rest = { from: bytes.byteLength, length: length - bytes.byteLength, etag, signal: undefined }

@@ -1,7 +1,8 @@
 import { manifestFile, partialPrefix } from '../../layout.js'
 import type { Bucket } from './bucket.js'
+import { listBelow } from './listing.js'
 import { type MarkerState, markedIds, markerOf, markRemoving, readMarker } from './markers.js'
-import { listBelow, removeIfAllowed, removeObjects } from './objects.js'
+import { removeIfAllowed, removeObjects } from './objects.js'
 import { abortUploads } from './upload.js'
 
 /**

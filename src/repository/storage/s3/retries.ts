@@ -24,7 +24,7 @@ const THROTTLED = 5
  * (docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html); the SDK's own classification decides what can
  * be tried again, this one only how often and when.
  */
-export function retryStrategy(timing: RetryTiming): Strategy {
+export function retryStrategy(timing: RetryTiming, isStopping: () => boolean): Strategy {
   let reached = false
   return {
     acquireInitialRetryToken: async () => token(0, 0),
@@ -32,7 +32,9 @@ export function retryStrategy(timing: RetryTiming): Strategy {
       const count = former.getRetryCount() + 1
       if (errorType === 'CLIENT_ERROR' || isHopeless(error)) throw error ?? new Error('the request failed')
       const { attempts, attemptsUntilReached, longest } = timing
-      if (count >= (reached ? attempts : attemptsUntilReached)) throw error ?? new Error('the request failed')
+      // Who was told to stop cleans up where that is possible, and does not wait for a server that is away.
+      if (count >= (reached && !isStopping() ? attempts : attemptsUntilReached))
+        throw error ?? new Error('the request failed')
       const base = timing.base * (errorType === 'THROTTLING' ? THROTTLED : 1)
       const jittered = Math.random() * Math.min(longest, base * 2 ** count)
       const asked = retryAfterHint === undefined ? 0 : retryAfterHint.getTime() - Date.now()

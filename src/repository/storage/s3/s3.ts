@@ -8,8 +8,9 @@ import { Bucket } from './bucket.js'
 import { extendLocks, retainedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
+import { holdsAnything, listLevel } from './listing.js'
 import { isMarkers, markedIds, readMarker } from './markers.js'
-import { getSmall, holdsAnything, listLevel, put, putOnce, removeObjects } from './objects.js'
+import { getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
 import { alreadyThere } from './part-writer.js'
 import { beginS3 } from './pending.js'
 import { openS3Reader } from './reader.js'
@@ -31,18 +32,22 @@ export class S3Storage implements Storage {
   readonly #bucket: Bucket
   readonly #timing: LeaseTiming
   readonly #leases = new Map<string, Leases>()
+  readonly #signals: Set<AbortSignal>
   #writable = true
 
-  private constructor(bucket: Bucket, timing: LeaseTiming) {
+  private constructor(bucket: Bucket, timing: LeaseTiming, signals: Set<AbortSignal>) {
     this.#bucket = bucket
     this.location = bucket.location
     this.#timing = timing
+    this.#signals = signals
   }
 
   /** Asks the server nothing yet. @throws NexusError configuration */
   static async open(settings: S3Settings, timing: Partial<S3Timing> = {}): Promise<S3Storage> {
     const { leases = leaseTiming, retries = retryTiming } = timing
-    return new S3Storage(await Bucket.open(settings, retries), leases)
+    const signals = new Set<AbortSignal>()
+    const isStopping = () => [...signals].some(({ aborted }) => aborted)
+    return new S3Storage(await Bucket.open(settings, retries, isStopping), leases, signals)
   }
 
   /** True until the server refused to let us write. */
@@ -84,8 +89,12 @@ export class S3Storage implements Storage {
     return getSmall(this.#bucket, name, limit)
   }
 
-  openRead(name: string): Promise<SequentialReader> {
-    return openS3Reader(this.#bucket, name)
+  openRead(name: string, atOnce?: number): Promise<SequentialReader> {
+    return openS3Reader(this.#bucket, name, atOnce)
+  }
+
+  sizeOf(name: string): Promise<number> {
+    return sizeOfObject(this.#bucket, name)
   }
 
   async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
@@ -143,6 +152,8 @@ export class S3Storage implements Storage {
   }
 
   async lock(source: string, name: LockName, mode: LockMode, options: LockOptions): Promise<Lock> {
+    // Whoever works here takes a lock first: its signal is that of the run.
+    this.#signals.add(options.signal)
     const leases = this.#leasesOf(source)
     if (mode === 'exclusive') return leases.take(name, mode, options)
     // Who writes the first backup of a source already holds another lock of it.

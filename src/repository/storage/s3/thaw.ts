@@ -1,7 +1,7 @@
 import { NexusError } from '../../../errors.js'
 import { mapParallel } from '../../parallel.js'
 import type { Bucket } from './bucket.js'
-import { listBelow } from './objects.js'
+import { listBelow } from './listing.js'
 
 /** Days that a thawed copy stays: longer than a restore, a drill and a weekend take. */
 const DAYS = 7

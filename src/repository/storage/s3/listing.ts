@@ -1,0 +1,90 @@
+import type { Bucket } from './bucket.js'
+
+/** An object as a listing shows it; `name` is relative to the repository. */
+export interface Listed {
+  name: string
+  size: number
+  modified: Date
+  storageClass: string | undefined
+}
+
+/**
+ * One level of a directory: its objects, and the names of its directories. Both are relative to it.
+ * @param startAfter only names after this one, relative to the directory
+ */
+export async function listLevel(
+  bucket: Bucket,
+  directory: string,
+  startAfter?: string,
+): Promise<{ files: Listed[]; directories: string[] }> {
+  const files: Listed[] = []
+  const directories: string[] = []
+  const prefix = directory === '' ? prefixOfRoot(bucket) : `${bucket.keyOf(directory)}/`
+  for await (const page of pages(bucket, directory, { prefix, delimiter: '/', startAfter })) {
+    files.push(...page.files)
+    directories.push(...page.directories)
+  }
+  return { files, directories }
+}
+
+/** Every object below a directory, at any depth; names are relative to it. */
+export async function listBelow(bucket: Bucket, directory: string): Promise<Listed[]> {
+  const found: Listed[] = []
+  const prefix = directory === '' ? prefixOfRoot(bucket) : `${bucket.keyOf(directory)}/`
+  for await (const page of pages(bucket, directory, { prefix })) found.push(...page.files)
+  return found
+}
+
+/** Whether anything lies below a directory. */
+export async function holdsAnything(bucket: Bucket, directory: string): Promise<boolean> {
+  const Prefix = `${bucket.keyOf(directory)}/`
+  const { KeyCount = 0 } = await bucket.request('listing', directory, (client, sdk) =>
+    client.send(new sdk.ListObjectsV2Command({ Bucket: bucket.settings.bucket, Prefix, MaxKeys: 1 })),
+  )
+  return KeyCount > 0
+}
+
+function prefixOfRoot({ settings: { prefix } }: Bucket): string {
+  return prefix === '' ? '' : `${prefix}/`
+}
+
+async function* pages(
+  bucket: Bucket,
+  directory: string,
+  { prefix, delimiter, startAfter }: { prefix: string; delimiter?: string; startAfter?: string | undefined },
+): AsyncGenerator<{ files: Listed[]; directories: string[] }> {
+  let token: string | undefined
+  do {
+    const page = await bucket.request('listing', directory, (client, sdk) =>
+      client.send(
+        new sdk.ListObjectsV2Command({
+          Bucket: bucket.settings.bucket,
+          Prefix: prefix,
+          Delimiter: delimiter,
+          ContinuationToken: token,
+          StartAfter: startAfter === undefined ? undefined : prefix + startAfter,
+        }),
+      ),
+    )
+    yield {
+      // A console makes "folders": objects with the name of the directory itself.
+      files: (page.Contents ?? []).flatMap(({ Key = '', Size = 0, LastModified, StorageClass }) =>
+        Key === prefix || Key === ''
+          ? []
+          : [
+              {
+                name: Key.slice(prefix.length),
+                size: Size,
+                modified: LastModified ?? new Date(0),
+                storageClass: StorageClass,
+              },
+            ],
+      ),
+      directories: (page.CommonPrefixes ?? []).flatMap(({ Prefix = '' }) => {
+        const name = Prefix.slice(prefix.length, -1)
+        return name === '' ? [] : [name]
+      }),
+    }
+    token = page.IsTruncated === true ? page.NextContinuationToken : undefined
+  } while (token !== undefined)
+}
