@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Speed and size of SQLite backups beside the tools that people use, in one run on one database (design section 8).
 //
-//   npm run bench -- [--size-mb 1024] [--runs 3] [--json FILE] [--litestream PROGRAM] [--only start,full,restore,incr,log,cluster,wal]
+//   npm run bench -- [--size-mb 1024] [--runs 3] [--json FILE] [--litestream PROGRAM] [--only start,full,restore,incr,log,s3,cluster,wal]
 //
 // Median of the runs, which go round in turns; memory is the largest of them. The page cache is warm and nothing is
 // left to be written when a run begins. Everything lies below TMPDIR and is removed.
@@ -20,6 +20,7 @@ import { fullRows } from './rows-full.mjs'
 import { incrRows } from './rows-incr.mjs'
 import { logRows } from './rows-log.mjs'
 import { restoreRows } from './rows-restore.mjs'
+import { s3Rows } from './rows-s3.mjs'
 import { startRows } from './rows-start.mjs'
 import { walRows } from './rows-wal.mjs'
 import { installedTools } from './tools.mjs'
@@ -30,7 +31,7 @@ const { values } = parseArgs({
     runs: { type: 'string', default: '3' },
     json: { type: 'string' },
     litestream: { type: 'string' },
-    only: { type: 'string', default: 'start,full,restore,incr,log,cluster,wal' },
+    only: { type: 'string', default: 'start,full,restore,incr,log,s3,cluster,wal' },
   },
 })
 const megabytes = Number(values['size-mb'])
@@ -62,7 +63,9 @@ const tools = installedTools(values.litestream)
 const settings = { tools, env, scratch, room, database, megabytes, runs, warm: [database], say }
 
 const sections = []
-if (['start', 'full', 'restore', 'incr', 'log'].some(name => wanted.has(name))) sections.push(...databaseRows())
+if (['start', 'full', 'restore', 'incr', 'log', 's3'].some(name => wanted.has(name))) {
+  sections.push(...(await databaseRows()))
+}
 if (wanted.has('cluster')) sections.push(...clusterRows(settings))
 if (wanted.has('wal')) sections.push(...walRows(settings))
 
@@ -93,7 +96,7 @@ if (values.json !== undefined) {
   writeFileSync(values.json, `${JSON.stringify(document, null, 2)}\n`)
 }
 
-function databaseRows() {
+async function databaseRows() {
   say(`making a database of ${megabytes} MB in ${scratch}`)
   makeDatabase(database, megabytes)
   const found = []
@@ -103,6 +106,7 @@ function databaseRows() {
   if (wanted.has('restore')) found.push(restoreRows(settings))
   if (wanted.has('incr')) found.push(incrRows({ ...settings, application }))
   application.close()
+  if (wanted.has('s3')) found.push(await s3Rows(settings))
   if (wanted.has('log')) found.push(logRows(settings))
   return found
 }

@@ -7,6 +7,7 @@ const asked = {
   restic: ['restic', 'version'],
   borg: ['borg', '--version'],
   pgbackrest: ['pgbackrest', 'version'],
+  radosgw: ['radosgw', '--version'],
 }
 
 /** @returns {Record<string, string | undefined>} the first line of each one's version, undefined when not installed */
