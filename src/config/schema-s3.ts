@@ -53,7 +53,8 @@ export const s3Keys = mapping({
     }),
   ),
   profile: v.optional(words('must be the name of a profile', /^[^\p{Cc}]{1,255}$/u)),
-  timeout: v.optional(duration),
+  // Longer ones would outlast a lease (storage/s3/retries.ts).
+  timeout: v.optional(v.pipe(duration, v.maxValue(120_000, 'must be 2min at most'))),
   ...refusedSecrets,
 })
 

@@ -67,6 +67,7 @@ repositories:
     ['bucket: abc, kms_key_id: k', 'kms_key_id goes with sse: aws:kms'],
     ['bucket: abc, object_lock: { mode: strict, days: 1 }', 'must be governance or compliance'],
     ['bucket: abc, object_lock: { mode: governance, days: 0 }', 'must be a number of days'],
+    ['bucket: abc, timeout: 3min', 'must be 2min at most'],
     ['bucket: abc, ca_file: /a', 'ca_file goes with an endpoint'],
     ['bucket: abc, secret_access_key: x', 'credentials never stand in a configuration'],
     ['bucket: abc, access_key: x', 'credentials never stand in a configuration'],

@@ -14,7 +14,7 @@ const id = '20251103T030000.123Z-full-7f3a'
 const small = randomBytes(100_000)
 const large = randomBytes(9_500_000)
 const manifest = Buffer.from('{"a":"manifest"}')
-const retries = { attemptsUntilReached: 4, attempts: 4, base: 5, longest: 50 }
+const retries = { attemptsUntilReached: 4, attempts: 4, base: 5, longest: 50, total: 10_000 }
 
 /** A store behind a proxy, with little patience. */
 async function newPlace(): Promise<{ proxy: FaultProxy; settings: S3Settings; open: () => Promise<Storage> }> {

@@ -58,8 +58,9 @@ export class Leases implements Guard {
     return this.#tokens.size > 0
   }
 
-  assertNotLost = (): void => {
+  assertHeld = async (): Promise<void> => {
     if (this.#lost !== undefined) throw this.#lost
+    if (!this.isFresh()) await this.renew()
   }
 
   isFresh(): boolean {
@@ -68,7 +69,7 @@ export class Leases implements Guard {
 
   /** Renews every lease that is held here; nothing when none is. */
   async renew(): Promise<void> {
-    this.assertNotLost()
+    if (this.#lost !== undefined) throw this.#lost
     if (this.#tokens.size === 0) return
     const asked = Date.now()
     await this.#advance(holders => {
@@ -107,11 +108,8 @@ export class Leases implements Guard {
     try {
       await this.renew()
     } catch (error) {
+      // Trouble on the way is told to whoever writes next, once the lease is no longer fresh.
       if (error instanceof NexusError && error.code === 'lease_lost') this.#lost = error
-      // Trouble on the way: there is time for further attempts until the lease runs out.
-      else if (Date.now() - this.#renewedAt > this.#timing.lease - this.#timing.renewal) {
-        this.#lost = lost(this.#source, `it could not be renewed: ${messageOf(error)}`)
-      }
     }
   }
 

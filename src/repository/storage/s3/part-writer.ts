@@ -20,7 +20,7 @@ export interface S3PartWriter extends PartWriter {
 export function openPartWriter(
   bucket: Bucket,
   name: string,
-  { own, kept, assertHeld }: { own: string; kept: Kept; assertHeld: () => void },
+  { own, kept, assertHeld }: { own: string; kept: Kept; assertHeld: () => Promise<void> },
 ): S3PartWriter {
   const hash = createHash('sha256')
   let bytes = 0
@@ -33,7 +33,7 @@ export function openPartWriter(
   let closing: Promise<WrittenPart> | undefined
 
   async function append(chunk: Uint8Array): Promise<void> {
-    assertHeld()
+    await assertHeld()
     hash.update(chunk)
     bytes += chunk.byteLength
     for (let done = 0; done < chunk.byteLength; ) {
@@ -85,7 +85,7 @@ export function openPartWriter(
   async function finish(): Promise<WrittenPart> {
     await tail
     if (aborted) throw givenUp(name)
-    assertHeld()
+    await assertHeld()
     const rest = room.subarray(0, filled)
     if (upload !== undefined) {
       if (filled > 0) await upload.send(number, rest, 0)

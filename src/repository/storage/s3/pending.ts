@@ -12,8 +12,8 @@ import { abortUploads } from './upload.js'
 
 /** What a backup being written must be sure of: that the leases of its source are still ours. */
 export interface Guard {
-  /** Throws `lease_lost` as soon as we know that one is lost. Asks nobody. */
-  assertNotLost(): void
+  /** Asks nobody while they are fresh; else renews them. Throws `lease_lost` when one is lost, or why it cannot be told. */
+  assertHeld(): Promise<void>
   /** Renews them; throws `lease_lost` when one is lost. */
   renew(): Promise<void>
   /** Whether the last renewal stands beyond doubt. */
@@ -108,7 +108,7 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
       written.set(name, 0)
       if (name === manifestFile) return holdBack()
       const kept = { storageClass: storageClassOf(bucket.settings, name), locked: true }
-      const writer = openPartWriter(bucket, within(name), { own: name, kept, assertHeld: guard.assertNotLost })
+      const writer = openPartWriter(bucket, within(name), { own: name, kept, assertHeld: guard.assertHeld })
       open.add(writer)
       return {
         write: bytes => writer.write(bytes),

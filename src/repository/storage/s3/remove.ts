@@ -3,15 +3,17 @@ import type { Bucket } from './bucket.js'
 import { listBelow } from './listing.js'
 import { type MarkerState, markedIds, markerOf, markRemoving, readMarker } from './markers.js'
 import { removeIfAllowed, removeObjects } from './objects.js'
+import type { Guard } from './pending.js'
 import { abortUploads } from './upload.js'
 
 /**
  * Removes a backup: the marker takes it out of sight, then the manifest goes, then the parts, then the marker.
  * Repeatable wherever it was interrupted. Returns bytes freed.
  */
-export async function removeBackup(bucket: Bucket, directory: string): Promise<number> {
+export async function removeBackup(bucket: Bucket, directory: string, guard: Guard): Promise<number> {
   const found = await listBelow(bucket, directory)
   if (found.length === 0 && (await readMarker(bucket, directory)) === undefined) return 0
+  await guard.renew()
   await markRemoving(bucket, directory)
   return await finishRemoval(bucket, directory, found)
 }

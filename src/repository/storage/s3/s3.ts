@@ -123,8 +123,7 @@ export class S3Storage implements Storage {
   }
 
   async remove(directory: string): Promise<number> {
-    await this.#leasesOf(directory).renew()
-    return removeBackup(this.#bucket, directory)
+    return removeBackup(this.#bucket, directory, this.#leasesOf(directory))
   }
 
   /** Objects are whole or not there: only backups leave something behind, below their source. */
