@@ -14,13 +14,17 @@ const id = '20251103T030000.123Z-full-7f3a'
 const small = randomBytes(100_000)
 const large = randomBytes(9_500_000)
 const manifest = Buffer.from('{"a":"manifest"}')
-const retries = { attemptsUntilReached: 4, attempts: 4, base: 5, longest: 50, total: 10_000 }
+const retries = { attemptsUntilReached: 4, attempts: 4, base: 5, longest: 50, total: 60_000 }
 
-/** A store behind a proxy, with little patience. */
-async function newPlace(): Promise<{ proxy: FaultProxy; settings: S3Settings; open: () => Promise<Storage> }> {
+/** A store behind a proxy. Patience is short only where somebody stalls: a busy machine must not look like it. */
+async function newPlace(
+  fault?: Fault,
+  attempts = 8,
+): Promise<{ proxy: FaultProxy; settings: S3Settings; open: () => Promise<Storage> }> {
   const proxy = await faultProxy(server.endpoint)
-  const settings = await server.newPlace({ endpoint: proxy.endpoint, timeout: 400 })
-  return { proxy, settings, open: () => S3Storage.open(settings, { retries }) }
+  const timeout = fault?.startsWith('stall') ? 1500 : 30_000
+  const settings = await server.newPlace({ endpoint: proxy.endpoint, timeout })
+  return { proxy, settings, open: () => S3Storage.open(settings, { retries: { ...retries, attempts } }) }
 }
 
 /** What a run does: locks, cleans, writes, commits, reads back. */
@@ -82,9 +86,9 @@ describe('a fault in passing', () => {
     'stall in answer',
   ]
   test.each(passing)('%s, again and again, whichever request it meets: nothing is lost or left', async fault => {
-    const every = fault.startsWith('stall') ? 6 : 3
-    for (const first of every === 6 ? [1] : [0, 1, 2]) {
-      const place = await newPlace()
+    const every = fault.startsWith('stall') ? 8 : 3
+    for (const first of every === 8 ? [1] : [0, 1, 2]) {
+      const place = await newPlace(fault)
       // Never two in a row, whatever is tried again.
       place.proxy.rule = number => (number % every === first ? fault : undefined)
       await backUp(await place.open())
@@ -114,7 +118,7 @@ describe('a fault that stays', () => {
       (_, part) => 1 + Math.floor(((part + Math.random()) / count) * (requests - 1)),
     )
     for (const moment of moments) {
-      const place = await newPlace()
+      const place = await newPlace(fault, 2)
       place.proxy.rule = number => (number >= moment ? fault : undefined)
       const error = await backUp(await place.open()).catch((reason: unknown) => reason)
       const at = `${fault} from request ${moment} of ${requests}: ${quiet.seen[moment - 1]}`
@@ -136,7 +140,7 @@ describe('a fault that stays', () => {
     'reset in answer',
     'stall in answer',
   ] as Fault[])('%s: reading ends with an error, never with fewer bytes', async fault => {
-    const place = await newPlace()
+    const place = await newPlace(fault)
     const storage = await place.open()
     await backUp(storage)
     place.proxy.rule = (_, what) => (what.startsWith('GET') ? fault : undefined)

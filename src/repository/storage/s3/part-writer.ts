@@ -26,6 +26,8 @@ export function openPartWriter(
   let bytes = 0
   let number = 1
   let room = Buffer.alloc(0)
+  /** Memory of parts that have arrived. */
+  const spare: Buffer<ArrayBuffer>[] = []
   let filled = 0
   let upload: Upload | undefined
   let aborted = false
@@ -38,7 +40,7 @@ export function openPartWriter(
     bytes += chunk.byteLength
     for (let done = 0; done < chunk.byteLength; ) {
       if (aborted) throw givenUp(name)
-      if (room.byteLength === 0) room = Buffer.allocUnsafeSlow(roomFor(chunk.byteLength - done))
+      if (room.byteLength === 0) room = roomFor(chunk.byteLength - done)
       else if (filled === room.byteLength) await makeRoom()
       const count = Math.min(chunk.byteLength - done, room.byteLength - filled)
       room.set(chunk.subarray(done, done + count), filled)
@@ -47,9 +49,14 @@ export function openPartWriter(
     }
   }
 
-  /** Small objects are many: their memory grows as they do. */
-  function roomFor(wanted: number): number {
-    return Math.min(sizeOf(number), Math.max(64 * 1024, wanted))
+  /** Small objects are many: their memory grows as they do, that of large ones serves again. */
+  function roomFor(wanted: number): Buffer<ArrayBuffer> {
+    const size = sizeOf(number)
+    if (upload === undefined) return Buffer.allocUnsafeSlow(Math.min(size, Math.max(64 * 1024, wanted)))
+    const used = spare.pop()
+    if (used?.byteLength === size) return used
+    spare.length = 0
+    return Buffer.allocUnsafeSlow(size)
   }
 
   function sizeOf(part: number): number {
@@ -74,12 +81,11 @@ export function openPartWriter(
       return
     }
     upload ??= await Upload.begin(bucket, name, kept)
-    const wait = partsInFlight(size)
-    await upload.send(number, room, wait)
+    const sent = room
+    await upload.send(number, sent, partsInFlight(size), () => spare.push(sent))
     number += 1
     filled = 0
-    // With nothing on its way the same memory serves again.
-    room = wait === 0 && partSize(number) === size ? room : Buffer.alloc(0)
+    room = Buffer.alloc(0)
   }
 
   async function finish(): Promise<WrittenPart> {
@@ -94,6 +100,7 @@ export function openPartWriter(
       throw alreadyThere(bucket, name)
     }
     room = Buffer.alloc(0)
+    spare.length = 0
     return { name: own, bytes, sha256: hash.digest('hex') }
   }
 

@@ -40,9 +40,11 @@ export class Upload {
   /**
    * Sends a part, whose memory must not change until it has arrived, and returns when at most `limit` are under way.
    * Throws what went wrong with any part.
+   * @param arrived called when the memory is ours again
    */
-  async send(number: number, bytes: Buffer, limit: number): Promise<void> {
+  async send(number: number, bytes: Buffer, limit: number, arrived: () => void = () => {}): Promise<void> {
     const sending = this.#put(number, bytes)
+      .then(arrived)
       .catch(error => {
         this.#failure ??= error
       })
