@@ -383,7 +383,8 @@ describe('recover.mjs', () => {
     const made = await makeBackup(room, file(randomBytes(1500)))
     const text = readFileSync(join(path, 'RECOVER.txt'), 'utf8')
     mkdirSync(out)
-    const commands = text.split('\n').filter(line => /^ {2}(cd|zstd|node) /.test(line))
+    // Those of encrypted backups are tried where there are some (operations/sealing).
+    const commands = text.split('\n').filter(line => /^ {2}(cd|zstd|node) /.test(line) && !line.includes('-file '))
     expect(commands).toHaveLength(3)
     for (const command of commands) {
       const real = command

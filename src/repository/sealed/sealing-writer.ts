@@ -28,35 +28,28 @@ export function sealingWriter(
   let tail: Promise<unknown> = Promise.resolve()
   let closing: ReturnType<PartWriter['close']> | undefined
 
-  function sealed(plain: Uint8Array, last: boolean): Buffer[] {
+  function sealed(plain: readonly Uint8Array[], last: boolean): Buffer[] {
     const cipher = createCipheriv('aes-256-gcm', sealing.key, frameNonce(number, last))
     cipher.setAAD(bound)
     number += 1
-    const pieces = [cipher.update(plain), cipher.final(), cipher.getAuthTag()]
+    const pieces = [...plain.map(piece => cipher.update(piece)), cipher.final(), cipher.getAuthTag()]
     if (begun) return pieces
     begun = true
     return [header, ...pieces]
   }
 
+  /** A full frame waits until more comes, for only then it is not the last one; only what waits is copied. */
   async function append(bytes: Uint8Array): Promise<void> {
     const pieces: Buffer[] = []
-    for (let at = 0; at < bytes.byteLength; ) {
-      // A full frame waits until more comes: only then it is not the last one.
-      if (held === frameBytes) {
-        pieces.push(...sealed(waiting, false))
-        held = 0
-      }
-      // What is a whole frame already needs no copy.
-      if (held === 0 && bytes.byteLength - at > frameBytes) {
-        pieces.push(...sealed(bytes.subarray(at, at + frameBytes), false))
-        at += frameBytes
-        continue
-      }
-      const taken = Math.min(frameBytes - held, bytes.byteLength - at)
-      waiting.set(bytes.subarray(at, at + taken), held)
-      held += taken
-      at += taken
+    let at = 0
+    while (held + bytes.byteLength - at > frameBytes) {
+      const end = at + frameBytes - held
+      pieces.push(...sealed([waiting.subarray(0, held), bytes.subarray(at, end)], false))
+      held = 0
+      at = end
     }
+    waiting.set(bytes.subarray(at), held)
+    held += bytes.byteLength - at
     await writeAll(pieces)
   }
 
@@ -68,7 +61,7 @@ export function sealingWriter(
   async function finish() {
     try {
       await tail
-      await writeAll(sealed(waiting.subarray(0, held), true))
+      await writeAll(sealed([waiting.subarray(0, held)], true))
     } catch (error) {
       await writer.close().catch(() => {})
       throw error

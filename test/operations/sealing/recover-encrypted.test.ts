@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
+import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import type { FilesSourceSettings } from '../../../src/config/settings.js'
 import { create } from '../../../src/operations/create.js'
@@ -72,6 +73,14 @@ describe('recover.mjs on an encrypted repository', () => {
     const last = join(path, 'app', ids.at(-1) ?? '')
     const without = await recover(path, [last, join(out, 'without')])
     expect(without).toMatchObject({ code: 1, stderr: expect.stringContaining('no key at hand opens the backup') })
+    const text = readFileSync(join(path, 'RECOVER.txt'), 'utf8')
+    const [command = ''] = text.split('\n').filter(line => line.endsWith('--key-file /path/of/key'))
+    const real = command
+      .replace('SOURCE/ID', `app/${ids[0]}`)
+      .replace('/path/to/new', out)
+      .replace('/path/of/key', key.path)
+    await execa('sh', ['-c', real], { cwd: path })
+    expect(textsOf(join(out, 'OUTPUT'))).toEqual(['full'])
     const wrong = await recover(path, [last, join(out, 'wrong'), '--key-file', keyFile().path])
     expect(wrong).toMatchObject({ code: 1, stderr: expect.stringContaining('no key at hand opens the backup') })
     expect(readdirSync(out).filter(name => name.startsWith('w'))).toEqual([])
