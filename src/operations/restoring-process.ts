@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { errnoOf } from '../errors.js'
+import { userName } from '../sources/sqlite/users.js'
 
 /** Who is at a restore, as its record names it. */
 export interface RestoringProcess {
@@ -11,6 +12,12 @@ export interface RestoringProcess {
 /** This process, for a record. */
 export function thisProcess(): RestoringProcess {
   return { pid: process.pid, started: startOf(process.pid) }
+}
+
+/** The restore of that process, in words: `the restore by process 4711 (user root)`. */
+export function nameRestore({ pid }: RestoringProcess): string {
+  const stat = statSync(`/proc/${pid}`, { throwIfNoEntry: false })
+  return `the restore by process ${pid}${stat === undefined ? '' : ` (user ${userName(stat.uid)})`}`
 }
 
 /** Whether the very process that left a record still lives. */

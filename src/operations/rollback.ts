@@ -62,6 +62,7 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
   const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))
   let checks: RestoreResult['checks'] = []
   const placement = {
+    source: source.name,
     target,
     staged: aside,
     scratch: false,

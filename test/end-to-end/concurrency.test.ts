@@ -1,10 +1,15 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { recordPath } from '../../src/sources/crash-record.js'
+import { usersOf } from '../../src/sources/sqlite/users.js'
 import { changeDatabase, expectedState, makeDatabase, stateOf } from './helpers/database.js'
 import { expectListedSound } from './helpers/kills.js'
 import { lockHeld } from './helpers/lock.js'
-import { backupIds, leftoversIn, type Place, place } from './helpers/place.js'
+import { backupIds, leftoversIn, type Place, place, setAside } from './helpers/place.js'
+import { run, start } from './helpers/run.js'
+import { fakeSystemctl, withService } from './helpers/systemctl.js'
 
 async function withBackups(types: string[]): Promise<Place> {
   const at = place()
@@ -108,6 +113,61 @@ describe('two runs at once', () => {
     expect(readdirSync(at.directory)).not.toContain('restored.db')
     await at.ok('restore', ['app', '--to', target])
     expect(stateOf(target)).toEqual(expectedState(1))
+  })
+})
+
+describe('a restore in place', () => {
+  /** One that stands still in the middle, until it is released. */
+  async function restoring(at: Place) {
+    const systemctl = fakeSystemctl(at.directory)
+    const flags = withService(at.directory, at)
+    const release = systemctl.held()
+    const options = { env: systemctl.env }
+    const restore = start(['restore', 'app', '--in-place', '--confirm', 'app', ...flags], options)
+    while (systemctl.calls().length === 0) await turn()
+    return { restore, flags, options, release }
+  }
+
+  it('is waited for by create and by another restore, with --wait; without it they end with 6 and name it', async () => {
+    const at = await withBackups(['full'])
+    const { restore, flags, options, release } = await restoring(at)
+    const named = `the restore by process ${restore.child.pid} (user`
+    const refused = await run(['create', ...flags, '--json'], options)
+    expect(refused.code).toBe(6)
+    const { error } = JSON.parse(refused.stderr)
+    expect(error).toMatchObject({ code: 'restore_running', hint: expect.stringContaining('--wait 600') })
+    expect(error.message).toContain(named)
+    const again = ['restore', 'app', '--in-place', '--confirm', 'app', ...flags]
+    expect(await run(again, options)).toMatchObject({ code: 6, stderr: expect.stringContaining(named) })
+    const inVain = await run(['create', ...flags, '--wait', '1'], options)
+    expect(inVain).toMatchObject({ code: 6, stderr: expect.stringContaining('after waiting 1 seconds') })
+    const waiting = [start(['create', ...flags, '--wait', '60'], options), start([...again, '--wait', '60'], options)]
+    await Promise.all(waiting.map(running => waits(running)))
+    release()
+    const ended = await Promise.all([restore, ...waiting].map(({ done }) => done))
+    expect(ended.map(({ code, stderr }) => (code === 0 ? 0 : stderr))).toEqual([0, 0, 0])
+    expect(ended[1]?.stderr).toContain(`waiting for ${named}`)
+    expect([setAside(at.database).length, backupIds(at).length]).toEqual([2, 2])
+    expect(stateOf(at.database)).toEqual(expectedState(0))
+  })
+
+  it('waits for a create that reads the database, with --wait; without it ends with 6 and names it', async () => {
+    const at = place()
+    await makeDatabase(at.database, { rows: 60_000 })
+    await at.ok('create', ['--init'])
+    const create = at.start('create', ['--type', 'full'])
+    while (!usersOf(at.database).processes.some(({ pid }) => pid === create.child.pid)) await turn()
+    create.child.kill('SIGSTOP')
+    const args = ['app', '--in-place', '--confirm', 'app']
+    const { code, error } = await at.json('restore', args)
+    expect({ code, ...error.error }).toMatchObject({ code: 'database_read', exit_code: 6 })
+    expect(error.error.message).toContain(`(process ${create.child.pid}, user`)
+    const restore = at.start('restore', [...args, '--wait', '60'])
+    await waits(restore)
+    create.child.kill('SIGCONT')
+    expect([(await create.done).code, (await restore.done).code]).toEqual([0, 0])
+    expect(setAside(at.database)).toHaveLength(1)
+    expect(existsSync(recordPath(at.database))).toBe(false)
   })
 })
 

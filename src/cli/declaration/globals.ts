@@ -57,7 +57,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'wait',
     value: 'SECONDS',
-    description: 'Wait this long for a lock that another run holds',
+    description: 'Wait this long for a lock, a restore in place or a backup of another run',
     kind: 'seconds',
     default: '0',
     environment: 'NEXUS_BACKUP_WAIT',

@@ -1,18 +1,18 @@
 import { existsSync } from 'node:fs'
 import type { Context } from '../../context.js'
-import { NexusError } from '../../errors.js'
 import { removeDeadDrafts, removeRecord } from '../../sources/crash-record.js'
 import { type RestoreRecord, readRecord, realTarget } from '../../sources/sqlite/restore-record.js'
 import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../../sources/sqlite/swap.js'
-import { isAlive, isRunning } from '../restoring-process.js'
+import { isAlive, isRunning, nameRestore } from '../restoring-process.js'
 import { startService } from '../service.js'
+import { waitForRun } from '../waiting.js'
 
 /**
- * Finishes or undoes what a killed restore left beside a database, and starts the service that it had stopped. A swap
+ * Waits for a restore that runs, then finishes or undoes what a killed one left beside a database, and starts the service that it had stopped. A swap
  * that has begun is finished, since its new database was proven; anything earlier is undone.
  *
  * @returns what came of that restore
- * @throws NexusError `locked` while that restore still runs
+ * @throws NexusError `locked` when a restore still runs after the seconds that may be waited
  */
 export async function finishInterruptedDatabaseRestore(
   context: Context,
@@ -20,13 +20,16 @@ export async function finishInterruptedDatabaseRestore(
 ): Promise<'none' | 'finished' | 'undone'> {
   const target = realTarget(source.path)
   removeDeadDrafts(target, pid => isAlive(pid))
+  await waitForRun(context, {
+    source: source.name,
+    code: 'restore_running',
+    holder() {
+      const running = readRecord(target)
+      return running !== null && isRunning(running) ? nameRestore(running) : null
+    },
+  })
   const record = readRecord(target)
   if (record === null) return 'none'
-  if (isRunning(record)) {
-    throw new NexusError('locked', 'restore_running', `${source.name} is being restored by process ${record.pid}`, {
-      hint: 'run again when it has ended',
-    })
-  }
   const finished = await settle(record)
   if (record.service !== null) await startService(record.service)
   removeRecord(target)

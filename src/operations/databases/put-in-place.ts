@@ -9,8 +9,12 @@ import { createRecord, type RestoreRecord, replaceRecord } from '../../sources/s
 import { dropPrevious, dropStaged, type Move, swapIn } from '../../sources/sqlite/swap.js'
 import { thisProcess } from '../restoring-process.js'
 import { withServiceStopped } from '../service.js'
+import { waitForBackups } from './backups-reading.js'
+import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
 
 export interface Placement {
+  /** The source's name, for messages. */
+  source: string
   /** The database's real path. */
   target: string
   /** The file that takes its place. */
@@ -39,7 +43,8 @@ export function putInPlace(
 }
 
 async function carryOut(context: Context, placement: Placement, prepare: () => Promise<void>): Promise<string | null> {
-  const { target, staged, sidecars, previous, service } = placement
+  const { source, target, staged, sidecars, previous, service } = placement
+  await waitForBackups(context, source, target)
   if (service === null) assertUnused(target, context.warn)
   assertFree(previous)
   const record: RestoreRecord = {
@@ -52,7 +57,7 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
     service: null,
     swap: null,
   }
-  await createRecord(record)
+  await claim(context, source, record)
   const progress: { state: 'untouched' | 'begun' | 'done' } = { state: 'untouched' }
   const willMove = async (moves: Move[], remove: string[]) => {
     await replaceRecord({ ...record, service, swap: { moves, remove } })
@@ -68,6 +73,8 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
   try {
     await prepare()
     context.signal.throwIfAborted()
+    // One that had looked for our record just before it was there; the service must not be down for it.
+    await waitForBackups(context, source, target)
     if (service !== null) await replaceRecord({ ...record, service })
     return await withServiceStopped(service, swap, aside => {
       return `${target} is replaced${aside === null ? '' : ` and what stood there lies at ${aside}`}`
@@ -82,6 +89,18 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
   } finally {
     // A swap that stopped half-way is finished by the next run.
     if (progress.state !== 'begun') removeRecord(target)
+  }
+}
+
+/** Writes the record down; another restore may have begun since this one looked, and is waited for in its turn. */
+async function claim(context: Context, source: string, record: RestoreRecord): Promise<void> {
+  for (;;) {
+    try {
+      return await createRecord(record)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'restore_running') throw error
+      await finishInterruptedDatabaseRestore(context, { name: source, path: record.target })
+    }
   }
 }
 

@@ -96,6 +96,7 @@ export async function restoreDatabase(
   const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
   let checks: RestoreResult['checks'] = []
   const placement = {
+    source: name,
     target,
     staged,
     scratch: true,

@@ -1,20 +1,20 @@
 import { existsSync } from 'node:fs'
 import type { Context } from '../../context.js'
-import { NexusError } from '../../errors.js'
 import { removeDeadDrafts } from '../../sources/crash-record.js'
 import { realTarget } from '../../sources/sqlite/restore-record.js'
-import { isAlive, isRunning } from '../restoring-process.js'
+import { isAlive, isRunning, nameRestore } from '../restoring-process.js'
 import { startService } from '../service.js'
+import { waitForRun } from '../waiting.js'
 import { readTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, moveBack, moveForward } from './tree-swap.js'
 
 /**
- * Finishes or undoes what a killed restore left beside directories, and starts the service that it had stopped. What had
+ * Waits for a restore that runs, then finishes or undoes what a killed one left beside directories, and starts the service that it had stopped. What had
  * begun to change places is finished, since it was proven; anything earlier is undone.
  *
  * @param source name, and the configured paths of its roots or its data directory
  * @returns what came of that restore
- * @throws NexusError `locked` while that restore still runs
+ * @throws NexusError `locked` when a restore still runs after the seconds that may be waited
  */
 export async function finishInterruptedTrees(
   context: Context,
@@ -23,6 +23,14 @@ export async function finishInterruptedTrees(
   const outcomes: ('finished' | 'undone')[] = []
   for (const target of new Set(source.paths.map(path => realTarget(path)))) {
     removeDeadDrafts(target, pid => isAlive(pid))
+    await waitForRun(context, {
+      source: source.name,
+      code: 'restore_running',
+      holder() {
+        const running = readTreeRecord(target)
+        return running !== null && isRunning(running) ? nameRestore(running) : null
+      },
+    })
     const record = readTreeRecord(target)
     if (record !== null) outcomes.push(await settle(context, source.name, record))
   }
@@ -30,11 +38,6 @@ export async function finishInterruptedTrees(
 }
 
 async function settle(context: Context, name: string, record: TreeRecord): Promise<'finished' | 'undone'> {
-  if (isRunning(record)) {
-    throw new NexusError('locked', 'restore_running', `${name} is being restored by process ${record.pid}`, {
-      hint: 'run again when it has ended',
-    })
-  }
   const { phase, moves, service } = record
   if (phase === 'forward') await moveForward(moves)
   if (phase === 'back') await moveBack(moves)

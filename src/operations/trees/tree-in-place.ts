@@ -4,6 +4,7 @@ import { messageOf, NexusError } from '../../errors.js'
 import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
 import { thisProcess } from '../restoring-process.js'
 import { withServiceStopped } from '../service.js'
+import { finishInterruptedTrees } from './interrupted-trees.js'
 import { createTreeRecord, removeTreeRecord, replaceTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, exists, moveBack, moveForward, type TreeMove } from './tree-swap.js'
 import { assertReplaceable } from './tree-targets.js'
@@ -55,7 +56,7 @@ export async function putTreesInPlace(
     service: null,
     phase: 'staging',
   }
-  await createTreeRecord(record)
+  await claim(context, source, record)
   const run = new Run(record)
   try {
     await namingFullDisk(dirname(record.home), prepare)
@@ -74,6 +75,18 @@ export async function putTreesInPlace(
     })
   } finally {
     run.end()
+  }
+}
+
+/** Writes the record down; another restore may have begun since this one looked, and is waited for in its turn. */
+async function claim(context: Context, source: string, record: TreeRecord): Promise<void> {
+  for (;;) {
+    try {
+      return await createTreeRecord(record)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.code !== 'restore_running') throw error
+      await finishInterruptedTrees(context, { name: source, paths: [record.home] })
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
 /**
@@ -9,14 +9,20 @@ export function fakeSystemctl(directory: string, fails: 'stop' | 'start' | 'noth
   const programs = join(directory, 'programs')
   const log = join(directory, 'systemctl.log')
   mkdirSync(programs)
+  const hold = join(directory, 'systemctl.hold')
   const path = join(programs, 'systemctl')
   writeFileSync(
     path,
-    `#!/bin/sh\necho "$*" >> '${log}'\nif [ "$1" = ${fails} ]; then echo "Job for $3 failed." >&2; exit 1; fi\n`,
+    `#!/bin/sh\necho "$*" >> '${log}'\nwhile [ -e '${hold}' ]; do sleep 0.02; done\nif [ "$1" = ${fails} ]; then echo "Job for $3 failed." >&2; exit 1; fi\n`,
   )
   chmodSync(path, 0o755)
   return {
     env: { PATH: `${programs}${delimiter}${process.env.PATH ?? ''}` },
+    /** From now on every call stands still, until the function that this returns is called. */
+    held() {
+      writeFileSync(hold, '')
+      return () => rmSync(hold)
+    },
     calls: () => (existsSync(log) ? readFileSync(log, 'utf8').trim().split('\n') : []),
   }
 }
