@@ -1,6 +1,8 @@
 import { describe, it } from 'vitest'
 import {
   killCreates,
+  killHotCreates,
+  killHotRestores,
   killPrunes,
   killReplacements,
   killRestores,
@@ -14,6 +16,8 @@ describe('SIGKILL at hundreds of moments', () => {
   it('of an increment of a WAL database', () => killCreates('wal', 'incr', 40))
   it('of a full backup of a rollback-journal database', () => killCreates('delete', 'full', 40))
   it('of an increment of a rollback-journal database', () => killCreates('delete', 'incr', 40))
+  it('of a full backup of a database with a hot journal', () => killHotCreates(40))
+  it('of an in-place restore over a database with a hot journal', () => killHotRestores(60))
   it('of prune', () => killPrunes(40))
   it('of an in-place restore over a live log', () => killRestores(100))
   it('of an in-place restore of a rollback-journal database', () => killRestores(30, 'delete'))

@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
@@ -43,6 +43,23 @@ export async function crashAfterCommit(path: string, generation: number, options
   await printed(writer, 'committed')
   writer.child.kill('SIGKILL')
   await writer.done
+}
+
+/**
+ * Dies in the middle of a transaction of a rollback-journal database, half of which is in its file: what a power cut
+ * leaves, a database that is damaged without the hot journal beside it. It needs 4000 rows, so that the cache overflows.
+ */
+export async function crashMidway(path: string, generation: number, options: RunOptions = {}): Promise<void> {
+  const before = readFileSync(path)
+  const writer = startProcess(
+    process.execPath,
+    [program('change-database'), path, String(generation), 'spill'],
+    options,
+  )
+  await printed(writer, 'spilled')
+  writer.child.kill('SIGKILL')
+  await writer.done
+  if (readFileSync(path).equals(before) || !existsSync(`${path}-journal`)) throw new Error('nothing was spilled')
 }
 
 /** A program that keeps the database open, idle, until the test ends. */

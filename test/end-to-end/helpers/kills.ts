@@ -3,7 +3,7 @@ import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } fro
 import { join } from 'node:path'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'vitest'
-import { changeDatabase, crashAfterCommit, expectedState, makeDatabase, stateOf } from './database.js'
+import { changeDatabase, crashAfterCommit, crashMidway, expectedState, makeDatabase, stateOf } from './database.js'
 import { backupIds, leftoversBeside, leftoversIn, type Place, place, setAside } from './place.js'
 import { type Running, run, start } from './run.js'
 import { fakeSystemctl, withService } from './systemctl.js'
@@ -90,6 +90,69 @@ export async function killCreates(mode: 'wal' | 'delete', type: 'full' | 'incr',
     expect(stateOf(at.database)).toEqual(expectedState(index + 2))
   })
   await expectListedSound(at)
+}
+
+/** Rows of a database that leaves a hot journal when its writer dies. */
+const HOT_ROWS = 4000
+
+/**
+ * create, killed, of a database with a hot journal, which only a writer may roll back: both are byte for byte as they
+ * were, and so they are after the next create, whose backup is the recovered content.
+ */
+export async function killHotCreates(count: number): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database, { mode: 'delete', rows: HOT_ROWS })
+  await changeDatabase(at.database, 1)
+  await at.ok('create', ['--init'])
+  await crashMidway(at.database, 2)
+  const files = [at.database, `${at.database}-journal`]
+  const before = files.map(digestOf)
+  const { duration } = await at.ok('create', ['--type', 'full'])
+  let hits = 0
+  for (const moment of moments(duration, count)) {
+    const killed = killAfter(at.start('create', ['--type', 'full']), moment)
+    if (await neverMissing(at.database, killed)) hits += 1
+    expect(files.map(digestOf)).toEqual(before)
+    await expectListedSound(at)
+    await at.ok('create', ['--type', 'full'])
+    expect(leftoversIn(at.repository)).toEqual([])
+  }
+  expect(hits).toBeGreaterThan(0)
+  expect(files.map(digestOf)).toEqual(before)
+  const restored = join(at.directory, 'restored.db')
+  await at.ok('restore', ['app', '--to', restored])
+  expect(stateOf(restored)).toEqual(expectedState(1, HOT_ROWS))
+}
+
+/**
+ * An in-place restore, killed, over a database with a hot journal: what SQLite makes of the path is wholly the old
+ * one's last commit or wholly the restored one, and never the new one with the old one's journal rolled into it.
+ */
+export async function killHotRestores(count: number): Promise<void> {
+  const at = place()
+  await makeDatabase(at.database, { mode: 'delete', rows: HOT_ROWS })
+  await changeDatabase(at.database, 1)
+  await at.ok('create', ['--init'])
+  const restoring = [backupIds(at)[0] ?? '', '--in-place', '--confirm', 'app']
+  await crashMidway(at.database, 2)
+  const { duration } = await at.ok('restore', restoring)
+  let hits = 0
+  for (const [index, moment] of moments(duration, count).entries()) {
+    const generation = index + 3
+    for (const name of setAside(at.database)) rmSync(name)
+    await changeDatabase(at.database, generation)
+    await crashMidway(at.database, 1_000_000)
+    expect(statSync(`${at.database}-journal`).size).toBeGreaterThan(0)
+    if (await neverMissing(at.database, killAfter(at.start('restore', restoring), moment))) hits += 1
+    const found = stateOf(at.database)
+    expect([expectedState(generation, HOT_ROWS), expectedState(1, HOT_ROWS)]).toContainEqual(found)
+    await at.ok('create', ['--type', 'full'])
+    expect(stateOf(at.database)).toEqual(found)
+    expect(leftoversBeside(at.database)).toEqual([])
+    const asides = setAside(at.database).map(name => stateOf(name))
+    expect(asides).toEqual(found.generation === 1 ? [expectedState(generation, HOT_ROWS)] : [])
+  }
+  expect(hits).toBeGreaterThan(0)
 }
 
 /** prune, killed: what is listed is sound, what must be kept is there, and the next prune finishes. */
