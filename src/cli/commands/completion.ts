@@ -3,9 +3,20 @@ import { fishCompletion } from '../completion/fish.js'
 import { zshCompletion } from '../completion/zsh.js'
 import type { Handler } from '../invocation.js'
 
-/** `completion bash|zsh|fish` */
+const scripts = new Map([
+  ['bash', bashCompletion],
+  ['zsh', zshCompletion],
+  ['fish', fishCompletion],
+])
+
+/** `completion bash|zsh|fish|sources` */
 export const runCompletion: Handler = async invocation => {
   const shell = invocation.operands[0] ?? ''
-  const script = shell === 'bash' ? bashCompletion() : shell === 'zsh' ? zshCompletion() : fishCompletion()
-  return { document: { command: 'completion', shell, script }, text: () => script, always: true, failures: [] }
+  const script = scripts.get(shell)?.()
+  if (script !== undefined) {
+    return { document: { command: 'completion', shell, script }, text: () => script, always: true, failures: [] }
+  }
+  const names = (await invocation.settings()).sources.map(({ name }) => name)
+  const text = () => names.map(name => `${name}\n`).join('')
+  return { document: { command: 'completion', sources: names }, text, always: true, failures: [] }
 }

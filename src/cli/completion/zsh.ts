@@ -1,31 +1,33 @@
-import type { OptionDeclaration } from '../declaration/types.js'
-import { type CompletionEntry, completionEntries } from './words.js'
+import type { Completion, OptionDeclaration } from '../declaration/types.js'
+import { type CompletionEntry, completionEntries, valuedOptions } from './words.js'
 
 /** A completion script for zsh, to be sourced or put into a directory of `fpath` as `_nexus-backup`. */
 export function zshCompletion(): string {
   const entries = completionEntries()
   const paths = entries.map(entry => entry.path).filter(path => path !== '')
-  const valued = [
-    ...new Set(
-      entries
-        .flatMap(entry => entry.options)
-        .filter(option => option.value !== undefined)
-        .map(option => `--${option.name}`),
-    ),
-  ]
+  const valued = valuedOptions(entries).map(({ name }) => `--${name}`)
   return `#compdef nexus-backup
+_nexus_backup_sources() {
+  local -a names=(\${(f)"$(_call_program sources \${words[1]} completion sources $config 2>/dev/null)"})
+  compadd -X source -a names
+}
 _nexus-backup() {
-  local path='' at
+  # Not "path": that is the array behind PATH.
+  local at place='' context state state_descr line
+  local -a config=()
+  typeset -A opt_args
   for ((at = 2; at < CURRENT; at++)); do
     case \${words[at]} in
-      ${valued.join('|')}) at=$((at + 1));;
+      ${valued.join('|')})
+        [[ \${words[at]} == --config ]] && config=(--config \${words[at+1]})
+        at=$((at + 1));;
       -*) ;;
-      *) case "\${path:+$path }\${words[at]}" in
-        ${paths.map(path => quote(path)).join('|')}) path="\${path:+$path }\${words[at]}";;
+      *) case "\${place:+$place }\${words[at]}" in
+        ${paths.map(path => quote(path)).join('|')}) place="\${place:+$place }\${words[at]}";;
       esac;;
     esac
   done
-  case $path in
+  case $place in
 ${entries.map(renderEntry).join('\n')}
   esac
 }
@@ -37,33 +39,37 @@ fi
 `
 }
 
-function renderEntry(entry: CompletionEntry): string {
-  const words = entry.words.map(({ word, description }) => `${word}:${description.replaceAll(':', '\\:')}`)
-  const depth = entry.path === '' ? 0 : entry.path.split(' ').length
-  const operands = words.length === 0 ? "'*: :_default'" : `'*: :->words'`
+function renderEntry({ path, words, options, operand }: CompletionEntry): string {
+  const choices = words.map(({ word, description }) => quote(`${word}:${description.replaceAll(':', '\\:')}`))
+  const rest = choices.length === 0 ? `'*: :${actionFor(operand)}'` : `'*: :->words'`
   const describe =
-    words.length === 0
+    choices.length === 0
       ? ''
-      : `\n      [[ $state == words ]] && { local -a choices=(${words.map(quote).join(' ')}); _describe word choices; }`
-  return `    ${quote(entry.path)})
-      local state; local -a line
-      # ${depth} words of the command stand already
-      _arguments -S ${entry.options.map(renderOption).join(' ')} ${operands}${describe};;`
+      : `\n      [[ $state == words ]] && { local -a choices=(${choices.join(' ')}); _describe word choices; }`
+  return `    ${quote(path)})
+      _arguments -S ${options.map(renderOption).join(' ')} ${rest}${describe};;`
 }
 
-function renderOption({ name, value, description, choices, suggestions, complete }: OptionDeclaration): string {
+function renderOption({
+  name,
+  value,
+  description,
+  choices,
+  suggestions,
+  complete,
+  repeatable,
+}: OptionDeclaration): string {
   const text = description.replaceAll('[', '(').replaceAll(']', ')').replaceAll(':', ' -')
-  if (value === undefined) return quote(`--${name}[${text}]`)
+  const flag = `${repeatable === true ? '*' : ''}--${name}[${text}]`
+  if (value === undefined) return quote(flag)
   const words = choices ?? suggestions
-  const action =
-    words !== undefined
-      ? `(${words.join(' ')})`
-      : complete === 'file'
-        ? '_files'
-        : complete === 'directory'
-          ? '_files -/'
-          : ' '
-  return quote(`--${name}[${text}]:${value}:${action}`)
+  return quote(`${flag}:${value}:${words === undefined ? actionFor(complete) : `(${words.join(' ')})`}`)
+}
+
+function actionFor(complete: Completion | undefined): string {
+  if (complete === 'file') return '_files'
+  if (complete === 'directory') return '_files -/'
+  return complete === 'source' ? '_nexus_backup_sources' : ' '
 }
 
 function quote(text: string): string {

@@ -15,6 +15,7 @@ export const createCommand: CommandDeclaration = {
       required: false,
       variadic: true,
       description: 'Sources to back up; all of them when none is named',
+      complete: 'source',
     },
   ],
   options: [

@@ -6,7 +6,15 @@ export const listCommand: CommandDeclaration = {
   summary: 'show the backups there are',
   description: ['List the backups in the repositories, oldest first. Damaged ones are always named.'],
   group: 'main',
-  arguments: [{ name: 'SOURCE', required: false, variadic: false, description: 'Only the backups of this source' }],
+  arguments: [
+    {
+      name: 'SOURCE',
+      required: false,
+      variadic: false,
+      description: 'Only the backups of this source',
+      complete: 'source',
+    },
+  ],
   options: [
     { name: 'all', description: 'Show the leftovers of unfinished runs too' },
     { name: 'journal', description: 'Show who did what and when instead, and whether the journal is whole' },

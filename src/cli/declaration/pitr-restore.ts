@@ -18,7 +18,7 @@ export const pitrRestore: CommandDeclaration = {
     '    [--target-action promote|pause] [--keep-archiving] [--start [--stop]]',
   ],
   group: 'main',
-  arguments: [{ name: 'SOURCE', required: true, variadic: false, description: 'The source' }],
+  arguments: [{ name: 'SOURCE', required: true, variadic: false, description: 'The source', complete: 'source' }],
   options: [
     {
       name: 'at',

@@ -5,6 +5,7 @@ const source: OptionDeclaration = {
   name: 'source',
   value: 'NAME',
   description: "The source; without it the one that the data directory's system identifier belongs to",
+  complete: 'source',
 }
 
 export const pitrArchive: CommandDeclaration = {

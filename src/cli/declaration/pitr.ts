@@ -3,7 +3,13 @@ import { pitrRestore } from './pitr-restore.js'
 import { pitrArchive, pitrFetch } from './pitr-wal.js'
 import type { ArgumentDeclaration, CommandDeclaration } from './types.js'
 
-const source: ArgumentDeclaration = { name: 'SOURCE', required: true, variadic: false, description: 'The source' }
+const source: ArgumentDeclaration = {
+  name: 'SOURCE',
+  required: true,
+  variadic: false,
+  description: 'The source',
+  complete: 'source',
+}
 
 const points: CommandDeclaration = {
   name: 'pitr points',

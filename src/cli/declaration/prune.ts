@@ -19,6 +19,7 @@ export const pruneCommand: CommandDeclaration = {
       required: false,
       variadic: true,
       description: 'Sources to prune; all of them when none is named',
+      complete: 'source',
     },
   ],
   options: [

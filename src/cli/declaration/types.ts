@@ -1,5 +1,5 @@
-/** What the shell may complete in a place where a value stands. */
-export type Completion = 'file' | 'directory' | 'none'
+/** What the shell may complete in a place where a value stands; `source`: names of the configured sources. */
+export type Completion = 'file' | 'directory' | 'source' | 'none'
 
 /** How a value is checked before a handler sees it; `text` takes anything. */
 export type ValueKind =

@@ -15,6 +15,7 @@ export const verifyCommand: CommandDeclaration = {
       required: false,
       variadic: true,
       description: 'An id, the beginning of one, or a source for its latest; everything when none is named',
+      complete: 'source',
     },
   ],
   options: [{ name: 'drill', description: 'Restore into scratch space, check there, and measure the time' }],
