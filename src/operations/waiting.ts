@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
+import { isRunning, nameRestore, type RestoringProcess } from './restoring-process.js'
 
 /** Milliseconds between two looks: as a lock is waited for. */
 const firstDelay = 100
@@ -31,6 +32,20 @@ export async function waitForRun(
     waited += step
     delay = Math.min(delay * 1.5, longestDelay)
   }
+}
+
+/**
+ * Waits for a restore in place that runs, by its record.
+ *
+ * @param record reads it anew; null when there is none
+ * @throws NexusError `locked` (`restore_running`), and as `waitForRun`
+ */
+export function waitForRestore(context: Context, source: string, record: () => RestoringProcess | null): Promise<void> {
+  const holder = () => {
+    const running = record()
+    return running !== null && isRunning(running) ? nameRestore(running) : null
+  }
+  return waitForRun(context, { source, code: 'restore_running', holder })
 }
 
 async function pause(milliseconds: number, signal: AbortSignal): Promise<void> {

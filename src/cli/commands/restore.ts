@@ -1,9 +1,10 @@
 import { resolve } from 'node:path'
-import type { Settings, SourceSettings } from '../../config/settings.js'
+import type { Settings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import type { RestoreRequest } from '../../operations/requests.js'
 import { planRestore, restore } from '../../operations/restore.js'
 import { shellQuoted } from '../../operations/shell.js'
+import { directoryOf } from '../../operations/trees/restore-cluster-in-place.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderPlan } from '../output/render-restore.js'
@@ -93,17 +94,9 @@ function requestOf(
     return { ...common, target, source: settings.sources.find(source => source.name === origin?.name) }
   }
   const source = sourceNamed(settings, origin?.name ?? backup)
-  assertPlace(source, settings.file)
+  // Before anything is read: here the file is known that must name it.
+  if (source.kind === 'postgres') directoryOf(source, settings.file)
   return { ...common, target: { kind: 'in-place', source }, source }
-}
-
-/** The server that could tell where its data lies may be the very thing that is lost. */
-function assertPlace(source: SourceSettings, file: string | null): void {
-  if (source.kind !== 'postgres' || source.dataDirectory !== null) return
-  const message = `the configuration does not say where the data directory of ${source.name} is`
-  throw new NexusError('refused', 'data_directory_missing', message, {
-    hint: `set sources.${source.name}.data_directory in ${file ?? 'the configuration'}, or restore beside it with --to PATH`,
-  })
 }
 
 async function carryOut(

@@ -5,11 +5,12 @@ import { allFrames, someFrames } from '../../image/file-image.js'
 import { storeAll, storeChanged } from '../../image/store.js'
 import type { Frame } from '../../image/types.js'
 import { makeBackupId, partNameFor } from '../../repository/layout.js'
-import { type SealedWriter, sealedWriter } from '../../repository/sealed/sealed-backup.js'
+import type { SealedWriter } from '../../repository/sealed/sealed-backup.js'
 import type { SqliteCapture } from '../../sources/sqlite/capture.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
-import { digestSeedOf, keepForNext, parentDigests } from './chain-digests.js'
+import { digestSeedOf, parentDigests } from './chain-digests.js'
+import { commitBackup } from './commit-backup.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
 import { assertSound } from './sound-source.js'
 
@@ -25,12 +26,11 @@ interface CapturedFile {
 
 /** Writes a backup of a captured database and commits it. @throws NexusError `damage` when it fails its checks */
 export async function writeFileBackup(task: BackUpTask, captured: CapturedFile): Promise<OpenedBackup> {
-  const { context, room, plan, request } = task
+  const { plan, request } = task
   const { capture, source } = captured
   const id = makeBackupId(capture.capturedAt, plan.type)
   const level = request.check ?? (plan.type === 'full' ? 'integrity' : 'none')
-  const writer = sealedWriter(await room.begin(id), id, task.sealing)
-  try {
+  return commitBackup(task, id, async writer => {
     // The pinned connection checks while the workers read: they are different threads.
     const checking = capture.check(level, source.checks)
     checking.catch(() => {})
@@ -48,14 +48,8 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
       versions: { sqlite: sqliteVersion },
       warnings: [],
     })
-    context.signal.throwIfAborted()
-    const stored = await writer.commit(manifest, manifest.parts)
-    await keepForNext(task, { stored, manifest, tablePath, treePath: null })
-    return { manifest, key: writer.key }
-  } catch (error) {
-    await writer.discard()
-    throw error
-  }
+    return { manifest, tablePath, treePath: null }
+  })
 }
 
 async function storeImage(

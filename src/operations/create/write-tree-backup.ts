@@ -5,13 +5,14 @@ import { type StoreTreeSettings, storeTree } from '../../image/tree/store-tree.j
 import type { Tree } from '../../image/tree/tree.js'
 import { makeBackupId, partNameFor } from '../../repository/layout.js'
 import type { Manifest, ManifestPart } from '../../repository/manifest.js'
-import { type SealedWriter, sealedWriter } from '../../repository/sealed/sealed-backup.js'
+import type { SealedWriter } from '../../repository/sealed/sealed-backup.js'
 import type { PartWriter } from '../../repository/storage/storage.js'
 import type { TreeCapture } from '../../sources/tree-capture.js'
 import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
 import { treeOf } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
-import { digestSeedOf, keepForNext, memoryFor, parentDigests } from './chain-digests.js'
+import { digestSeedOf, memoryFor, parentDigests } from './chain-digests.js'
+import { commitBackup } from './commit-backup.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
 import { assertSound } from './sound-source.js'
 
@@ -22,24 +23,17 @@ interface CapturedTree {
 
 /** Writes a backup of a captured tree and commits it. @throws NexusError `damage` when the source fails its checks */
 export async function writeTreeBackup(task: BackUpTask, captured: CapturedTree): Promise<OpenedBackup> {
-  const { context, room, plan, source } = task
+  const { context, plan, source } = task
   const { capture } = captured
   const id = makeBackupId(capture.begunAt, plan.type)
-  const writer = sealedWriter(await room.begin(id), id, task.sealing)
-  try {
+  return commitBackup(task, id, async writer => {
     const { tablePath, treePath, ...image } = await storeImage(task, captured, writer)
     const outcome = await capture.finish()
     assertSound(task, capture.name, outcome.checks)
     for (const warning of outcome.warnings) context.warn(`${source.name}: ${warning}`)
     const manifest = manifestOf(task, { id, ...image, ...outcome, versions: capture.versions })
-    context.signal.throwIfAborted()
-    const stored = await writer.commit(manifest, manifest.parts)
-    await keepForNext(task, { stored, manifest, tablePath, treePath })
-    return { manifest, key: writer.key }
-  } catch (error) {
-    await writer.discard()
-    throw error
-  }
+    return { manifest, tablePath, treePath }
+  })
 }
 
 async function storeImage(

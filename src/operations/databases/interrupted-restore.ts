@@ -3,9 +3,9 @@ import type { Context } from '../../context.js'
 import { removeDeadDrafts, removeRecord } from '../../sources/crash-record.js'
 import { type RestoreRecord, readRecord, realTarget } from '../../sources/sqlite/restore-record.js'
 import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../../sources/sqlite/swap.js'
-import { isAlive, isRunning, nameRestore } from '../restoring-process.js'
+import { isAlive } from '../restoring-process.js'
 import { startService } from '../service.js'
-import { waitForRun } from '../waiting.js'
+import { waitForRestore } from '../waiting.js'
 
 /**
  * Waits for a restore that runs, then finishes or undoes what a killed one left beside a database, and starts the service that it had stopped. A swap
@@ -20,14 +20,7 @@ export async function finishInterruptedDatabaseRestore(
 ): Promise<'none' | 'finished' | 'undone'> {
   const target = realTarget(source.path)
   removeDeadDrafts(target, pid => isAlive(pid))
-  await waitForRun(context, {
-    source: source.name,
-    code: 'restore_running',
-    holder() {
-      const running = readRecord(target)
-      return running !== null && isRunning(running) ? nameRestore(running) : null
-    },
-  })
+  await waitForRestore(context, source.name, () => readRecord(target))
   const record = readRecord(target)
   if (record === null) return 'none'
   const finished = await settle(record)

@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs'
-import { open, statfs } from 'node:fs/promises'
+import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
@@ -7,10 +7,10 @@ import { restoreFile } from '../../image/restore-file.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { keepAttributes } from '../../sources/sqlite/attributes.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
-import { diskFull } from '../../sources/sqlite/disk-full.js'
 import { digestsBeside, dropStaged } from '../../sources/sqlite/swap.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
+import { assertSpace } from '../restore-space.js'
 import type { RestoreResult } from '../results.js'
 import { openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
@@ -20,7 +20,7 @@ export async function stageRestore(
   context: Context,
   { selected, staged, replaces }: { selected: Selected; staged: string; replaces: string | null },
 ): Promise<RestoreResult['checks']> {
-  await assertSpace(staged, selected.manifest.bytes_source)
+  await assertSpace(dirname(staged), selected.manifest.bytes_source)
   try {
     const checks = await writeImage(context, selected, staged, () =>
       checkRestored(staged, selected.manifest, context.signal),
@@ -85,11 +85,4 @@ function assertProven({ manifest }: Selected, checks: RestoreResult['checks']): 
       hint: `nothing was replaced; check the backup with: nexus-backup verify ${manifest.id}`,
     },
   )
-}
-
-async function assertSpace(path: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(dirname(path))
-  const free = bavail * bsize
-  if (free >= bytes) return
-  throw diskFull(dirname(path), `${Math.ceil(bytes / 1e6)} MB are needed and ${Math.floor(free / 1e6)} MB are free`)
 }

@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import type { Context } from '../../context.js'
 import { removeDeadDrafts } from '../../sources/crash-record.js'
 import { realTarget } from '../../sources/sqlite/restore-record.js'
-import { isAlive, isRunning, nameRestore } from '../restoring-process.js'
+import { isAlive } from '../restoring-process.js'
 import { startService } from '../service.js'
-import { waitForRun } from '../waiting.js'
+import { waitForRestore } from '../waiting.js'
 import { readTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, moveBack, moveForward } from './tree-swap.js'
 
@@ -23,14 +23,7 @@ export async function finishInterruptedTrees(
   const outcomes: ('finished' | 'undone')[] = []
   for (const target of new Set(source.paths.map(path => realTarget(path)))) {
     removeDeadDrafts(target, pid => isAlive(pid))
-    await waitForRun(context, {
-      source: source.name,
-      code: 'restore_running',
-      holder() {
-        const running = readTreeRecord(target)
-        return running !== null && isRunning(running) ? nameRestore(running) : null
-      },
-    })
+    await waitForRestore(context, source.name, () => readTreeRecord(target))
     const record = readTreeRecord(target)
     if (record !== null) outcomes.push(await settle(context, source.name, record))
   }

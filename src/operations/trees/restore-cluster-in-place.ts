@@ -99,13 +99,18 @@ export async function restoreClusterInPlace(
   }
 }
 
-/** The configured data directory of a cluster. @throws NexusError `refused` (`data_directory_missing`) */
-export function directoryOf(source: SourceSettings): string {
+/**
+ * The configured data directory of a cluster: the server that could tell may be the very thing that is lost.
+ *
+ * @param file the configuration, for the hint
+ * @throws NexusError `refused` (`data_directory_missing`)
+ */
+export function directoryOf(source: SourceSettings, file: string | null = null): string {
   const { dataDirectory } = clusterOf(source)
   if (dataDirectory !== null) return dataDirectory
   const message = `the configuration does not say where the data directory of ${source.name} is`
   throw new NexusError('refused', 'data_directory_missing', message, {
-    hint: `set data_directory of ${source.name} in the configuration, or restore beside it with --to PATH`,
+    hint: `set sources.${source.name}.data_directory in ${file ?? 'the configuration'}, or restore beside it with --to PATH`,
   })
 }
 

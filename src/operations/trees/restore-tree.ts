@@ -1,13 +1,12 @@
 import { rmSync } from 'node:fs'
-import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../../context.js'
-import { NexusError } from '../../errors.js'
 import { type RestoreTreeTarget, restoreTree } from '../../image/tree/restore-tree.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
+import { assertSpace } from '../restore-space.js'
 import { newestOf, openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { treeOf } from './tree-part.js'
@@ -24,7 +23,7 @@ export async function writeTree(
   target: Omit<RestoreTreeTarget, 'owner'> & Partial<Pick<RestoreTreeTarget, 'owner'>>,
 ): Promise<Tree> {
   const { manifest, room, survey } = selected
-  await assertSpace(target.directory, manifest.bytes_source)
+  await assertSpace(dirname(target.directory), manifest.bytes_source)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const opened = await openChain(context, room, chain)
   const members = opened.map(member => memberOf(room, member))
@@ -54,14 +53,4 @@ export async function writeTree(
 /** Only root may give files away. */
 function ownerAsCaptured({ uid, gid }: { uid: number; gid: number }): { uid: number; gid: number } | null {
   return process.geteuid?.() === 0 ? { uid, gid } : null
-}
-
-async function assertSpace(directory: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory)
-  const free = bavail * bsize
-  if (free >= bytes) return
-  const [need, have] = [bytes, free].map(amount => `${Math.ceil(amount / 1e6)} MB`)
-  throw new NexusError('failed', 'disk_full', `${dirname(directory)} has ${have} free and the restore needs ${need}`, {
-    hint: 'free space there, or restore to a path on another disk with --to',
-  })
 }
