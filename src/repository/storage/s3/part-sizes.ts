@@ -26,7 +26,7 @@ export function partSize(number: number): number | undefined {
 }
 
 /** Bytes that may be on their way while the next part is filled. */
-const IN_FLIGHT = 32 * MiB
+const IN_FLIGHT = 16 * MiB
 
 /** How many parts of this size may be on their way while the next one is filled; 0 for the largest. */
 export function partsInFlight(bytes: number): number {

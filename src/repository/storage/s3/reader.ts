@@ -7,9 +7,9 @@ import { BODY_ATTEMPTS, cutShort } from './objects.js'
 
 /** The first range is small: many objects are, and many readers look only at the beginning. */
 const FIRST_BYTES = 1024 * 1024
-const RANGE_BYTES = 8 * 1024 * 1024
-/** Ranges fetched before they are asked for: two hide the server's latency. */
-const AHEAD = 2
+const RANGE_BYTES = 2 * 1024 * 1024
+/** Ranges fetched before they are asked for: three hide the server's latency, and cost little memory. */
+const AHEAD = 3
 
 interface Opened {
   size: number
