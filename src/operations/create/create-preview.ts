@@ -4,6 +4,7 @@ import { NexusError } from '../../errors.js'
 import { openRepository } from '../../repository/open.js'
 import type { CreateRequest } from '../requests.js'
 import type { BackupReport } from '../results.js'
+import { assertSealable } from '../sealing/sealing-for.js'
 import { surveyAnyway } from '../survey.js'
 import { planCreate } from './create-plan.js'
 import { workFor } from './source-work.js'
@@ -47,6 +48,7 @@ export async function previewCreate(
 async function existing(context: Context, source: SourceSettings, request: CreateRequest) {
   try {
     const repository = await openRepository(source.repository)
+    await assertSealable(context, repository, source.repository.encryption, request)
     return await surveyAnyway(repository.source(source.name), context)
   } catch (error) {
     if (request.init && error instanceof NexusError && error.code === 'repository_missing') {

@@ -38,6 +38,24 @@ export async function sealingFor(
   return sealingWith(context, repository, { epoch: current, keys: undefined })
 }
 
+/**
+ * The refusal of `sealingFor` for who only looks: nothing is written.
+ * @throws NexusError refused `encryption_missing`
+ */
+export async function assertSealable(
+  context: Context,
+  repository: Repository,
+  wanted: Wanted,
+  { init }: { init: boolean },
+): Promise<void> {
+  const current = currentEpoch(
+    await readOwnEpochs(repository.storage, repository.id),
+    await readPin(context, repository.id),
+  )
+  if (current !== undefined || wanted === undefined) return
+  if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
+}
+
 /** Whether there are backups, which then are not encrypted. */
 async function holdsBackups({ sources, storage }: Repository): Promise<boolean> {
   for (const source of await sources()) {

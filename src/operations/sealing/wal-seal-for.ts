@@ -1,11 +1,10 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
-import { NexusError } from '../../errors.js'
-import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
+import { keysDirectory } from '../../repository/keys/key-layout.js'
 import type { Repository } from '../../repository/types.js'
 import type { WalSeal } from '../../repository/wal/wal-seal.js'
-import { readPin, walIdentity } from './host-keys.js'
-import { notEncrypted } from './sealing-for.js'
 
 /** Opens sealed files of the log, with whatever key is at hand when the first one is read. */
 export function walReader({ keys }: Pick<Context, 'keys'>, { storage }: Repository): WalSeal {
@@ -23,22 +22,9 @@ export async function walSealFor(
   wanted: EncryptionSettings | undefined,
 ): Promise<WalSeal> {
   const reader = walReader(context, repository)
-  const pin = await orUnknown(readPin(context, repository.id))
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
-  if (current === undefined) {
-    if (wanted !== undefined) throw notEncrypted(repository)
-    return reader
-  }
-  const identity = (await orUnknown(walIdentity(context, repository.id))) ?? null
-  return { ...reader, writing: { epoch: current.id, sealingKey: current.sealing_key, identity } }
-}
-
-/** The server's user may not be let into the state directory; `pitr archive` works without it. */
-async function orUnknown<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (error instanceof NexusError && error.code === 'state_unusable') return undefined
-    throw error
-  }
+  // The server waits for each segment: what is not needed is not even loaded.
+  const isKnown = existsSync(join(context.stateDirectory, 'keys', `${repository.id}.json`))
+  if (wanted === undefined && !isKnown && (await repository.storage.list(keysDirectory)).length === 0) return reader
+  const { walSealing } = await import('./wal-writing.js')
+  return { ...reader, writing: await walSealing(context, repository, wanted) }
 }

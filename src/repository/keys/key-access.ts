@@ -1,42 +1,27 @@
-import { NexusError } from '../../errors.js'
-import { type EpochPrivate, epochPrivate } from '../../keys/epoch-keys.js'
-import { describeRecipient, type KeyTools, type RecipientSettings } from '../../keys/recipient.js'
-import { unwrapWith } from '../../keys/wrapping.js'
+import type { EpochPrivate } from '../../keys/epoch-keys.js'
+import type { KeyTools, RecipientSettings } from '../../keys/recipient.js'
 import type { Storage } from '../storage/storage.js'
-import { type Epoch, previousSecret } from './epoch.js'
-import { keysDamaged } from './key-document.js'
-import { epochFile } from './key-layout.js'
-import { readEpochs, readRecipients } from './key-room.js'
-import type { RecipientDocument } from './recipient-file.js'
+
+/** Files are tried before programs, and passphrases last: they take the longest. */
+const costs = { 'key-file': 0, 'aws-kms': 1, gpg: 2, passphrase: 3 }
 
 /**
  * Opens the private halves of epochs with the means that configuration, flags and environment name, each once in a run:
- * a chain of a hundred backups costs one unwrapping.
+ * a chain of a hundred backups costs one unwrapping. What it takes is loaded when something sealed is met.
  */
 export class KeyAccess {
-  readonly #means: readonly RecipientSettings[]
-  readonly #tools: KeyTools
+  /** What may open something here. */
+  readonly means: readonly RecipientSettings[]
+  readonly tools: KeyTools
   /** By public key: a repository's copies share epochs. */
   readonly #opened = new Map<string, Promise<EpochPrivate>>()
+  /** By place and id, so that a chain does not read the same documents again and again. */
+  readonly #asked = new Map<string, Promise<EpochPrivate>>()
 
-  /** @param means who we may be, in no order: files are tried before programs, and passphrases last */
+  /** @param means who we may be, in no order */
   constructor(means: readonly RecipientSettings[], tools: KeyTools) {
-    this.#means = [...means].sort((a, b) => costs[a.kind] - costs[b.kind])
-    this.#tools = tools
-  }
-
-  /** What may open something here. */
-  get means(): readonly RecipientSettings[] {
-    return this.#means
-  }
-
-  get tools(): KeyTools {
-    return this.#tools
-  }
-
-  /** Whether anything is there to try but a question. */
-  get hasMeans(): boolean {
-    return this.#means.some(means => means.kind !== 'passphrase' || means.passphrase.from !== 'terminal')
+    this.means = [...means].sort((a, b) => costs[a.kind] - costs[b.kind])
+    this.tools = tools
   }
 
   /** An epoch's private half, for one that was just made here. */
@@ -48,116 +33,27 @@ export class KeyAccess {
    * The private half of an epoch.
    * @throws NexusError refused `key_missing` when no means are known, `key_wrong` when none of them opens it; damage
    */
-  async open(storage: Storage, id: string): Promise<EpochPrivate> {
-    const epochs = await readEpochs(storage)
-    const epoch = epochs.find(candidate => candidate.id === id)
-    if (epoch === undefined) throw keysDamaged(epochFile(id), 'it is missing')
+  open(storage: Storage, id: string): Promise<EpochPrivate> {
+    const name = `${storage.location} ${id}`
+    const asked = this.#asked.get(name) ?? this.#open(storage, id)
+    // A failure is kept too: a wrong passphrase is tried once, not once for each backup.
+    this.#asked.set(name, asked)
+    return asked
+  }
+
+  async #open(storage: Storage, id: string): Promise<EpochPrivate> {
+    const { findEpoch, unwrapEpoch } = await import('./unwrap.js')
+    const { epoch, epochs } = await findEpoch(storage, id)
     const name = epoch.sealing_key.toString('base64')
     const known = this.#opened.get(name)
     if (known !== undefined) return known
-    // A failure is kept too: a wrong passphrase is tried once, not once for each backup.
-    const opening = this.#unwrap(storage, epoch, epochs)
+    const opening = unwrapEpoch(storage, epoch, epochs, {
+      means: this.means,
+      tools: this.tools,
+      hasMeans: this.means.some(means => means.kind !== 'passphrase' || means.passphrase.from !== 'terminal'),
+      known: async key => this.#opened.get(key)?.catch(() => undefined),
+    })
     this.#opened.set(name, opening)
     return opening
   }
-
-  /** Through its own recipients, else through a later epoch, to which its secret was sealed when that one began. */
-  async #unwrap(storage: Storage, epoch: Epoch, epochs: readonly Epoch[]): Promise<EpochPrivate> {
-    const tried: string[] = []
-    const recipients: RecipientDocument[] = []
-    for (const member of fromThere(epoch, epochs)) {
-      const own = await readRecipients(storage, member.id)
-      recipients.push(...own)
-      // The wanted one's own entry is this very search.
-      const known = member === epoch ? undefined : await this.#known(member)
-      const keys = known ?? (await this.#try(member, own, tried))
-      if (keys === undefined) continue
-      return backTo(epoch, member, keys, epochs)
-    }
-    throw this.hasMeans ? wrong(storage, tried, recipients) : missing(storage, recipients)
-  }
-
-  async #known(epoch: Epoch): Promise<EpochPrivate | undefined> {
-    return this.#opened.get(epoch.sealing_key.toString('base64'))?.catch(() => undefined)
-  }
-
-  async #try(
-    epoch: Epoch,
-    recipients: readonly RecipientDocument[],
-    tried: string[],
-  ): Promise<EpochPrivate | undefined> {
-    for (const means of this.#means) {
-      let fits = false
-      for (const recipient of recipients) {
-        const answer = await unwrapWith(means, epoch.id, recipient, this.#tools)
-        if (answer === undefined) continue
-        fits = true
-        if ('problem' in answer) tried.push(`${describeRecipient(means)}: ${answer.problem}`)
-        else return matching(epoch, answer.secret, recipient)
-      }
-      if (!fits) tried.push(`${describeRecipient(means)} is no recipient`)
-    }
-    return undefined
-  }
-}
-
-const costs = { 'key-file': 0, 'aws-kms': 1, gpg: 2, passphrase: 3 }
-
-/** An epoch and those after it, one by one. */
-function fromThere(epoch: Epoch, epochs: readonly Epoch[]): Epoch[] {
-  const members = [epoch]
-  for (;;) {
-    const last = members.at(-1)
-    const next = epochs.find(candidate => candidate.previous === last?.id && !members.includes(candidate))
-    if (next === undefined) return members
-    members.push(next)
-  }
-}
-
-/** From a later epoch's private half to an earlier one's. */
-async function backTo(wanted: Epoch, from: Epoch, keys: EpochPrivate, epochs: readonly Epoch[]): Promise<EpochPrivate> {
-  let [epoch, opened] = [from, keys]
-  while (epoch.id !== wanted.id) {
-    const before = epochs.find(({ id }) => id === epoch.previous)
-    const secret = await previousSecret(epoch, opened)
-    if (before === undefined || secret === undefined) {
-      throw keysDamaged(epochFile(epoch.id), 'it does not lead to the epoch before it')
-    }
-    opened = halves(before, secret)
-    epoch = before
-  }
-  return opened
-}
-
-/** The pair of an epoch. @throws NexusError damage when the secret is not that of its public half */
-function halves(epoch: Epoch, secret: Buffer): EpochPrivate {
-  const keys = epochPrivate(secret)
-  if (keys.sealing.equals(epoch.sealing_key) && keys.signing.equals(epoch.signing_key)) return keys
-  throw keysDamaged(epochFile(epoch.id), 'its public half does not belong to the private one')
-}
-
-function matching(epoch: Epoch, secret: Buffer, { id }: RecipientDocument): EpochPrivate {
-  if (secret.length === 32) return halves(epoch, secret)
-  throw keysDamaged(`recipient ${id}`, 'what it holds is no secret of an epoch')
-}
-
-/** How those who can open a repository are named, for messages. */
-export function listed(recipients: readonly RecipientDocument[]): string {
-  const names = recipients.map(({ id, kind, label }) =>
-    label === null ? `${id} (${kind})` : `${id} (${kind}, ${label})`,
-  )
-  return [...new Set(names)].join(', ') || 'nobody'
-}
-
-function missing(storage: Storage, recipients: readonly RecipientDocument[]): NexusError {
-  return new NexusError('refused', 'key_missing', `${storage.location} is encrypted, and there is no key to open it`, {
-    hint: `give --key-file FILE or --passphrase-file FILE, or configure encryption; it opens for: ${listed(recipients)}`,
-  })
-}
-
-function wrong(storage: Storage, tried: readonly string[], recipients: readonly RecipientDocument[]): NexusError {
-  const why = [...new Set(tried)].join('; ')
-  return new NexusError('refused', 'key_wrong', `no key at hand opens ${storage.location}: ${why}`, {
-    hint: `give another one with --key-file FILE or --passphrase-file FILE; it opens for: ${listed(recipients)}`,
-  })
 }

@@ -99,8 +99,10 @@ describe('an encrypted repository', () => {
     const plain = { ...app.source, repository: { name: 'local', path: app.source.repository.path } }
     write(app, secret)
     expect((await app.create({ sources: [plain] })).failures).toEqual([])
-    const { failures } = await app.create()
-    expect(failures).toMatchObject([{ kind: 'refused', code: 'encryption_missing' }])
+    for (const dryRun of [false, true]) {
+      const { failures } = await app.create({ dryRun })
+      expect(failures).toMatchObject([{ kind: 'refused', code: 'encryption_missing' }])
+    }
   })
 
   it('keeps encrypting when the configuration says nothing of it', async () => {
