@@ -26,8 +26,9 @@ export async function verify(context: Context, journal: Journal, request: Verify
   const plans = await planVerify(context, rooms, request.targets)
   const results = await checkRepositories(request.repositories)
   if (request.targets.length === 0) {
-    for (const { path } of request.repositories)
-      results.push(...(await lostSources(context, await openRepository(path))))
+    for (const place of request.repositories) {
+      results.push(...(await lostSources(context, await openRepository(place))))
+    }
   }
   for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
   if (results.length === 0) {

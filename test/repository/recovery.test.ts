@@ -353,11 +353,12 @@ describe('recover.mjs', () => {
         const bad = Buffer.from(good)
         bad[at] = (bad[at] ?? 0) ^ change
         forge(directory, 'blocks.idx', cut ? good.subarray(0, at) : bad)
+        // Of the run before, which may have failed.
+        rmSync(out, { force: true })
+        rmSync(`${out}.partial`, { force: true })
         const { code, stderr } = await run(made.manifest.id)
         if (code === 0) expect(readFileSync(out).equals(made.images[0]?.bytes ?? Buffer.alloc(0))).toBe(true)
         else expect(stderr).toMatch(/^recover: .*(blocks\.idx|image digest|unpacked|larger)/)
-        rmSync(out, { force: true })
-        rmSync(`${out}.partial`, { force: true })
       }),
       { numRuns: 40 },
     )

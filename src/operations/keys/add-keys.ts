@@ -27,7 +27,7 @@ export interface KeysAddRequest {
  * @throws NexusError refused when no key here opens it, or a recipient is one already
  */
 export async function addKeys(context: Context, journal: Journal, request: KeysAddRequest): Promise<KeysAddResult> {
-  const repository = await openRepository(request.repository.path)
+  const repository = await openRepository(request.repository)
   const subject = { operation: 'keys add', source: null, repository: repository.location }
   return recorded(context, journal, subject, async () => {
     const epochs = await readOwnEpochs(repository.storage, repository.id)

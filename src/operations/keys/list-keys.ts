@@ -17,7 +17,7 @@ export async function listKeys(context: Context, repositories: readonly Reposito
 }
 
 async function listOne(context: Context, settings: RepositorySettings): Promise<ListedKeys> {
-  const repository = await openRepository(settings.path)
+  const repository = await openRepository(settings)
   const { storage, location } = repository
   const current = currentEpoch(await readOwnEpochs(storage, repository.id), await readPin(context, repository.id))
   const epochs: ListedKeys['epochs'] = []

@@ -28,7 +28,7 @@ export async function removeKey(
   journal: Journal,
   request: KeysRemoveRequest,
 ): Promise<KeysRemoveResult> {
-  const repository = await openRepository(request.repository.path)
+  const repository = await openRepository(request.repository)
   const { location, storage } = repository
   const subject = { operation: 'keys remove', source: null, repository: location }
   return recorded(context, journal, subject, async () => {

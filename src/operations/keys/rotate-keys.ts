@@ -31,7 +31,7 @@ export async function rotateKeys(
   journal: Journal,
   request: KeysRotateRequest,
 ): Promise<KeysRotateResult> {
-  const repository = await openRepository(request.repository.path)
+  const repository = await openRepository(request.repository)
   const { storage, location } = repository
   const subject = { operation: 'keys rotate', source: null, repository: location }
   return recorded(context, journal, subject, async () => {

@@ -22,7 +22,7 @@ export async function testKeys(
 ): Promise<KeysTestResult> {
   const results: KeysTestResult['repositories'] = []
   for (const settings of repositories) {
-    const repository = await openRepository(settings.path)
+    const repository = await openRepository(settings)
     const subject = { operation: 'keys test', source: null, repository: repository.location }
     results.push(
       await recorded(

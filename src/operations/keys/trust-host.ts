@@ -19,7 +19,7 @@ export async function trustHost(
   journal: Journal,
   { repository: settings, id, dryRun }: { repository: RepositorySettings; id: string; dryRun: boolean },
 ): Promise<KeysTrustResult> {
-  const repository = await openRepository(settings.path)
+  const repository = await openRepository(settings)
   const { storage, location } = repository
   const subject = { operation: 'keys trust', source: null, repository: location }
   return recorded(context, journal, subject, async () => {

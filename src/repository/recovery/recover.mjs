@@ -551,37 +551,40 @@ function exactReader(chunks, what) {
 
 /** blocks.idx, one zstd frame at a time: its lengths, its runs of blocks and their 16-byte digests. */
 async function* readIndex(part, files, path) {
-  const input = exactReader(part.chunks(), path)
-  const header = await input.read(16)
-  must(
-    header.toString('latin1', 0, 8) === 'NXBKIDX1' && header.readUInt32LE(8) === 16,
-    `${path} is not an index we know`,
-  )
-  let frames = 0n
-  let blocks = 0n
-  for (;;) {
-    const lengths = await input.read(12)
-    const [stored, plain, count] = [lengths.readUInt32LE(0), lengths.readUInt32LE(4), lengths.readUInt32LE(8)]
-    if (stored === 0) break
-    must(stored <= 17 * MiB && plain <= 16 * MiB && count <= 65536, `${path} is damaged: a frame is too large`)
-    const table = await input.read(count * 24)
-    const runs = []
-    for (let at = 0; at < table.length; at += 24) runs.push(readRun(table.subarray(at, at + 24), files, plain, path))
-    for (const run of runs) {
-      run.digests = Buffer.from(await input.read(run.blocks * 16))
-      blocks += BigInt(run.blocks)
+  try {
+    const input = exactReader(part.chunks(), path)
+    const header = await input.read(16)
+    must(
+      header.toString('latin1', 0, 8) === 'NXBKIDX1' && header.readUInt32LE(8) === 16,
+      `${path} is not an index we know`,
+    )
+    let frames = 0n
+    let blocks = 0n
+    for (;;) {
+      const lengths = await input.read(12)
+      const [stored, plain, count] = [lengths.readUInt32LE(0), lengths.readUInt32LE(4), lengths.readUInt32LE(8)]
+      if (stored === 0) break
+      must(stored <= 17 * MiB && plain <= 16 * MiB && count <= 65536, `${path} is damaged: a frame is too large`)
+      const table = await input.read(count * 24)
+      const runs = []
+      for (let at = 0; at < table.length; at += 24) runs.push(readRun(table.subarray(at, at + 24), files, plain, path))
+      for (const run of runs) {
+        run.digests = Buffer.from(await input.read(run.blocks * 16))
+        blocks += BigInt(run.blocks)
+      }
+      frames += 1n
+      yield { stored, plain, runs }
     }
-    frames += 1n
-    yield { stored, plain, runs }
+    const end = await input.read(24)
+    must(end.toString('latin1', 16) === 'NXBKEND1', `${path} is damaged: it has no end`)
+    must(
+      end.readBigUInt64LE(0) === frames && end.readBigUInt64LE(8) === blocks,
+      `${path} is damaged: its counts are wrong`,
+    )
+    await input.end()
+  } finally {
+    await part.close()
   }
-  const end = await input.read(24)
-  must(end.toString('latin1', 16) === 'NXBKEND1', `${path} is damaged: it has no end`)
-  must(
-    end.readBigUInt64LE(0) === frames && end.readBigUInt64LE(8) === blocks,
-    `${path} is damaged: its counts are wrong`,
-  )
-  await input.end()
-  await part.close()
 }
 
 function readRun(bytes, files, plain, path) {
@@ -761,8 +764,14 @@ async function openImage(chain, files, path) {
       }
       targets = next
     },
+    /** Lets the file go that was written last, also when the work ends early. */
+    async close() {
+      const { handle } = current
+      current = { file: -1, handle: undefined }
+      await handle?.close()
+    },
     async finish() {
-      await current.handle?.close()
+      await this.close()
       const digest = createHash('sha256').update(digests).digest('hex')
       must(digest === manifest.image_digest, `${id}: what was recovered has not the image digest of its manifest`)
       if (manifest.tree !== undefined) return settleTree(path, files.entries, directories, manifest)
@@ -938,12 +947,16 @@ async function main(args) {
     let files = await readFiles(chain[chain.length - 1], chain[chain.length - 2], true)
     bytes = files.sizes.reduce((sum, size) => sum + size, 0)
     const image = await openImage(chain, files, partial)
-    for (let at = chain.length - 1; at >= 0; at -= 1) {
-      await applyMember(chain[at], files, image)
-      if (at === 0) break
-      const before = await readFiles(chain[at - 1], chain[at - 2], false)
-      image.back(chain[at], files, before)
-      files = before
+    try {
+      for (let at = chain.length - 1; at >= 0; at -= 1) {
+        await applyMember(chain[at], files, image)
+        if (at === 0) break
+        const before = await readFiles(chain[at - 1], chain[at - 2], false)
+        image.back(chain[at], files, before)
+        files = before
+      }
+    } finally {
+      await image.close()
     }
     await image.finish()
   } catch (error) {

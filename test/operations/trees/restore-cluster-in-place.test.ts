@@ -112,7 +112,7 @@ describe('a cluster in place', () => {
     await expect(unknown).rejects.toMatchObject({
       kind: 'refused',
       code: 'data_directory_missing',
-      hint: expect.stringContaining(`set data_directory of ${SOURCE}`),
+      hint: expect.stringContaining(`set sources.${SOURCE}.data_directory`),
     })
     const { dataDirectory: _, ...rest } = at.source
     const files = { ...rest, kind: 'files' as const, paths: ['/srv'], exclude: [], include: [] }
