@@ -52,9 +52,10 @@ function describe(issue: v.BaseIssue<unknown>, schema: v.GenericSchema, path: Ke
 /** The keys that a schema knows at a path. */
 function knownKeys(schema: v.GenericSchema, path: KeyPath): string[] {
   const open = unwrap(schema)
-  const entries = open?.entries
-  if (entries === undefined) return []
   const [first, ...rest] = path
+  if (open.item !== undefined && first !== undefined) return knownKeys(open.item, rest)
+  const { entries } = open
+  if (entries === undefined) return []
   if (first === undefined) return Object.keys(entries)
   const next = entries[String(first)]
   return next === undefined ? [] : knownKeys(next, rest)
@@ -62,16 +63,19 @@ function knownKeys(schema: v.GenericSchema, path: KeyPath): string[] {
 
 interface ObjectSchema extends v.GenericSchema {
   entries?: Record<string, v.GenericSchema>
+  /** Of a list. */
+  item?: v.GenericSchema
   wrapped?: v.GenericSchema
   pipe?: readonly v.GenericSchema[]
 }
 
-function unwrap(schema: v.GenericSchema): ObjectSchema | undefined {
+function unwrap(schema: v.GenericSchema): ObjectSchema {
   const open = schema as ObjectSchema
   if (open.wrapped !== undefined) return unwrap(open.wrapped)
   for (const step of open.pipe ?? []) {
-    const found = unwrap(step)
-    if (found?.entries !== undefined) return found
+    // The first step of a pipe is the schema itself without the pipe.
+    const inner = step === schema ? open : unwrap(step)
+    if (inner.entries !== undefined || inner.item !== undefined) return inner
   }
   return open
 }
