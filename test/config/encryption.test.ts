@@ -26,6 +26,7 @@ const around = {
   xdgConfigHome: undefined,
   xdgStateHome: undefined,
   systemTimezone: 'UTC',
+  env: {},
   warn: () => {},
 }
 
