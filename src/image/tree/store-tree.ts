@@ -53,8 +53,10 @@ export async function storeTree(
       await writer.drain()
     }
     carryDigests({ layout: before.tree.layout, table: before.table }, { layout: tree.layout(), table: target.table })
-  } else if (input.carried.length > 0) {
-    throw new NexusError('failed', 'nothing_to_carry', 'a full backup cannot take over files of an earlier one')
+  } else {
+    for (const _ of input.carried) {
+      throw new NexusError('failed', 'nothing_to_carry', 'a full backup cannot take over files of an earlier one')
+    }
   }
   const frames = drained(
     tarFrames(input.tar, {

@@ -37,8 +37,8 @@ export interface CarriedFile {
 export interface TreeInput {
   /** Bytes of a block. */
   blockSize: number
-  /** Files not to be read. Only where there is a parent; a full has none. */
-  carried: readonly CarriedFile[]
+  /** Files not to be read, gone through once. Only where there is a parent; a full has none. */
+  carried: Iterable<CarriedFile>
   /** A tar archive: everything else, and in a full everything. */
   tar: AsyncIterable<Uint8Array>
   /**

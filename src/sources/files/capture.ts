@@ -6,7 +6,8 @@ import { archive } from './archive.js'
 import { emptiedRoots } from './emptied-roots.js'
 import { factsOf } from './entry-facts.js'
 import type { Found, FoundStats } from './found.js'
-import { type Continued, continuedFiles, placesOf } from './known-files.js'
+import { FoundStore } from './found-store.js'
+import { continuedFiles, nothingContinued, placesOf } from './known-files.js'
 import { newRemarks, type Remarks } from './remarks.js'
 import { findRoots, type Root } from './roots.js'
 import { type WalkRules, walk } from './walk.js'
@@ -37,7 +38,8 @@ export async function captureFiles(settings: FilesSettings, { now, signal }: Sur
   const begunAt = now()
   const remarks = newRemarks()
   const roots = findRoots(settings)
-  const found = await walk(roots, settings, { remarks, signal })
+  const found = new FoundStore()
+  await walk(roots, settings, { remarks, signal }, one => found.add(one))
   const capturing: Capturing = { begunAt, remarks, found, roots, accounts: readAccounts(), signal }
   return {
     begunAt,
@@ -52,7 +54,7 @@ export async function captureFiles(settings: FilesSettings, { now, signal }: Sur
 interface Capturing {
   begunAt: Date
   remarks: Remarks
-  found: readonly Found[]
+  found: FoundStore
   roots: readonly Root[]
   accounts: Accounts
   signal: AbortSignal
@@ -61,18 +63,26 @@ interface Capturing {
 function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   const { found, remarks, signal, accounts, begunAt } = capturing
   if (before !== null) warnOfEmptied(capturing, before)
-  const continued = before === null ? new Map<string, Continued>() : continuedFiles(found, before)
+  const continued = before === null ? nothingContinued : continuedFiles(found, before)
   const entryOf = (entry: Found, stats: FoundStats): TreeEntry => ({
     ...plainEntry(entry, stats, accounts),
-    base: continued.get(entry.path)?.base ?? null,
+    base: entry.base ?? null,
     facts: entry.type === 'file' ? factsOf(stats, begunAt) : {},
   })
-  const carried: CarriedFile[] = []
-  const toRead: Found[] = []
-  for (const entry of found) {
-    const { base, unchanged } = continued.get(entry.path) ?? {}
-    if (base === undefined || unchanged !== true) toRead.push(entry)
-    else carried.push({ entry: { ...entryOf(entry, entry), type: 'file', base } })
+  const carried = {
+    *[Symbol.iterator](): Generator<CarriedFile, void, void> {
+      for (let at = 0; at < found.length; at += 1) {
+        const base = continued.baseOf(at)
+        if (base === null || !continued.isUnchanged(at)) continue
+        const entry = found.at(at)
+        yield { entry: { ...entryOf(entry, entry), type: 'file', base } }
+      }
+    },
+  }
+  const toRead = function* (): Generator<Found, void, void> {
+    for (let at = 0; at < found.length; at += 1) {
+      if (!continued.isUnchanged(at)) yield { ...found.at(at), base: continued.baseOf(at) }
+    }
   }
   const announced = new Map<string, TreeEntry>()
   const onEntry = (entry: TreeEntry) => {
@@ -81,7 +91,7 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   return {
     blockSize: BLOCK_BYTES,
     carried,
-    tar: archive(toRead, { remarks, signal, entryOf, onEntry }),
+    tar: archive(toRead(), { remarks, signal, entryOf, onEntry }),
     describe: ({ path }) => {
       const name = path.replace(/\/$/, '')
       const entry = announced.get(name)

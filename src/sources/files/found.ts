@@ -29,6 +29,8 @@ export interface Found extends FoundStats {
   type: 'file' | 'directory' | 'symlink' | 'hardlink'
   /** Target of a symbolic link; `path` of the file that a hard link is another name of; otherwise empty. */
   link: string
+  /** Number of the parent's file that it continues, once that is known. */
+  base?: number | null
 }
 
 /** Bytes that one block of `stat.blocks` stands for, whatever the file system's own blocks are (stat(2)). */

@@ -14,9 +14,10 @@ export interface ProbedFiles {
 /** Looks whether everything configured is there, and how large it is. @throws NexusError as captureFiles does */
 export async function probeFiles(settings: FilesSettings, { signal }: { signal: AbortSignal }): Promise<ProbedFiles> {
   // What cannot be read is told by the capture itself, which looks again.
-  const found = await walk(findRoots(settings), settings, { remarks: newRemarks(), signal })
-  return {
-    size: found.reduce((sum, { type, size }) => sum + (type === 'file' ? size : 0), 0),
-    entries: found.length,
-  }
+  const known = { size: 0, entries: 0 }
+  await walk(findRoots(settings), settings, { remarks: newRemarks(), signal }, ({ size }) => {
+    known.size += size
+    known.entries += 1
+  })
+  return known
 }

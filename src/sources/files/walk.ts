@@ -25,14 +25,16 @@ type State = 'taken' | 'forced' | 'out'
  * Everything that belongs into a backup of some roots, a directory before what it holds. Symbolic links are not followed;
  * mounted file systems are, but for those of the kernel (/proc, /sys). What is unreadable is a problem, never silence.
  *
+ * @param take is given each of them, in order
  * @throws NexusError `configuration` (`pattern_invalid`)
  */
 export async function walk(
   roots: readonly Root[],
   rules: WalkRules,
   { remarks, signal }: { remarks: Remarks; signal: AbortSignal },
-): Promise<Found[]> {
-  const walker = new Walker(rules, remarks)
+  take: (found: Found) => void,
+): Promise<void> {
+  const walker = new Walker(rules, remarks, take)
   for (const root of roots) {
     const stats = root.stats
     const entry = { name: '', location: root.location, stats }
@@ -41,7 +43,6 @@ export async function walk(
       await walker.directory(entry, { root: path, path, state: 'taken', device: stats.dev }, signal)
     else walker.take(entry, path)
   }
-  return walker.found
 }
 
 interface Place {
@@ -55,7 +56,6 @@ interface Place {
 }
 
 class Walker {
-  readonly found: Found[] = []
   readonly #excludes: Patterns
   readonly #includes: Patterns
   readonly #remarks: Remarks
@@ -63,9 +63,11 @@ class Walker {
   readonly #names = new Map<string, string>()
   /** Directories that come into the backup only when something below them does. */
   readonly #waiting: Found[] = []
+  readonly #found: (found: Found) => void
   #directories = 0
 
-  constructor(rules: WalkRules, remarks: Remarks) {
+  constructor(rules: WalkRules, remarks: Remarks, found: (found: Found) => void) {
+    this.#found = found
     this.#excludes = compilePatterns(rules.exclude)
     this.#includes = compilePatterns(rules.include)
     this.#remarks = remarks
@@ -136,7 +138,7 @@ class Walker {
   }
 
   #add(found: Found): void {
-    this.found.push(...this.#waiting.splice(0), found)
+    for (const one of [...this.#waiting.splice(0), found]) this.#found(one)
   }
 }
 

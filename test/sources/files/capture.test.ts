@@ -7,7 +7,7 @@ import type { TreePaths } from '../../../src/image/tree/tree.js'
 import type { TreeEntry, TreeInput } from '../../../src/image/tree/types.js'
 import { captureFiles } from '../../../src/sources/files/capture.js'
 import { isUnchanged } from '../../../src/sources/files/entry-facts.js'
-import type { FoundStats } from '../../../src/sources/files/found.js'
+import { FoundStore } from '../../../src/sources/files/found-store.js'
 import { continuedFiles } from '../../../src/sources/files/known-files.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { gathered } from './trees.js'
@@ -23,7 +23,7 @@ async function kept(input: TreeInput, room: string): Promise<TreeEntry[]> {
   const blank = { path: '', type: 'file', mode: 0, uid: 0, gid: 0, owner: '', group: '', mtime: 0, size: 0 } as const
   const header = { ...blank, link: '', sparse: false, base: null, facts: {} }
   const described = names.map(path => input.describe({ ...header, path }))
-  return [...input.carried.map(({ entry }) => entry), ...described.filter(entry => entry !== null)]
+  return [...Array.from(input.carried, ({ entry }) => entry), ...described.filter(entry => entry !== null)]
 }
 
 function treeOf(entries: readonly TreeEntry[]): TreePaths {
@@ -52,7 +52,7 @@ async function twice(change: (root: string) => void, { now = later } = {}) {
   change(root)
   const second = await captureFiles(settings, { now: later, signal })
   const input = await second.open(before)
-  const carried = new Set(input.carried.map(({ entry }) => entry.path))
+  const carried = new Set(Array.from(input.carried, ({ entry }) => entry.path))
   const entries = await kept(input, room)
   const fates = entries
     .filter(({ type }) => type === 'file')
@@ -145,11 +145,15 @@ describe('what a file continues', () => {
           })) as TreeEntry[],
         )
         const found = now.map(one => ({ ...stats, ...one, location: `/${one.path}`, type: 'file' as const, link: '' }))
-        const continued = [...continuedFiles(found, tree)]
-        expect(new Set(continued.map(([, { base }]) => base)).size).toBe(continued.length)
-        for (const [path, { base, unchanged }] of continued) {
-          const is = found.find(one => one.path === path) as FoundStats
-          expect(unchanged).toBe(isUnchanged(is, tree.fileEntry(base)))
+        const store = new FoundStore()
+        for (const one of found) store.add(one)
+        expect([...store]).toEqual(found)
+        const { baseOf, isUnchanged: isCarried } = continuedFiles(store, tree)
+        const bases = found.map((_, at) => baseOf(at)).filter(base => base !== null)
+        expect(new Set(bases).size).toBe(bases.length)
+        for (const [at, one] of found.entries()) {
+          const base = baseOf(at)
+          expect(isCarried(at)).toBe(base !== null && isUnchanged(one, tree.fileEntry(base)))
         }
       }),
     )

@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { emptiedRoots } from '../../../src/sources/files/emptied-roots.js'
+import type { Found } from '../../../src/sources/files/found.js'
 import { probeFiles } from '../../../src/sources/files/probe.js'
 import { newRemarks } from '../../../src/sources/files/remarks.js'
 import { findRoots } from '../../../src/sources/files/roots.js'
@@ -15,7 +16,8 @@ const { signal } = new AbortController()
 
 async function walked(paths: string[], { exclude = [] as string[], include = [] as string[] } = {}) {
   const remarks = newRemarks()
-  const found = await walk(findRoots({ name: 'up', paths }), { exclude, include }, { remarks, signal })
+  const found: Found[] = []
+  await walk(findRoots({ name: 'up', paths }), { exclude, include }, { remarks, signal }, one => found.push(one))
   return { found, remarks, names: found.map(({ path, type }) => `${type} /${path}`) }
 }
 
@@ -141,6 +143,7 @@ describe('the walk', () => {
         remarks: newRemarks(),
         signal: AbortSignal.abort(new Error('stopped')),
       },
+      () => {},
     )
     await expect(stopped).rejects.toThrow('stopped')
   })
