@@ -193,7 +193,8 @@ describe('a drill', () => {
       'recovery: ok',
       'SELECT count(*) FROM pgbench_accounts: ok',
       'SELECT true: ok',
-      'pg_amcheck: ok',
+      // 13 has none.
+      `pg_amcheck: ${existsSync(join(cluster.bin, 'pg_amcheck')) ? 'ok' : 'skipped'}`,
       'pg_checksums: ok',
     ])
     // Until the server was ready: the checks come after.

@@ -20,6 +20,11 @@ import { TarScanner } from './tar-scan.js'
 
 /** A page of PostgreSQL's default build. */
 const BLOCK_BYTES = 8192
+/**
+ * pg_basebackup before 15 does not pad the manifest that it puts behind the server's archive on stdout (13.16, reproduced):
+ * the zeros that end the archive stand too early, and with what is missing to a block at its end it is whole.
+ */
+const TAR_BLOCK = 512
 /** Damaged pages named in a check's detail. */
 const SHOWN_FAILURES = 10
 
@@ -155,8 +160,10 @@ class Capture implements ClusterCapture {
     conclude: () => Promise<void>,
   ): AsyncGenerator<Uint8Array> {
     const scanner = new TarScanner()
+    let length = 0
     try {
       for await (const chunk of chunks) {
+        length += chunk.length
         this.#session.signal.throwIfAborted()
         for (const piece of scanner.push(chunk)) this.#notes.take(piece)
         yield chunk
@@ -167,6 +174,8 @@ class Capture implements ClusterCapture {
     }
     // Also when it ended early: why pg_basebackup failed says more than an archive cut off.
     await conclude()
+    const rest = length % TAR_BLOCK
+    if (rest > 0) yield Buffer.alloc(TAR_BLOCK - rest)
   }
 
   /** The base backup is over: its WAL is in the archive, the slot may go, and no commit in it is later than now. */

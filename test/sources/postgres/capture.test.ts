@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -165,6 +175,24 @@ describe('a base backup of a cluster with tablespaces', () => {
     expect(checks[0]?.detail).toContain('block 3')
     expect((await names(tar)).at(-1)).toBe('backup_manifest')
   })
+})
+
+it('an archive whose last block was not filled up, as pg_basebackup 13 writes it, is whole', async () => {
+  const cluster = await startCluster()
+  const room = archiveRoom(cluster)
+  const program = (name: string, text: string) => {
+    writeFileSync(join(room, name), `#!/bin/sh\n${text}\n`)
+    chmodSync(join(room, name), 0o755)
+  }
+  program('psql', `exec ${cluster.bin}/psql "$@"`)
+  const real = `${cluster.bin}/pg_basebackup`
+  program('pg_basebackup', `[ "$1" != --version ] || exec ${real} --version\n${real} "$@" | head -c -244`)
+  const tar = join(room, 'unpadded.tar')
+  const { facts } = await backUpTo(tar, cluster, { binDirectory: room })
+  const bytes = readFileSync(tar)
+  expect([bytes.length % 512, bytes.subarray(-1024).every(byte => byte === 0)]).toEqual([0, true])
+  expect(facts.stop_segment).toMatch(/^[0-9A-F]{24}$/)
+  expect((await names(tar)).at(-1)).toBe('backup_manifest')
 })
 
 describe('page checksums', () => {

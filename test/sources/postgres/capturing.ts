@@ -12,6 +12,7 @@ import { temporaryDirectory } from '../../helpers/temporary.js'
 export interface CaptureOptions {
   connection?: string
   dataDirectory?: string | null
+  binDirectory?: string
   env?: Record<string, string>
   signal?: AbortSignal
   staging?: string
@@ -26,7 +27,7 @@ export async function capture(cluster: TestCluster, options: CaptureOptions = {}
     staging: options.staging ?? temporaryDirectory(),
     now: () => new Date(),
   }
-  const settings = { name: 'crm', connection, dataDirectory, binDirectory: null }
+  const settings = { name: 'crm', connection, dataDirectory, binDirectory: options.binDirectory ?? null }
   const captured = await captureCluster(await lookAtCluster(settings, around), around)
   onTestFinished(() => captured.close())
   return captured

@@ -15,7 +15,11 @@ local replication all          scram-sha-256
 
 /** A cluster that wants passwords of everybody but its superuser. */
 async function withPasswords(settings: Record<string, string> = {}): Promise<TestCluster> {
-  const cluster = await startCluster({ stopped: true, settings })
+  // 13 still makes md5 ones unless told otherwise.
+  const cluster = await startCluster({
+    stopped: true,
+    settings: { password_encryption: 'scram-sha-256', ...settings },
+  })
   writeFileSync(join(cluster.directory, 'pg_hba.conf'), authentication)
   await cluster.start()
   return cluster
