@@ -1,10 +1,11 @@
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
 import { type ClusterPlace, clusterPlace, contentOf, fill, SOURCE } from './helpers/cluster.js'
 import type { Running } from './helpers/run.js'
+import { canMount, smallDisk } from './helpers/small-disk.js'
 import { makeTablespaces } from './helpers/tablespaces.js'
 
 const isRoot = process.getuid?.() === 0
@@ -53,6 +54,26 @@ it('a restore of a cluster that was killed leaves nothing behind once it is run 
   const { stderr } = await place.ok('restore', args)
   expect(stderr).toContain('an earlier restore was killed')
   expect(hidden(place.directory)).toEqual([])
+  const copy = await startCluster({ directory: to })
+  expect(await contentOf(copy)).toEqual(await contentOf(cluster))
+  await copy.stop()
+})
+
+it.skipIf(!canMount)('neither does one into a mount point, where what it makes lies inside', async () => {
+  const { cluster, place } = await backedUp(() => [])
+  await place.backUp('full')
+  const to = smallDisk(join(place.directory, 'mounted'), 800_000_000)
+  const args = [SOURCE, '--to', to]
+  await killedAtWork(place.start('restore', args), to)
+  expect(hidden(to).length).toBeGreaterThan(1)
+  writeFileSync(join(to, 'somebody’s'), 'not ours')
+  const refused = await place.json('restore', args)
+  expect([refused.code, refused.error.error.code]).toEqual([8, 'target_exists'])
+  expect(hidden(to).length).toBeGreaterThan(1)
+  rmSync(join(to, 'somebody’s'))
+  const { stderr } = await place.ok('restore', args)
+  expect(stderr).toContain('an earlier restore was killed')
+  expect(hidden(to)).toEqual([])
   const copy = await startCluster({ directory: to })
   expect(await contentOf(copy)).toEqual(await contentOf(cluster))
   await copy.stop()

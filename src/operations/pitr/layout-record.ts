@@ -3,14 +3,15 @@ import { thisProcess } from '../restoring-process.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import { createTreeRecord, removeTreeRecord, type TreeRecord } from '../trees/tree-record.js'
 import type { Layout } from './lay-out.js'
-import { stagingPlace } from './new-directory.js'
+import { assertEmpty, stagingPlace } from './new-directory.js'
 
 /**
  * Lays a cluster out with a record of it beside the data directory: when this process is killed, the next restore to the same
- * place removes what was staged. Inside a target that is a mount point there is no such place, and no record.
+ * place removes what was staged. Of a target that is a mount point record and staging lie inside; once its entries are being
+ * moved up it is left to the operator: by then nothing tells ours from what somebody may have put there.
  *
  * @param source its name, for messages
- * @throws NexusError `locked` when another restore to this place has begun, and as `work` does
+ * @throws NexusError `locked` when another restore to this place has begun, `refused` (`target_exists`), and as `work` does
  */
 export async function withLayoutRecord<T>(
   context: Context,
@@ -19,21 +20,23 @@ export async function withLayoutRecord<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const own = stagingPlace(directory, mark)
-  if (own.isInside) return work()
-  await finishInterruptedTrees(context, { name: source, paths: [directory] })
+  await finishInterruptedTrees(context, { name: source, paths: [own.recorded] })
   const places = [...tablespaces.map(({ to }) => to), directory].map(target => ({
     target,
     ...stagingPlace(target, mark),
   }))
+  for (const { target, isInside } of places) {
+    if (isInside) assertEmpty(target, target === directory ? '--to' : '--tablespace-map')
+  }
   const record: TreeRecord = {
     format: 1,
     kind: 'trees',
     ...thisProcess(),
-    home: directory,
+    home: own.recorded,
     // Nothing is ever replaced: there is no previous one, only a name that nothing else has.
-    moves: places
-      .filter(({ isInside }) => !isInside)
-      .map(({ staged, target }) => ({ staged, target, previous: `${staged}.previous`, replaces: false })),
+    moves: places.map(({ staged, recorded: target }) => {
+      return { staged, target, previous: `${staged}.previous`, replaces: false }
+    }),
     disposable: true,
     scratch: [`${own.staged}.digests`],
     service: null,

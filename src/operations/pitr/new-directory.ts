@@ -24,8 +24,9 @@ export interface NewDirectory {
 export function newDirectoryAt(path: string, flag: string): string {
   if (statOf(path) !== undefined) {
     const real = realpathSync(path)
-    if (lstatSync(real).isDirectory() && readdirSync(real).length === 0) return real
-    throw inTheWay(path, `choose another path with ${flag}, or move that one away first`)
+    // What a killed restore left in a mount point is taken away before anything is put there (withLayoutRecord).
+    if (lstatSync(real).isDirectory() && readdirSync(real).every(name => leftover.test(name))) return real
+    throw occupied(path, flag)
   }
   const parent = dirname(path)
   if (statOf(parent)?.isDirectory() === true) return join(realpathSync(parent), basename(path))
@@ -34,17 +35,32 @@ export function newDirectoryAt(path: string, flag: string): string {
   })
 }
 
+/** @throws NexusError `refused` (`target_exists`) */
+export function assertEmpty(directory: string, flag: string): void {
+  if (readdirSync(directory).length > 0) throw occupied(directory, flag)
+}
+
+function occupied(path: string, flag: string): NexusError {
+  return inTheWay(path, `choose another path with ${flag}, or move that one away first`)
+}
+
+/** Stands for a target in a record that lies inside of it; nothing ever has this name. */
+const INSIDE = 'cluster'
+/** Names of what is staged inside of a target, and of the record of it. */
+const leftover = /^\.(?:nexus-restore-[0-9a-f]{8}(?:\.digests)?|cluster\.nexus-restore\.json(?:\.\d+\.new)?)$/
+
 /** What the names of everything that one restore stages have in common, and no other's. */
 export function newMark(): string {
   return `nexus-restore-${randomBytes(4).toString('hex')}`
 }
 
-/** Where a directory is made, and whether that is inside of its own place. */
-export function stagingPlace(target: string, mark: string): { staged: string; isInside: boolean } {
+/** Where a directory is made, whether that is inside of its own place, and for what a record beside it is. */
+export function stagingPlace(target: string, mark: string): { staged: string; isInside: boolean; recorded: string } {
   const isInside = statOf(target) !== undefined && !isReplaceable(target)
   return {
     staged: isInside ? join(target, `.${mark}`) : join(dirname(target), `.${basename(target)}.${mark}`),
     isInside,
+    recorded: isInside ? join(target, INSIDE) : target,
   }
 }
 
@@ -114,7 +130,8 @@ async function moveUp(
   target: string,
   { owner, moved }: { owner: { uid: number; gid: number } | null; moved: string[] },
 ): Promise<void> {
-  if ((await readdir(target)).some(name => name !== basename(staged))) throw appeared(target)
+  // Beside what is staged there is only the record of it.
+  if ((await readdir(target)).some(name => !leftover.test(name))) throw appeared(target)
   const { mode } = lstatSync(staged)
   const names = (await readdir(staged)).sort((a, b) => Number(a === 'global') - Number(b === 'global'))
   for (const name of names) {
