@@ -1,6 +1,6 @@
 // Runs one command and measures it from outside: wall time, peak resident memory, success.
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 
 const gnuTime = '/usr/bin/time'
@@ -44,10 +44,10 @@ export function settle(...files) {
   for (const file of files) execFileSync('bash', ['-c', 'cat -- "$0" > /dev/null', file])
 }
 
-/** Bytes of all files below a path. */
+/** Bytes of all files below a path, links not followed: pgBackRest's `latest` would count its newest backup twice. */
 export function bytesBelow(path) {
   if (!existsSync(path)) return 0
-  const found = statSync(path)
+  const found = lstatSync(path)
   if (!found.isDirectory()) return found.size
   return readdirSync(path).reduce((sum, name) => sum + bytesBelow(join(path, name)), 0)
 }

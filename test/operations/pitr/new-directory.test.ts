@@ -121,7 +121,11 @@ describe.skipIf(!canMount)('a directory made inside its place, which is a mount 
   it('moves up there, with the mode and the owner it was to have', async () => {
     const path = mounted()
     const mark = newMark()
-    expect(stagingPlace(path, mark)).toEqual({ staged: join(path, `.${mark}`), isInside: true })
+    expect(stagingPlace(path, mark)).toEqual({
+      staged: join(path, `.${mark}`),
+      isInside: true,
+      recorded: join(path, 'cluster'),
+    })
     const directory = await staged(path, nobody)
     chmodSync(directory.staged, 0o750)
     await directory.put()
