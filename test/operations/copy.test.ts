@@ -93,6 +93,7 @@ describe('copy', () => {
     await one.add(1)
     const { failures } = await run(one.settings, to, { init: false })
     expect(failures).toMatchObject([{ source: 'itsm', code: 'repository_missing', to: to.path }])
+    expect(failures[0]?.hint).toContain(`nexus-backup copy itsm --to ${to.path} --init`)
     expect(existsSync(to.path)).toBe(false)
   })
 

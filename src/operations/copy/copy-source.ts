@@ -11,6 +11,7 @@ import { chainOf } from '../chain-members.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
+import { shellQuoted } from '../shell.js'
 import { type Survey, survey } from '../survey.js'
 import { copyBackup } from './copy-backup.js'
 import { copyKeys, inPlain, isSealed } from './copy-keys.js'
@@ -54,7 +55,7 @@ export async function copySource(
     journal,
     subject,
     async () => {
-      const repository = init ? await initRepository(to, { now: context.now() }) : await openRepository(to)
+      const repository = init ? await initRepository(to, { now: context.now() }) : await openTarget(task)
       assertAnother(origin.repository, repository)
       const target = repository.source(source)
       const options = lockOptions(context, `copy ${source}`)
@@ -146,12 +147,26 @@ function reportOf({ source, to }: CopyTask, { left }: CopyPlan<CopyMember>, orig
 }
 
 /** For a preview: a repository that `--init` would make holds nothing yet. */
-async function existing({ source, to }: CopyTask, init: boolean): Promise<SourceRoom | undefined> {
+async function existing(task: CopyTask, init: boolean): Promise<SourceRoom | undefined> {
   try {
-    return (await openRepository(to)).source(source)
+    return (await openTarget(task)).source(task.source)
   } catch (error) {
     if (init && error instanceof NexusError && error.code === 'repository_missing') return undefined
     throw error
+  }
+}
+
+/** The repository that is copied to. @throws NexusError not-found `repository_missing` with the command that makes it */
+async function openTarget({ source, to }: CopyTask): Promise<Repository> {
+  try {
+    return await openRepository(to)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'repository_missing') throw error
+    const command = `nexus-backup copy ${source} --to ${shellQuoted(to.path)} --init`
+    throw new NexusError(error.kind, error.code, error.message, {
+      hint: `is the disk mounted? To make a new repository there: ${command}`,
+      cause: error.cause,
+    })
   }
 }
 
