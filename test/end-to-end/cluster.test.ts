@@ -259,7 +259,10 @@ describe.skipIf(process.getuid?.() !== 0)('root and the server’s user', () => 
     await cluster.psql('CREATE TABLE t AS SELECT generate_series(1, 1000) n')
     await cluster.psql('SELECT pg_switch_wal()')
     await eventually(cluster, 'SELECT archived_count >= 2 AND failed_count = 0 FROM pg_stat_archiver', 't')
-    expect(await at.backUp('incr', [], postgres)).toMatchObject({ parent: full.id, warnings: [] })
+    const incr = await at.backUp('incr', [], postgres)
+    expect(incr.parent).toBe(full.id)
+    // Programs that are not up to date are told.
+    expect(incr.warnings.filter((warning: string) => !warning.includes('CVE-'))).toEqual([])
     await at.backUp('full')
     await at.ok('prune', [SOURCE, '--keep-last', '1'], postgres)
     const [last = ''] = backupsIn(at)
