@@ -158,7 +158,7 @@ function programDirectory(): string {
 }
 
 /** `/usr/lib/postgresql/15/bin` */
-function majorIn(bin: string): number {
+export function majorIn(bin: string): number {
   return Number(basename(dirname(bin)))
 }
 
