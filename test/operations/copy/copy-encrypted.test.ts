@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { noJournal } from '../../../src/cli/journal.js'
 import type { RepositorySettings } from '../../../src/config/settings.js'
 import { copy } from '../../../src/operations/copy.js'
+import { addKeys } from '../../../src/operations/keys/add-keys.js'
 import { restore } from '../../../src/operations/restore.js'
 import { verify } from '../../../src/operations/verify.js'
 import { testContext } from '../../helpers/context.js'
@@ -73,6 +74,19 @@ describe('copies of an encrypted repository', () => {
       { kind: 'refused', code: 'copy_unencrypted' },
     ])
     expect(existsSync(join(there.path, 'app', 'source.json'))).toBe(false)
+  })
+
+  it('bring a key that was added since the last backup, for the log may be sealed for it already', async () => {
+    const key = keyFile()
+    const app = await encryptedApplication([key])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const request = { repository: app.source.repository, recipients: [keyFile()], label: null }
+    const { added } = await addKeys(app.context, app.journal, request)
+    expect((await run(app.source.repository, to)).copies[0]?.backups).toEqual([])
+    const [epoch = ''] = readdirSync(join(to.path, 'keys')).filter(name => /^\d{8}T/.test(name))
+    expect(existsSync(join(to.path, 'keys', epoch, 'recipients', `${added[0]}.json`))).toBe(true)
   })
 
   it('see a key that somebody exchanged there, and copy nothing that it would be needed for', async () => {
