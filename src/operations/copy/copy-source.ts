@@ -2,20 +2,20 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
-import { type CopyMember, type CopyPlan, planCopy } from '../../policy/copy-plan.js'
+import type { CopyMember, CopyPlan } from '../../policy/copy-plan.js'
 import { sameClaimant } from '../../repository/claim.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { initRepository, openRepository } from '../../repository/open.js'
-import type { Claim, Repository, SourceRoom } from '../../repository/types.js'
+import type { Claim, Entry, Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
 import { shellQuoted } from '../shell.js'
-import { type Survey, survey } from '../survey.js'
 import { copyBackup } from './copy-backup.js'
 import { copyKeys, inPlain, isSealed } from './copy-keys.js'
 import { copyWal, missingWal } from './copy-wal.js'
+import { idsAfter, manifestsOf, planSourceCopy } from './plan-source-copy.js'
 
 /** A copy's way, opened. */
 interface Way {
@@ -28,8 +28,8 @@ export async function previewCopy(context: Context, task: CopyTask, init: boolea
   const origin = (await openRepository(task.from)).source(task.source)
   await assertBackups(origin)
   const target = await existing(task, init)
-  const { plan, bytes } = await planned(context, origin, target)
-  const wal = target === undefined ? [] : await missingWal(context, origin, target)
+  const { found, plan, bytes, there } = await planSourceCopy(context, origin, target)
+  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
   const files = wal.reduce((sum, { names }) => sum + names.length, 0)
   return { ...reportOf(task, plan, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
 }
@@ -73,7 +73,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   // Whose the name is comes before what is to be copied: another machine's history is always another one.
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
-  const { plan, bytes: total } = await planned(context, origin, target)
+  const { found, plan, bytes: total, there } = await planSourceCopy(context, origin, target)
   const sealed = await isSealed(target.repository, task.to.encryption !== undefined)
   const plain = sealed ? plan.copy.find(({ encryption }) => encryption === undefined) : undefined
   if (plain !== undefined) throw inPlain(plain.id, origin.repository.location, target.repository.location)
@@ -90,10 +90,10 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     report.bytes += await copyBackup(context, { origin, target, advance }, id)
     report.backups.push(id)
   }
-  if (plan.copy.length > 0) await lockChains(target, plan.copy, await survey(target, context.now()))
+  if (plan.copy.length > 0) await lockChains(target, plan.copy, there)
   await target.summarize()
-  for (const missing of await missingWal(context, origin, target)) {
-    await copyWal(context, { ...missing, sealed }, bytes => {
+  for (const missing of await missingWal({ origin, found }, target, idsAfter(there, plan))) {
+    await copyWal(context, missing, { target, sealed }, bytes => {
       report.bytes += bytes
       report.wal += 1
       context.progress({ phase: `${task.source}: copying the log`, done: report.wal, total: undefined, unit: 'items' })
@@ -103,8 +103,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
 }
 
 /** What the new copies depend on is locked as long as they are themselves. */
-async function lockChains(target: SourceRoom, copied: readonly Manifest[], { manifests }: Survey): Promise<void> {
-  const known = new Map(manifests.map(manifest => [manifest.id, manifest]))
+async function lockChains(target: SourceRoom, copied: readonly Manifest[], there: readonly Entry[]): Promise<void> {
+  const known = new Map([...manifestsOf(there), ...copied].map(manifest => [manifest.id, manifest]))
   const chains = copied.flatMap(manifest => chainOf(manifest, known).map(({ id }) => id))
   await target.extendLocks([...new Set(chains)])
 }
@@ -116,27 +116,6 @@ async function claimTarget(context: Context, { origin, target }: Way, present?: 
   const former = await origin.formerClaims()
   const adopt = present !== undefined && former.some(earlier => sameClaimant(earlier, present))
   await target.enter(claim, { adopt, now: context.now() })
-}
-
-async function planned(
-  context: Context,
-  origin: SourceRoom,
-  target: SourceRoom | undefined,
-): Promise<{ plan: CopyPlan<Manifest & CopyMember>; bytes: number }> {
-  const { manifests, broken } = await survey(origin, context.now())
-  const entries = target === undefined ? [] : await target.entries()
-  const plan = planCopy({
-    origin: manifests.map(memberOf),
-    broken,
-    present: entries.flatMap(entry => (entry.status === 'ok' ? [memberOf(entry.manifest)] : [])),
-    taken: new Set(entries.flatMap(({ id, status }) => (status === 'partial' ? [] : [id]))),
-  })
-  if (plan.diverged !== null) throw diverged(origin, plan.diverged, target?.repository.location ?? '')
-  return { plan, bytes: plan.copy.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0) }
-}
-
-function memberOf(manifest: Manifest): Manifest & CopyMember {
-  return { ...manifest, at: Date.parse(manifest.captured_at) }
 }
 
 function reportOf({ source, to }: CopyTask, { left }: CopyPlan<CopyMember>, origin: SourceRoom): CopyReport {
@@ -185,16 +164,5 @@ function assertAnother(origin: Repository, target: Repository): void {
   if (origin.id !== target.id) return
   throw new NexusError('refused', 'same_repository', `${target.location} is the repository that is copied from`, {
     hint: 'name another one with --to',
-  })
-}
-
-function diverged(
-  { name, repository }: SourceRoom,
-  { newest, behind }: NonNullable<CopyPlan<CopyMember>['diverged']>,
-  target: string,
-): NexusError {
-  const message = `${target} holds backups of ${name} that do not come from ${repository.location}: ${newest.id} there has a higher number than the later ${behind.id}`
-  return new NexusError('refused', 'copy_diverged', message, {
-    hint: `nothing was copied and nothing is lost; ${repository.location} was begun anew: bring the old backups back into an empty repository first (nexus-backup copy ${name} --repo ${target} --to DIR), or copy to another prefix`,
   })
 }

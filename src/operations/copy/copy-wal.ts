@@ -3,7 +3,7 @@ import { inOrder } from '../../image/ordered.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import { parseWalName } from '../../sources/postgres/wal-names.js'
-import { survey } from '../survey.js'
+import type { Survey } from '../survey.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
 import type { WalSystem } from '../wal/wal-survey.js'
 import { surveyWal } from '../wal/wal-survey.js'
@@ -15,27 +15,30 @@ const WIDTH = 4
 /** WAL files that a copy lacks, of one system, oldest first. */
 export interface MissingWal {
   from: WalArchive
-  to: WalArchive
   names: string[]
 }
 
 /**
  * Which WAL a copy lacks: what its own retention would keep, which begins where its oldest base does, or where its last
  * prune let go. Histories are always copied: without them no timeline can be followed.
+ * @param target undefined where it is still to be made
+ * @param copied ids of the backups that are there
  */
-export async function missingWal(context: Context, origin: SourceRoom, target: SourceRoom): Promise<MissingWal[]> {
-  if ((await origin.walSystems()).length === 0) return []
-  const { systems } = await surveyWal(origin, await survey(origin, context.now()))
-  const copied = await surveyWal(target, await survey(target, context.now()))
-  const keptFrom = await readWalKeptFrom(target)
+export async function missingWal(
+  { origin, found }: { origin: SourceRoom; found: Survey },
+  target: SourceRoom | undefined,
+  copied: ReadonlySet<string>,
+): Promise<MissingWal[]> {
+  const { systems } = await surveyWal(origin, found)
+  const keptFrom = target === undefined || systems.length === 0 ? undefined : await readWalKeptFrom(target)
   const missing: MissingWal[] = []
   for (const system of systems) {
-    const there = new Set(copied.systems.find(other => other.system === system.system)?.files.map(file => file.name))
-    const from = keptFrom.get(system.system) ?? oldestBase(system, await idsOf(target))
+    const there = new Set(await target?.wal(system.system).names())
+    const from = keptFrom?.get(system.system) ?? oldestBase(system, copied)
     const names = system.files
       .filter(({ name, span }) => !there.has(name) && (span === null || (from !== null && span.to > from)))
       .map(({ name }) => name)
-    if (names.length > 0) missing.push({ from: system.archive, to: target.wal(system.system), names })
+    if (names.length > 0) missing.push({ from: system.archive, names })
   }
   return missing
 }
@@ -46,10 +49,6 @@ function oldestBase({ bases }: WalSystem, copied: ReadonlySet<string>): bigint |
   return starts.reduce<bigint | null>((least, start) => (least === null || start < least ? start : least), null)
 }
 
-async function idsOf(room: SourceRoom): Promise<Set<string>> {
-  return new Set((await room.entries()).map(({ id }) => id))
-}
-
 /**
  * Copies WAL files as they are stored, oldest first, so that what is there after an interruption is without a gap.
  * @param sealed whether the copy is encrypted: then nothing goes there in plain but histories, which always are
@@ -57,9 +56,11 @@ async function idsOf(room: SourceRoom): Promise<Set<string>> {
  */
 export async function copyWal(
   context: Context,
-  { from, to, names, sealed }: MissingWal & { sealed: boolean },
+  { from, names }: MissingWal,
+  { target, sealed }: { target: SourceRoom; sealed: boolean },
   copied: (bytes: number) => void,
 ): Promise<void> {
+  const to = target.wal(from.systemIdentifier)
   const read = inOrder(names, WIDTH, async name => {
     const isAllowed = !sealed || parseWalName(name)?.kind === 'history' || (await from.header(name)).encryption
     if (!isAllowed) throw inPlain(name, 'the log', 'the copy')
