@@ -7,7 +7,6 @@ import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { initRepository, openRepository } from '../repository/open.js'
 import type { Repository } from '../repository/types.js'
-import { copy } from './copy.js'
 import { backUp } from './create/back-up.js'
 import { previewCreate } from './create/create-preview.js'
 import { failureOf } from './failure.js'
@@ -68,14 +67,14 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
 }
 
 /** Brings the copies of a source up to date: with what was made now, and with what an earlier run could not copy. */
-function copyOne(
+async function copyOne(
   context: Context,
   journal: Journal,
   { source, request }: { source: SourceSettings; request: CreateRequest },
-): Promise<CopyResult> {
-  const tasks = request.dryRun
-    ? []
-    : source.copies.map(({ repository: to }) => ({ source: source.name, from: source.repository, to }))
+): Promise<Pick<CopyResult, 'copies' | 'failures'>> {
+  if (request.dryRun || source.copies.length === 0) return { copies: [], failures: [] }
+  const { copy } = await import('./copy.js')
+  const tasks = source.copies.map(({ repository: to }) => ({ source: source.name, from: source.repository, to }))
   return copy(context, journal, { tasks, init: request.init, dryRun: false })
 }
 

@@ -2,13 +2,13 @@ import type { RepositorySettings, Settings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { copy } from '../../operations/copy.js'
 import type { CopyTask } from '../../operations/requests.js'
-import type { CopyResult } from '../../operations/results.js'
 import { openRepository } from '../../repository/open.js'
 import type { Handler, Invocation } from '../invocation.js'
 import { renderCopy } from '../output/render-copy.js'
 import { switchOption, textOption } from '../parsed.js'
 import { repositoryNamed } from '../repositories.js'
 import { sourceNamed } from '../sources.js'
+import { copyFailures } from './copy-failures.js'
 import { damagedBackups } from './list.js'
 
 /** `copy [SOURCE...] [--to REPO] [--from REPO] [--init]` */
@@ -78,20 +78,4 @@ async function sourcesOf(
     const { repository } = sourceNamed(settings, name)
     return { name, repository, copies: [] }
   })
-}
-
-/** Errors of copying, the deciding one last: partly done as soon as there is anything beside it. */
-export function copyFailures(failures: CopyResult['failures'], asked: number): NexusError[] {
-  const errors = failures.map(({ source, to, kind, code, message, hint }) => {
-    return new NexusError(kind, code, `${source} was not copied to ${to}: ${message}`, hint === null ? {} : { hint })
-  })
-  const kinds = new Set(failures.map(({ kind }) => kind))
-  if (failures.length === 0 || (failures.length === asked && kinds.size === 1)) return errors
-  const message = `${failures.length === 1 ? 'a copy' : `${failures.length} copies`} could not be made`
-  return [
-    ...errors,
-    new NexusError('partial', 'copies_failed', message, {
-      hint: 'the backups themselves are kept; once the cause is mended: nexus-backup copy',
-    }),
-  ]
 }

@@ -8,7 +8,7 @@ import { counted } from '../output/format.js'
 import { renderCreate } from '../output/render-create.js'
 import { type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources } from '../sources.js'
-import { copyFailures } from './copy.js'
+import { copyFailures } from './copy-failures.js'
 import { damagedBackups } from './list.js'
 
 /** `create [SOURCE...]` */

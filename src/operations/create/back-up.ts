@@ -7,7 +7,6 @@ import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
-import { warnOfOldKeys } from '../keys/repository-keys.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
@@ -73,6 +72,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     const plan = await planWithOpenParent(context, room, planned, sealing)
     for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
     if (sealing !== null && plan.parent === null) {
+      const { warnOfOldKeys } = await import('../keys/repository-keys.js')
       await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
     }
     await assertRoom(repository, plan, history.manifests, probe)

@@ -1,4 +1,4 @@
-import { type SealedWriter, sealedWriter } from '../../repository/sealed/sealed-backup.js'
+import type { SealedWriter } from '../../repository/sealed/sealed-backup.js'
 import type { OpenedBackup, OpenManifest } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import { keepForNext } from './chain-digests.js'
@@ -23,7 +23,7 @@ export async function commitBackup(
   id: string,
   write: (writer: SealedWriter) => Promise<WrittenBackup>,
 ): Promise<OpenedBackup> {
-  const writer = sealedWriter(await task.room.begin(id), id, task.sealing)
+  const writer = await begin(task, id)
   try {
     const { manifest, tablePath, treePath } = await write(writer)
     task.context.signal.throwIfAborted()
@@ -34,4 +34,11 @@ export async function commitBackup(
     await writer.discard()
     throw error
   }
+}
+
+/** What seals is loaded only where something is sealed. */
+async function begin({ room, sealing }: BackUpTask, id: string): Promise<SealedWriter> {
+  if (sealing === null) return { ...(await room.begin(id)), key: null }
+  const { sealedWriter } = await import('../../repository/sealed/sealed-backup.js')
+  return sealedWriter(await room.begin(id), id, sealing)
 }

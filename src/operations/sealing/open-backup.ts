@@ -1,8 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
-import { type BackupKey, openBackupKey } from '../../repository/sealed/backup-key.js'
-import { openManifest } from '../../repository/sealed/sealed-manifest.js'
+import type { BackupKey } from '../../repository/sealed/backup-key.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import type { Selected } from '../select.js'
 
@@ -29,6 +28,8 @@ export async function openBackup(
 ): Promise<OpenedBackup> {
   const { encryption, id } = manifest
   if (encryption === undefined) return { manifest: withoutNull(manifest), key: null }
+  const { openBackupKey } = await import('../../repository/sealed/backup-key.js')
+  const { openManifest } = await import('../../repository/sealed/sealed-manifest.js')
   const epoch = await keys.open(repository.storage, encryption.epoch)
   const key = await openBackupKey(encryption.data_key, id, epoch.opening)
   if (key === undefined) {

@@ -10,7 +10,6 @@ import { isBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository } from '../../repository/types.js'
-import { beginEpoch } from './begin-epoch.js'
 import { type HostSigner, hostSigner, readPin, writePin } from './host-keys.js'
 
 type Wanted = EncryptionSettings | undefined
@@ -70,6 +69,7 @@ async function beginEncryption(
   repository: Repository,
   { recipients }: EncryptionSettings,
 ): Promise<{ epoch: Epoch; keys: EpochPrivate | undefined }> {
+  const { beginEpoch } = await import('./begin-epoch.js')
   const since = context.now()
   const made = await beginEpoch(
     context,

@@ -20,9 +20,8 @@ export interface SealedWriter extends BackupWriter {
   readonly key: BackupKey | null
 }
 
-/** Seals what a backup writer is given, where it is to be: every part gets `.enc` behind its name and a key of its own. */
-export function sealedWriter(writer: BackupWriter, id: string, sealing: Sealing | null): SealedWriter {
-  if (sealing === null) return { ...writer, key: null }
+/** Seals what a backup writer is given: every part gets `.enc` behind its name and a key of its own. */
+export function sealedWriter(writer: BackupWriter, id: string, sealing: Sealing): SealedWriter {
   const key = newBackupKey(id)
   return {
     key,
