@@ -30,8 +30,8 @@ export function walArchive(
   const forms: readonly WalForm[] = seal.writing === null ? ['plain', 'sealed'] : ['sealed', 'plain']
   const pathOf = (name: string, form: WalForm) => `${directory}/${walPath(name, form)}`
   const where = (name: string, form: WalForm) => storage.displayed(pathOf(name, form))
-  /** Where files that this process has put or found lie. */
-  const placed = new Map<string, string>()
+  /** Forms of files that this process has put or found. */
+  const placed = new Map<string, WalForm>()
   let isGroundDurable = false
 
   /** A file in the form that it has. */
@@ -147,7 +147,8 @@ export function walArchive(
       closed_at: closedAt.toISOString(),
     }
     const sealing = isOpenToAll(name) ? null : seal.writing
-    const path = pathOf(name, sealing === null ? 'plain' : 'sealed')
+    const form = sealing === null ? 'plain' : 'sealed'
+    const path = pathOf(name, form)
     const bytes = sealing === null ? fileOf(done, known) : sealedFileOf(await sealWal(sealing, known, done))
     try {
       await storage.writeOnce(path, bytes)
@@ -160,7 +161,7 @@ export function walArchive(
     // Directories may be of a run that was killed before it had made them durable.
     if (!isGroundDurable) await storage.persist(path)
     isGroundDurable = true
-    placed.set(name, storage.displayed(path))
+    placed.set(name, form)
     return 'stored'
   }
 
@@ -174,7 +175,7 @@ export function walArchive(
       (isMarkedAs(seal.writing, header, sha256Of(plain)) ?? (await holds(header, bytes, plain, form)))
     if (!isSame) throw differs(name, where(name, form), header)
     await storage.persist(pathOf(name, form))
-    placed.set(name, where(name, form))
+    placed.set(name, form)
     return true
   }
 
@@ -224,7 +225,7 @@ export function walArchive(
       const parent = pathOf(name, 'plain')
       await storage.removeLeftovers(parent.slice(0, parent.lastIndexOf('/')), new Date(now.getTime() - LEFTOVER_AGE_MS))
     },
-    localPath: name => placed.get(name) ?? storage.localPath(pathOf(name, forms[0] ?? 'plain')),
+    localPath: name => storage.localPath(pathOf(name, placed.get(name) ?? forms[0] ?? 'plain')),
   }
 }
 

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { initRepository } from '../../../src/repository/open.js'
 import type { SourceRoom } from '../../../src/repository/types.js'
 import type { WalArchive } from '../../../src/repository/wal/types.js'
+import { walArchive } from '../../../src/repository/wal/wal-archive.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 
 const system = '7123456789012345678'
@@ -33,6 +34,22 @@ async function place(): Promise<Place> {
 }
 
 describe('the archive of a log', () => {
+  it('says where a file lies on this machine, and of a store that is elsewhere nothing, also of what was just put', async () => {
+    const { archive, file, room } = await place()
+    await archive.put(name, plain, times)
+    expect(archive.localPath(name)).toBe(file(name))
+    const elsewhere = new Proxy(room.repository.storage, {
+      get(storage, key) {
+        if (key === 'localPath') return () => undefined
+        const value = Reflect.get(storage, key, storage)
+        return typeof value === 'function' ? value.bind(storage) : value
+      },
+    })
+    const there = walArchive(elsewhere, 'main', system)
+    expect(await there.put(name, plain, times)).toBe('identical')
+    expect(there.localPath(name)).toBeUndefined()
+  })
+
   it('keeps a file that comes back byte for byte, with what is known of it', async () => {
     const { archive, room, file } = await place()
     expect(await archive.put(name, plain, times)).toBe('stored')
