@@ -4,6 +4,7 @@ import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
 import { formatWalHeader, parseWalHeader, type WalFileHeader, walDamaged, walHeaderLimit } from './wal-file.js'
 import { systemDirectory, timelineDirectory, timelineOf, type WalForm, walNameOf, walPath } from './wal-layout.js'
+import { archived, damageInArchive, differs, orNone, unknowable } from './wal-refusals.js'
 import { isMarkedAs, openWal, sealWal, unsealed, type WalSeal } from './wal-seal.js'
 
 /** Bytes of the largest segment, and what compression may add to them. */
@@ -149,9 +150,9 @@ export function walArchive(
     const sealing = isOpenToAll(name) ? null : seal.writing
     const form = sealing === null ? 'plain' : 'sealed'
     const path = pathOf(name, form)
-    const bytes = sealing === null ? fileOf(done, known) : sealedFileOf(await sealWal(sealing, known, done))
+    const { header, stored: rest } = sealing === null ? inPlain(done, known) : await sealWal(sealing, known, done)
     try {
-      await storage.writeOnce(path, bytes)
+      await storage.writeOnce(path, Buffer.concat([formatWalHeader(header), rest]))
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'exists') throw error
       // Another server of the same system was faster.
@@ -237,16 +238,12 @@ function isOpenToAll(name: string): boolean {
   return name.endsWith('.history')
 }
 
-/** The bytes of a stored file. */
-function fileOf(
+/** What is stored of a file that is not sealed. */
+function inPlain(
   { sha256, stored, storedSha256 }: Packed,
   known: Omit<WalFileHeader, 'format' | 'sha256' | 'stored_sha256' | 'encryption'>,
-): Buffer {
-  return Buffer.concat([formatWalHeader({ format: 1, ...known, sha256, stored_sha256: storedSha256 }), stored])
-}
-
-function sealedFileOf({ header, stored }: { header: WalFileHeader; stored: Buffer }): Buffer {
-  return Buffer.concat([formatWalHeader(header), stored])
+): { header: WalFileHeader; stored: Uint8Array } {
+  return { header: { format: 1, ...known, sha256, stored_sha256: storedSha256 }, stored }
 }
 
 function verified(
@@ -265,59 +262,4 @@ function verified(
     throw walDamaged(where, 'its content is not what was archived')
   }
   return plain
-}
-
-async function archived<T>(name: string, opening: Promise<T>): Promise<T> {
-  try {
-    return await opening
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
-    throw new NexusError('not-found', 'wal_not_archived', `${name} is not in the archive`, { cause: error.cause })
-  }
-}
-
-async function orNone<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (error instanceof NexusError && error.code === 'wal_not_archived') return undefined
-    throw error
-  }
-}
-
-/** What is there cannot be compared: the operator decides, for nothing is ever overwritten. */
-async function damageInArchive<T>(name: string, reading: () => Promise<T>): Promise<T> {
-  try {
-    return await reading()
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.code !== 'wal_damaged') throw error
-    throw new NexusError('damage', 'wal_damaged', `${name} is in the archive already, but ${error.message}`, {
-      hint: 'move the damaged file out of the repository; the server tries again within a minute and stores the good one',
-      cause: error,
-    })
-  }
-}
-
-/** Without a key of ours nobody can tell, and what cannot be told is never taken for a success. */
-function unknowable(name: string, where: string, cause: NexusError): NexusError {
-  return new NexusError(
-    'refused',
-    'wal_identity_unknown',
-    `${name} is in the archive already, encrypted, and whether it is the same cannot be told here: ${where}`,
-    {
-      hint: 'let the user of the server read the state directory in which it was archived, or a key file (nexus-backup-pitr(1), encryption)',
-      cause,
-    },
-  )
-}
-
-function differs(name: string, where: string, header: WalFileHeader): NexusError {
-  return new NexusError(
-    'refused',
-    'wal_differs',
-    `${name} is in the archive already with another content (archived ${header.archived_at}): ${where}`,
-    {
-      hint: 'nothing was overwritten; two servers write as one system, or a restored copy archives: give one of them another source with --source, or switch its archive_mode off',
-    },
-  )
 }
