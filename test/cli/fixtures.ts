@@ -1,5 +1,11 @@
 import type { RestorePlan } from '../../src/operations/requests.js'
-import type { BackupReport, CreateResult, ListResult, RestoreResult } from '../../src/operations/results.js'
+import type {
+  BackupReport,
+  CreateResult,
+  ListResult,
+  PruneResult,
+  RestoreResult,
+} from '../../src/operations/results.js'
 
 export const id = '20251103T030000.000Z-full-7f3a'
 export const place = ['--sqlite', '/data/itsm.db', '--repo', '/repo']
@@ -48,6 +54,11 @@ export const restored: RestoreResult = {
 
 export function created(overrides: Partial<CreateResult> = {}): CreateResult {
   return { command: 'create', backups: [backup], failures: [], copies: [], copy_failures: [], ...overrides }
+}
+
+export function pruned(overrides: Partial<PruneResult> = {}): PruneResult {
+  const nothing = { keep: [], delete: [], wal: [], bytes_freed: 0, problems: [], failures: [] }
+  return { command: 'prune', dry_run: false, ...nothing, ...overrides }
 }
 
 export function failure(source: string, kind: 'failed' | 'locked' | 'damage' = 'failed') {

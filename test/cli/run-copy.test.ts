@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { temporaryDirectory } from '../helpers/temporary.js'
 import { runFake } from './fake-io.js'
-import { created, failure } from './fixtures.js'
+import { created, failure, pruned } from './fixtures.js'
 
 const operations = vi.hoisted(() => ({ copy: vi.fn(), create: vi.fn(), prune: vi.fn() }))
 vi.mock('../../src/operations/copy.js', () => ({ copy: operations.copy }))
@@ -111,34 +111,24 @@ describe('create with copies', () => {
 })
 
 describe('prune with copies', () => {
-  const result = {
-    command: 'prune',
-    dry_run: false,
-    keep: [],
-    delete: [],
-    wal: [],
-    bytes_freed: 0,
-    problems: [],
-    failures: [],
-  }
-  const pruned = () =>
+  const asked = () =>
     operations.prune.mock.calls[0]?.[2].sources.map(({ repository, keep }: never) => {
       return [(repository as { path: string }).path, keep]
     })
 
   it('gives each repository its own retention', async () => {
-    operations.prune.mockResolvedValue(result)
+    operations.prune.mockResolvedValue(pruned())
     await runFake(['prune', 'itsm', ...configuration('[{ repository: offsite, keep: { monthly: 36 } }]')])
-    expect(pruned()).toEqual([
+    expect(asked()).toEqual([
       ['/local', { daily: 30 }],
       ['/offsite', { monthly: 36 }],
     ])
   })
 
   it('never turns rules of the command line against a copy', async () => {
-    operations.prune.mockResolvedValue(result)
+    operations.prune.mockResolvedValue(pruned())
     await runFake(['prune', 'itsm', '--keep-last', '1', ...configuration()])
-    expect(pruned()).toEqual([['/local', { last: 1 }]])
+    expect(asked()).toEqual([['/local', { last: 1 }]])
   })
 })
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { runFake } from './fake-io.js'
-import { id, place, plan, restored } from './fixtures.js'
+import { id, place, plan, pruned, restored } from './fixtures.js'
 
 const operations = vi.hoisted(() => ({ prune: vi.fn(), points: vi.fn(), planRestore: vi.fn(), restore: vi.fn() }))
 vi.mock('../../src/operations/prune.js', () => ({ prune: operations.prune }))
@@ -9,16 +9,7 @@ vi.mock('../../src/operations/restore.js', () => ({ planRestore: operations.plan
 
 beforeEach(() => {
   vi.resetAllMocks()
-  operations.prune.mockResolvedValue({
-    command: 'prune',
-    dry_run: false,
-    keep: [],
-    delete: [],
-    wal: [],
-    bytes_freed: 0,
-    problems: [],
-    failures: [],
-  })
+  operations.prune.mockResolvedValue(pruned())
   operations.planRestore.mockResolvedValue(plan)
   operations.restore.mockResolvedValue(restored)
 })
@@ -36,14 +27,19 @@ describe('prune', () => {
   })
 
   it('ends with 3 when a source could not be pruned, and with 4 when damage was met as well', async () => {
-    const failure = { source: 'itsm', kind: 'locked', code: 'locked', message: 'held by create itsm', hint: null }
-    const problem = { id, source: 'other', repository: '/repo', status: 'damaged', problem: 'no manifest' }
-    const result = { command: 'prune', dry_run: false, keep: [], delete: [], wal: [], bytes_freed: 0 }
-    operations.prune.mockResolvedValueOnce({ ...result, problems: [], failures: [failure] })
+    const failure = {
+      source: 'itsm',
+      kind: 'locked',
+      code: 'locked',
+      message: 'held by create itsm',
+      hint: null,
+    } as const
+    const problem = { id, source: 'other', repository: '/repo', status: 'damaged', problem: 'no manifest' } as const
+    operations.prune.mockResolvedValueOnce(pruned({ failures: [failure] }))
     const partly = await runFake(['prune', ...place, '--keep-last', '1'])
     expect(partly.status).toBe(3)
     expect(partly.stderr).toContain('itsm: held by create itsm')
-    operations.prune.mockResolvedValueOnce({ ...result, problems: [problem], failures: [failure] })
+    operations.prune.mockResolvedValueOnce(pruned({ problems: [problem], failures: [failure] }))
     expect((await runFake(['prune', ...place, '--keep-last', '1'])).status).toBe(4)
   })
 
@@ -58,17 +54,8 @@ describe('prune', () => {
   })
 
   it('ends with 4 when it saw a damaged backup', async () => {
-    const problem = { id, source: 'itsm', repository: '/repo', status: 'damaged', problem: 'no manifest' }
-    operations.prune.mockResolvedValue({
-      command: 'prune',
-      dry_run: false,
-      keep: [],
-      delete: [],
-      wal: [],
-      bytes_freed: 0,
-      problems: [problem],
-      failures: [],
-    })
+    const problem = { id, source: 'itsm', repository: '/repo', status: 'damaged', problem: 'no manifest' } as const
+    operations.prune.mockResolvedValue(pruned({ problems: [problem] }))
     expect((await runFake(['prune', ...place, '--keep-last', '1'])).status).toBe(4)
   })
 })
