@@ -1,4 +1,5 @@
 import { NexusError } from '../errors.js'
+import { giveBack } from '../give-back.js'
 import { BlockIndexWriter, type FrameRecord, type IndexedRun, indexedRun, MAX_RUNS } from './block-index.js'
 import { recordDigests, rowsBefore } from './digest-rows.js'
 import type { DigestTable } from './digest-table.js'
@@ -61,6 +62,7 @@ export async function storeAll(
   for await (const { layouts, result } of stored) {
     settings.work.signal.throwIfAborted()
     await target.part.write(result.stored)
+    giveBack(result.stored)
     let row = 0
     for (const [number, layout] of layouts.entries()) {
       const bytes = DIGEST_BYTES * layout.runs.reduce((sum, { run }) => sum + run.count, 0)
@@ -103,6 +105,7 @@ export async function storeChanged(
     settings.work.signal.throwIfAborted()
     await target.part.write(stored)
     await index.add(record(stored.length, length, pack.runs, pack.digests))
+    giveBack(stored)
     blocks += pack.digests.length / DIGEST_BYTES
   }
   await index.end()

@@ -68,6 +68,7 @@ export interface ByteReader {
 
 /** Takes a part's bytes in order. */
 export interface ByteSink {
+  /** When it has resolved, the bytes are the caller's again. */
   write(bytes: Uint8Array): Promise<void>
 }
 

@@ -1,10 +1,11 @@
 import { createDecipheriv, createHash } from 'node:crypto'
 import { NexusError } from '../../errors.js'
+import { giveBack } from '../../give-back.js'
 import type { SequentialReader } from '../storage/storage.js'
 import { associatedData, frameNonce, HEADER_BYTES, parseHeader, plainSize, TAG_BYTES } from './sealed-layout.js'
-import type { SealingKey } from './sealing-writer.js'
+import { PIECE_BYTES, type SealingKey } from './sealing-writer.js'
 
-/** Bytes read from the store at a time, at least one frame. */
+/** Bytes read at a time to know the digest of what nobody wants. */
 const READ_BYTES = 1024 * 1024
 
 /** A reader of the plain bytes that knows the SHA-256 of the sealed ones. */
@@ -32,10 +33,11 @@ export async function openingReader(
   const bound = associatedData(header, sealing.context)
   const stride = frameBytes + TAG_BYTES
   const frames = Math.ceil((reader.size - HEADER_BYTES) / stride)
-  const step = Math.max(1, Math.floor(READ_BYTES / stride))
+  /** The bytes of one frame, and what of them was not read yet. */
+  let room = Buffer.alloc(0)
+  let ready = room
   let number = 0
-  let ready: Buffer[] = []
-  let readyBytes = 0
+  let left = size
 
   async function taken(length: number): Promise<Buffer> {
     const bytes = await reader.read(length)
@@ -43,53 +45,45 @@ export async function openingReader(
     return bytes
   }
 
+  /** Nothing of a frame is given away before its tag was compared. */
   async function openNext(): Promise<void> {
-    const sealed = await taken(step * stride)
-    for (let at = 0; at < sealed.length; at += stride) {
-      const plain = opened(sealed.subarray(at, at + stride))
-      ready.push(plain)
-      readyBytes += plain.length
-    }
-  }
-
-  function opened(sealed: Buffer): Buffer {
-    const last = number === frames - 1
+    const sealed = await taken(stride)
     const body = sealed.subarray(0, -TAG_BYTES)
+    if (room.length < body.length) room = Buffer.allocUnsafeSlow(body.length)
     try {
-      const decipher = createDecipheriv('aes-256-gcm', sealing.key, frameNonce(number, last), {
+      const decipher = createDecipheriv('aes-256-gcm', sealing.key, frameNonce(number, number === frames - 1), {
         authTagLength: TAG_BYTES,
       })
       decipher.setAAD(bound)
       decipher.setAuthTag(sealed.subarray(-TAG_BYTES))
-      const plain = Buffer.concat([decipher.update(body), decipher.final()])
-      number += 1
-      return plain
+      for (let at = 0; at < body.length; at += PIECE_BYTES) {
+        const piece = decipher.update(body.subarray(at, at + PIECE_BYTES))
+        piece.copy(room, at)
+        giveBack(piece)
+      }
+      decipher.final()
     } catch {
       throw damaged(what, `cannot be opened: sealed frame ${number} was changed or does not belong there`)
     }
+    number += 1
+    ready = room.subarray(0, body.length)
+    giveBack(sealed)
   }
 
   return {
     size,
     async read(length) {
-      while (readyBytes < length && number < frames) await openNext()
-      const wanted = Math.min(length, readyBytes)
+      // Also that there is nothing is sealed.
+      if (size === 0 && number === 0) await openNext()
       // Memory of its own: it may be handed to a worker.
-      const bytes = Buffer.allocUnsafeSlow(wanted)
-      let filled = 0
-      let used = 0
-      for (const piece of ready) {
-        const part = Math.min(piece.length, wanted - filled)
-        piece.copy(bytes, filled, 0, part)
-        filled += part
-        if (part < piece.length) {
-          ready[used] = piece.subarray(part)
-          break
-        }
-        used += 1
+      const bytes = Buffer.allocUnsafeSlow(Math.min(length, left))
+      for (let filled = 0; filled < bytes.length; ) {
+        if (ready.length === 0) await openNext()
+        const count = ready.copy(bytes, filled)
+        ready = ready.subarray(count)
+        filled += count
       }
-      ready = ready.slice(used)
-      readyBytes -= wanted
+      left -= bytes.length
       return bytes
     },
     async storedSha256() {

@@ -1,6 +1,7 @@
 import { createCipheriv } from 'node:crypto'
+import { giveBack } from '../../give-back.js'
 import type { PartWriter } from '../storage/storage.js'
-import { associatedData, FRAME_BYTES, formatHeader, frameNonce } from './sealed-layout.js'
+import { associatedData, FRAME_BYTES, formatHeader, frameNonce, TAG_BYTES } from './sealed-layout.js'
 
 /** What a file is sealed with. */
 export interface SealingKey {
@@ -9,6 +10,9 @@ export interface SealingKey {
   /** What else the file is bound to: where it belongs. */
   context: string
 }
+
+/** What is sealed or opened in one call: its bytes stay in the processor's cache until they are copied. */
+export const PIECE_BYTES = 64 * 1024
 
 /**
  * A writer that seals what passes through; the counts and the SHA-256 of `close` are those of the sealed bytes. The last
@@ -21,52 +25,52 @@ export function sealingWriter(
 ): PartWriter {
   const header = formatHeader(frameBytes)
   const bound = associatedData(header, sealing.context)
+  /** Plain bytes of the frame that is filling up, and the sealed bytes of one: both serve again and again. */
   let waiting = Buffer.allocUnsafe(frameBytes)
+  let room = Buffer.allocUnsafe(header.byteLength + frameBytes + TAG_BYTES)
   let held = 0
   let number = 0
-  let begun = false
   let tail: Promise<unknown> = Promise.resolve()
   let closing: ReturnType<PartWriter['close']> | undefined
 
-  function sealed(plain: readonly Uint8Array[], last: boolean): Buffer[] {
+  /** Seals what waits; the file's header goes before its first frame. The bytes are good until the next call. */
+  function sealed(last: boolean): Buffer {
     const cipher = createCipheriv('aes-256-gcm', sealing.key, frameNonce(number, last))
     cipher.setAAD(bound)
+    let length = number === 0 ? header.copy(room) : 0
     number += 1
-    const pieces = [...plain.map(piece => cipher.update(piece)), cipher.final(), cipher.getAuthTag()]
-    if (begun) return pieces
-    begun = true
-    return [header, ...pieces]
-  }
-
-  /** A full frame waits until more comes, for only then it is not the last one; only what waits is copied. */
-  async function append(bytes: Uint8Array): Promise<void> {
-    const pieces: Buffer[] = []
-    let at = 0
-    while (held + bytes.byteLength - at > frameBytes) {
-      const end = at + frameBytes - held
-      pieces.push(...sealed([waiting.subarray(0, held), bytes.subarray(at, end)], false))
-      held = 0
-      at = end
+    for (let at = 0; at < held; at += PIECE_BYTES) {
+      const piece = cipher.update(waiting.subarray(at, Math.min(at + PIECE_BYTES, held)))
+      length += piece.copy(room, length)
+      giveBack(piece)
     }
-    waiting.set(bytes.subarray(at), held)
-    held += bytes.byteLength - at
-    await writeAll(pieces)
+    held = 0
+    length += cipher.final().copy(room, length)
+    length += cipher.getAuthTag().copy(room, length)
+    return room.subarray(0, length)
   }
 
-  /** One after another, and not joined: a copy of everything stored costs more than the calls. */
-  async function writeAll(pieces: readonly Buffer[]): Promise<void> {
-    await Promise.all(pieces.map(piece => (piece.length === 0 ? undefined : writer.write(piece))))
+  /** A full frame waits until more comes, for only then it is not the last one. */
+  async function append(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.byteLength; ) {
+      if (held === frameBytes) await writer.write(sealed(false))
+      const count = Math.min(frameBytes - held, bytes.byteLength - at)
+      waiting.set(bytes.subarray(at, at + count), held)
+      held += count
+      at += count
+    }
   }
 
   async function finish() {
     try {
       await tail
-      await writeAll(sealed([waiting.subarray(0, held)], true))
+      await writer.write(sealed(true))
     } catch (error) {
       await writer.close().catch(() => {})
       throw error
     }
     waiting = Buffer.alloc(0)
+    room = Buffer.alloc(0)
     return writer.close()
   }
 

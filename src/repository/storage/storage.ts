@@ -96,7 +96,7 @@ export interface SequentialReader {
 
 /** A file being written into a pending directory. */
 export interface PartWriter {
-  /** Appends; the bytes are written and hashed in call order. */
+  /** Appends; the bytes are written and hashed in call order, and when it has resolved they are the caller's again. */
   write(bytes: Uint8Array): Promise<void>
   /** Makes it durable. */
   close(): Promise<WrittenPart>
