@@ -1,13 +1,14 @@
 import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../../errors.js'
+import { giveBack } from '../../../give-back.js'
 import type { SequentialReader } from '../storage.js'
 import type { Bucket } from './bucket.js'
 import { BODY_ATTEMPTS, cutShort } from './objects.js'
 
 /** The first range is small: many objects are, and many readers look only at the beginning. */
 const FIRST_BYTES = 1024 * 1024
-const RANGE_BYTES = 2 * 1024 * 1024
+const RANGE_BYTES = 4 * 1024 * 1024
 /** Ranges fetched before they are asked for: three hide the server's latency, and cost little memory. */
 const AHEAD = 3
 
@@ -68,7 +69,10 @@ class RangeReader implements SequentialReader {
       if (range === undefined) throw new NexusError('failed', 'reader_closed', 'the reader was closed')
       const bytes = await range.bytes
       filled += bytes.copy(result, filled, this.#position + filled - range.from)
-      if (this.#position + filled === range.from + bytes.byteLength) this.#ranges.shift()
+      if (this.#position + filled === range.from + bytes.byteLength) {
+        this.#ranges.shift()
+        giveBack(bytes)
+      }
     }
     this.#position += wanted
     return result
