@@ -136,3 +136,24 @@ export type ResultOf<T extends Task> = T extends StoreTask
       : T extends OpenTask
         ? Opened
         : Done
+
+/** The memory of the bytes that came with a task: whoever does the task has it alone. */
+export function memoryOf(task: Task): Set<ArrayBuffer> {
+  return new Set(bytesOf(task).flatMap(bytes => (bytes instanceof Uint8Array ? [bytes.buffer] : [])))
+}
+
+function bytesOf(task: Task): TaskBytes[] {
+  switch (task.kind) {
+    case 'store':
+      return task.frames.flatMap(({ bytes }) => bytes)
+    case 'scan':
+      return [task.before, ...task.bytes]
+    case 'pack':
+      return [task.bytes]
+    case 'open':
+      return [task.stored]
+    case 'create':
+    case 'settle':
+      return []
+  }
+}
