@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 import { KEY_BYTES, secretName } from './derive.js'
 import { readSecretFile } from './secret-file.js'
@@ -18,14 +19,17 @@ export function formatKeyFile(key: Uint8Array, created: Date): string {
   ].join('\n')
 }
 
-/** Makes a new key file, 0600. Returns its name. @throws NexusError usage when the file exists, failed */
+/**
+ * Makes a new key file, 0600: whole and durable, or not at all. Returns its name.
+ * @throws NexusError usage when the file exists, failed
+ */
 export function createKeyFile(path: string, now: Date): string {
   const key = randomBytes(KEY_BYTES)
-  let descriptor: number | undefined
+  const draft = `${path}.new-${randomBytes(4).toString('hex')}`
   try {
-    descriptor = openSync(path, 'wx', 0o600)
-    writeSync(descriptor, formatKeyFile(key, now))
-    fsyncSync(descriptor)
+    if (existsSync(path)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
+    writeSynced(draft, formatKeyFile(key, now))
+    putOnce(draft, path, formatKeyFile(key, now))
     return secretName(key)
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') {
@@ -37,7 +41,32 @@ export function createKeyFile(path: string, now: Date): string {
       cause: error,
     })
   } finally {
-    if (descriptor !== undefined) closeSync(descriptor)
+    rmSync(draft, { force: true })
+  }
+}
+
+/** A hard link fails when the name exists, which a rename does not; a USB stick's file system may have none. */
+function putOnce(draft: string, path: string, text: string): void {
+  const directory = openSync(dirname(path), constants.O_RDONLY)
+  try {
+    linkSync(draft, path)
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
+    writeSynced(path, text)
+  } finally {
+    fsyncSync(directory)
+    closeSync(directory)
+  }
+}
+
+function writeSynced(path: string, text: string): void {
+  const descriptor = openSync(path, 'wx', 0o600)
+  try {
+    writeSync(descriptor, text)
+    fsyncSync(descriptor)
+  } finally {
+    closeSync(descriptor)
   }
 }
 

@@ -68,9 +68,10 @@ const add: CommandDeclaration = {
       0: 'they can open it now',
       4: 'what is stored of the keys is damaged',
       5: 'no repository there',
-      8: 'refused: no key here opens it, others can read a key file, or it is a recipient already',
+      6: 'another run changes the keys',
+      8: 'refused: no key here opens it, others can read a key file, or all of them are recipients already',
     },
-    [3, 6],
+    [3],
   ),
 }
 
@@ -78,7 +79,7 @@ const remove: CommandDeclaration = {
   name: 'keys remove',
   summary: 'take somebody out',
   description: [
-    'Remove a recipient from every epoch; no stored backup changes. One of those who stay must open the repository from here, and the last one is never removed.',
+    "Remove a recipient from every epoch; no stored backup changes. One of those who stay must open the repository from here, and the last one is never removed, neither from the repository's own epochs nor from those that came along with copies of another one's backups.",
     'Whoever has the removed key and a copy of the repository still opens what was made until now. Let `nexus-backup keys rotate` follow.',
   ],
   group: 'further',
@@ -90,9 +91,10 @@ const remove: CommandDeclaration = {
       0: 'it is out',
       4: 'what is stored of the keys is damaged',
       5: 'no such recipient',
+      6: 'another run changes the keys',
       8: 'refused: the last recipient, or nobody who stays opens it from here',
     },
-    [3, 6],
+    [3],
   ),
 }
 
@@ -118,9 +120,10 @@ const rotate: CommandDeclaration = {
       0: 'the new epoch has begun',
       4: 'what is stored of the keys is damaged',
       5: 'not encrypted, or no such recipient',
+      6: 'another run changes the keys',
       8: 'refused: no key here opens it, or a recipient is not at hand',
     },
-    [3, 6],
+    [3],
   ),
 }
 
@@ -183,6 +186,6 @@ export const keysCommand: CommandDeclaration = {
   arguments: [],
   options: [],
   examples: [...create.examples, ...list.examples, ...add.examples, ...test.examples],
-  exits: exitsWith({}, [3, 6]),
+  exits: exitsWith({}, [3]),
   subcommands: [list, add, remove, rotate, test, create, trust],
 }

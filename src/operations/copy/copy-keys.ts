@@ -21,7 +21,8 @@ export async function copyKeys(origin: Repository, target: Repository): Promise<
 
 /** Recipients come before the epoch that they open: without it they count for nothing. */
 async function filesBelow(storage: Storage, directory: string, depth: number): Promise<string[]> {
-  const found = await storage.list(directory)
+  // What begins with a dot is the lock of a run that changes the keys, or what a killed one left of a file.
+  const found = (await storage.list(directory)).filter(({ name }) => !name.startsWith('.'))
   const files = found.filter(({ kind }) => kind === 'file').map(({ name }) => `${directory}/${name}`)
   const directories = found.filter(({ kind }) => kind === 'directory').map(({ name }) => `${directory}/${name}`)
   const below: string[] = []

@@ -3,8 +3,11 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { RecipientSettings } from '../../keys/recipient.js'
 import { wrapFor } from '../../keys/wrapping.js'
+import type { Epoch } from '../../repository/keys/epoch.js'
+import { KeyAccess } from '../../repository/keys/key-access.js'
 import { recipientFile } from '../../repository/keys/key-layout.js'
 import { currentEpoch, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
@@ -13,6 +16,7 @@ import type { Repository } from '../../repository/types.js'
 import { beginEpoch } from '../sealing/begin-epoch.js'
 import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
+import { withKeysLocked } from './keys-locked.js'
 import type { KeysAddResult } from './results.js'
 
 export interface KeysAddRequest {
@@ -24,54 +28,96 @@ export interface KeysAddRequest {
 /**
  * Lets further recipients in. A repository that is not encrypted becomes so for the backups to come, with these
  * recipients; in one that is, somebody who can open it must be at hand.
- * @throws NexusError refused when no key here opens it, or a recipient is one already
+ * @throws NexusError refused when no key here opens it, or all of them are recipients already; locked
  */
 export async function addKeys(context: Context, journal: Journal, request: KeysAddRequest): Promise<KeysAddResult> {
   const repository = await openRepository(request.repository)
   const subject = { operation: 'keys add', source: null, repository: repository.location }
-  return recorded(context, journal, subject, async () => {
-    const epochs = await readOwnEpochs(repository.storage, repository.id)
-    const current = currentEpoch(epochs, await readPin(context, repository.id))
-    return current === undefined ? begin(context, repository, request) : add(context, repository, request, current.id)
-  })
+  return recorded(context, journal, subject, () =>
+    withKeysLocked(context, repository, 'keys add', async () => {
+      const current = await currentOrNone(context, repository)
+      return current === undefined ? begin(context, repository, request) : add(context, repository, request, current)
+    }),
+  )
 }
 
-async function begin(
-  context: Context,
-  repository: Repository,
-  { recipients, label }: KeysAddRequest,
-): Promise<KeysAddResult> {
+async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
+  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id))
+}
+
+async function begin(context: Context, repository: Repository, request: KeysAddRequest): Promise<KeysAddResult> {
+  const { recipients, label } = request
   const since = context.now()
   const wanted = recipients.map(settings => ({ settings, label, since }))
-  const { epoch, keys } = await beginEpoch(context, repository, wanted, null)
-  await writePin(context, repository.id, epoch)
-  await register(context, repository, await hostSigner(context), { epoch, keys })
-  const added = (await readRecipients(repository.storage, epoch.id)).map(({ id }) => id)
+  const made = await beginEpoch(context, repository, wanted, null)
+  if (!made.counts) {
+    // A create with --init was faster: its keys are the repository's.
+    const current = await currentOrNone(context, repository)
+    if (current !== undefined) return add(context, repository, request, current)
+  }
+  await writePin(context, repository.id, made.epoch)
+  await register(context, repository, await hostSigner(context), made)
+  const added = (await readRecipients(repository.storage, made.epoch.id)).map(({ id }) => id)
   return { command: 'keys add', repository: repository.location, added, began: true }
 }
 
+/** Everybody is reached before anything is written. Those who are let in already are passed over. */
 async function add(
   context: Context,
   repository: Repository,
   { recipients, label }: KeysAddRequest,
-  epoch: string,
+  epoch: Epoch,
 ): Promise<KeysAddResult> {
   const { storage, location } = repository
-  const { secret } = await context.keys.open(storage, epoch)
-  const added: string[] = []
+  const keys = await opened(context, storage, epoch.id, recipients)
+  const known = new Set((await readRecipients(storage, epoch.id)).map(({ id }) => id))
+  const now = context.now()
+  const documents = new Map<string, Buffer>()
   for (const settings of recipients) {
-    const wrapped = await wrapFor(settings, epoch, secret, context.keys.tools)
-    const now = context.now()
-    const bytes = formatRecipient(epoch, wrapped, { label, since: now, added: now })
-    try {
-      await storage.writeOnce(recipientFile(epoch, wrapped.id), bytes)
-    } catch (error) {
-      if (!(error instanceof NexusError) || error.code !== 'exists') throw error
-      throw new NexusError('refused', 'recipient_exists', `${wrapped.id} can open ${location} already`, {
-        hint: `see who can: nexus-backup keys list --repo ${location}`,
-      })
-    }
-    added.push(wrapped.id)
+    const wrapped = await wrapFor(settings, epoch.id, keys.secret, context.keys.tools)
+    documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }))
   }
+  const ids = [...documents.keys()]
+  const added = ids.filter(id => !known.has(id))
+  for (const id of added) await storage.writeOnce(recipientFile(epoch.id, id), documents.get(id) ?? Buffer.alloc(0))
+  if ((await isFinishedNow(context, repository, { epoch, keys })) && added.length === 0) {
+    return { command: 'keys add', repository: location, added: ids, began: false }
+  }
+  if (added.length === 0) throw exists(ids, location)
+  for (const id of ids.filter(one => known.has(one))) context.warn(`${id} can open ${location} already`)
   return { command: 'keys add', repository: location, added, began: false }
+}
+
+/** The private half, by whom we may be, else by those who are named: of a run that was killed they may be let in already. */
+async function opened(
+  { keys }: Context,
+  storage: Repository['storage'],
+  epoch: string,
+  recipients: readonly RecipientSettings[],
+): Promise<EpochPrivate> {
+  try {
+    return await keys.open(storage, epoch)
+  } catch (error) {
+    const named = recipients.filter(({ kind }) => kind === 'key-file')
+    return new KeyAccess(named, keys.tools).open(storage, epoch).catch(() => {
+      throw error
+    })
+  }
+}
+
+/** What comes last when a repository becomes an encrypted one, in case that run was killed before. */
+async function isFinishedNow(
+  context: Context,
+  repository: Repository,
+  opening: { epoch: Epoch; keys: EpochPrivate },
+): Promise<boolean> {
+  const isUnknown = (await readPin(context, repository.id)) === undefined
+  if (isUnknown) await writePin(context, repository.id, opening.epoch)
+  return (await register(context, repository, await hostSigner(context), opening)) || isUnknown
+}
+
+function exists(ids: readonly string[], location: string): NexusError {
+  return new NexusError('refused', 'recipient_exists', `${ids.join(', ')} can open ${location} already`, {
+    hint: `see who can: nexus-backup keys list --repo ${location}`,
+  })
 }

@@ -3,10 +3,14 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import type { Epoch } from '../../repository/keys/epoch.js'
 import { recipientFile } from '../../repository/keys/key-layout.js'
-import { readEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { begunEpochs, readEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
+import { fromThere } from '../../repository/keys/unwrap.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
+import { withKeysLocked } from './keys-locked.js'
 import { currentOf } from './repository-keys.js'
 import type { KeysRemoveResult } from './results.js'
 import { testRecipients } from './test-keys.js'
@@ -21,7 +25,7 @@ export interface KeysRemoveRequest {
 
 /**
  * Takes a recipient out of every epoch. What it has opened it may have kept: only a rotation keeps it out of what comes.
- * @throws NexusError refused for the last recipient, and when none of those who stay opens the repository here
+ * @throws NexusError refused for the last recipient, and when none of those who stay opens the repository here; locked
  */
 export async function removeKey(
   context: Context,
@@ -31,41 +35,87 @@ export async function removeKey(
   const repository = await openRepository(request.repository)
   const { location, storage } = repository
   const subject = { operation: 'keys remove', source: null, repository: location }
-  return recorded(context, journal, subject, async () => {
-    await assertOthers(context, repository, request)
-    if (!request.dryRun) {
-      for (const { id: epoch } of await readEpochs(storage)) await storage.removeFile(recipientFile(epoch, request.id))
-    }
+  const removing = async (): Promise<KeysRemoveResult> => {
+    const holders = await assertOthers(context, repository, request)
+    if (!request.dryRun) for (const epoch of holders) await storage.removeFile(recipientFile(epoch, request.id))
     context.warn(
       `whoever has the key ${request.id} and a copy of ${location} still opens what was made until now: nexus-backup keys rotate keeps it out of what comes`,
     )
     return { command: 'keys remove', repository: location, removed: request.id }
-  })
+  }
+  return recorded(context, journal, subject, () =>
+    request.dryRun ? removing() : withKeysLocked(context, repository, 'keys remove', removing),
+  )
 }
 
+/**
+ * What the recipient opens must open without it: every epoch, those of other repositories whose backups were copied here
+ * too. Returns the epochs that have it.
+ */
 async function assertOthers(
   context: Context,
   repository: Repository,
   { id, force, repository: settings }: KeysRemoveRequest,
-): Promise<void> {
+): Promise<string[]> {
   const { storage, location } = repository
   const current = await currentOf(context, repository)
-  const recipients = await readRecipients(storage, current.id)
-  const others = recipients.filter(recipient => recipient.id !== id)
-  if (others.length === recipients.length) {
-    throw new NexusError('not-found', 'recipient_not_found', `${location} has no recipient ${id}`, {
-      hint: `its recipients are: ${recipients.map(recipient => recipient.id).join(', ')}`,
-    })
+  const epochs = await readEpochs(storage)
+  const recipients = new Map<string, RecipientDocument[]>()
+  for (const epoch of epochs) recipients.set(epoch.id, await readRecipients(storage, epoch.id))
+  const others = (epoch: string) => (recipients.get(epoch) ?? []).filter(recipient => recipient.id !== id)
+  const holders = epochs.filter(epoch => others(epoch.id).length < (recipients.get(epoch.id)?.length ?? 0))
+  if (holders.length === 0) throw unknown(id, location, recipients.get(current.id) ?? [])
+  const tested = new Map<string, Promise<boolean>>()
+  const isProven = (epoch: string) => {
+    const proof = tested.get(epoch) ?? isOpenedByOther(context, repository, { epoch, id, settings })
+    tested.set(epoch, proof)
+    return proof
   }
-  if (others.length === 0) {
-    throw new NexusError('refused', 'last_recipient', `${id} is the last one who can open ${location}`, {
+  for (const holder of await begunEpochs(storage, holders, repository.id)) {
+    const staying = fromThere(holder, epochs).filter(epoch => others(epoch.id).length > 0)
+    if (staying.length === 0) throw last(id, location, holder, current.repository)
+    // The newest first: in all but copies that is the current one.
+    if (!force && !(await anyOf(staying.map(epoch => epoch.id).reverse(), isProven))) {
+      throw untested(location, [...new Set(staying.flatMap(epoch => others(epoch.id)).map(one => one.id))])
+    }
+  }
+  return holders.map(epoch => epoch.id)
+}
+
+async function anyOf(epochs: readonly string[], isProven: (epoch: string) => Promise<boolean>): Promise<boolean> {
+  for (const epoch of epochs) if (await isProven(epoch)) return true
+  return false
+}
+
+async function isOpenedByOther(
+  context: Context,
+  repository: Repository,
+  { epoch, id, settings }: { epoch: string; id: string; settings: RepositorySettings },
+): Promise<boolean> {
+  const tested = await testRecipients(context, repository, epoch, settings)
+  return tested.some(recipient => recipient.id !== id && recipient.status === 'ok')
+}
+
+function unknown(id: string, location: string, recipients: readonly RecipientDocument[]): NexusError {
+  return new NexusError('not-found', 'recipient_not_found', `${location} has no recipient ${id}`, {
+    hint: `its recipients are: ${recipients.map(recipient => recipient.id).join(', ')}`,
+  })
+}
+
+function last(id: string, location: string, epoch: Epoch, own: string): NexusError {
+  if (epoch.repository === own) {
+    return new NexusError('refused', 'last_recipient', `${id} is the last one who can open ${location}`, {
       hint: 'without it every backup in it would be lost; add another first: nexus-backup keys add key-file=FILE',
     })
   }
-  if (force) return
-  const tested = await testRecipients(context, repository, current.id, settings)
-  if (tested.some(recipient => recipient.id !== id && recipient.status === 'ok')) return
-  throw new NexusError('refused', 'others_untested', `nobody who stays could open ${location} from here`, {
-    hint: `prove one of them first, for example with --key-file FILE; or go on without proof: --force; they are: ${others.map(recipient => recipient.id).join(', ')}`,
+  const message = `${id} is the last one who can open what ${location} holds of another repository`
+  return new NexusError('refused', 'last_recipient', message, {
+    hint: 'without it those backups would be lost; add another where they come from (nexus-backup keys add key-file=FILE --repo DIR), then run nexus-backup copy',
+  })
+}
+
+function untested(location: string, others: readonly string[]): NexusError {
+  return new NexusError('refused', 'others_untested', `nobody who stays could open ${location} from here`, {
+    hint: `prove one of them first, for example with --key-file FILE; or go on without proof: --force; they are: ${others.join(', ')}`,
   })
 }

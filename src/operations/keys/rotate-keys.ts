@@ -8,9 +8,11 @@ import { unwrapWith } from '../../keys/wrapping.js'
 import { readRecipients } from '../../repository/keys/key-room.js'
 import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
 import { openRepository } from '../../repository/open.js'
+import type { Repository } from '../../repository/types.js'
 import { beginEpoch, type NewRecipient } from '../sealing/begin-epoch.js'
 import { hostSigner, writePin } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
+import { withKeysLocked } from './keys-locked.js'
 import { currentOf } from './repository-keys.js'
 import type { KeysRotateResult } from './results.js'
 
@@ -24,7 +26,7 @@ export interface KeysRotateRequest {
 /**
  * Begins a new epoch for the same recipients: backups to come are sealed to new keys, and no stored byte of the others
  * changes. Whoever opens the new epoch opens the old ones too; whoever was left out opens nothing new.
- * @throws NexusError refused when a recipient cannot be reached from here, or none would be left
+ * @throws NexusError refused when a recipient cannot be reached from here, or none would be left; locked
  */
 export async function rotateKeys(
   context: Context,
@@ -32,25 +34,41 @@ export async function rotateKeys(
   request: KeysRotateRequest,
 ): Promise<KeysRotateResult> {
   const repository = await openRepository(request.repository)
-  const { storage, location } = repository
+  const { location } = repository
   const subject = { operation: 'keys rotate', source: null, repository: location }
-  return recorded(context, journal, subject, async () => {
-    const current = await currentOf(context, repository)
-    const keys = await context.keys.open(storage, current.id)
-    const recipients = await readRecipients(storage, current.id)
-    const unknown = request.without.find(id => recipients.every(recipient => recipient.id !== id))
-    if (unknown !== undefined) throw notThere(location, unknown, recipients)
-    const staying = recipients.filter(({ id }) => !request.without.includes(id))
-    const wanted = await reached(context, current.id, staying, location)
-    const without = [...request.without]
-    const ids = staying.map(({ id }) => id)
-    if (request.dryRun) {
-      return { command: 'keys rotate', repository: location, epoch: current.id, recipients: ids, without }
-    }
-    const made = await beginEpoch(context, repository, wanted, { id: current.id, keys })
-    await writePin(context, repository.id, made.epoch)
-    await register(context, repository, await hostSigner(context), made)
-    return { command: 'keys rotate', repository: location, epoch: made.epoch.id, recipients: ids, without }
+  const rotating = () => rotate(context, repository, request)
+  return recorded(context, journal, subject, () =>
+    request.dryRun ? rotating() : withKeysLocked(context, repository, 'keys rotate', rotating),
+  )
+}
+
+async function rotate(
+  context: Context,
+  repository: Repository,
+  { without: out, dryRun }: KeysRotateRequest,
+): Promise<KeysRotateResult> {
+  const { storage, location } = repository
+  const current = await currentOf(context, repository)
+  const keys = await context.keys.open(storage, current.id)
+  const recipients = await readRecipients(storage, current.id)
+  const unknown = out.find(id => recipients.every(recipient => recipient.id !== id))
+  if (unknown !== undefined) throw notThere(location, unknown, recipients)
+  const staying = recipients.filter(({ id }) => !out.includes(id))
+  const wanted = await reached(context, current.id, staying, location)
+  const result = { command: 'keys rotate', repository: location, recipients: staying.map(({ id }) => id) } as const
+  const without = [...out]
+  if (dryRun) return { ...result, epoch: current.id, without }
+  const made = await beginEpoch(context, repository, wanted, { id: current.id, keys })
+  if (!made.counts) throw overtaken(location)
+  await writePin(context, repository.id, made.epoch)
+  await register(context, repository, await hostSigner(context), made)
+  return { ...result, epoch: made.epoch.id, without }
+}
+
+/** Only a machine that slept so long that its lease ended comes here. */
+function overtaken(location: string): NexusError {
+  return new NexusError('locked', 'rotated_meanwhile', `another run rotated the keys of ${location} meanwhile`, {
+    hint: 'this one changed nothing; see what there is now: nexus-backup keys list, and run it again if it is still wanted',
   })
 }
 

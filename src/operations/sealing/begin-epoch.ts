@@ -5,7 +5,7 @@ import type { RecipientSettings } from '../../keys/recipient.js'
 import { wrapFor } from '../../keys/wrapping.js'
 import { type Epoch, formatEpoch, parseEpoch } from '../../repository/keys/epoch.js'
 import { epochFile, recipientFile } from '../../repository/keys/key-layout.js'
-import { writeFirst } from '../../repository/keys/key-room.js'
+import { writeBegun } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
 
@@ -19,28 +19,32 @@ export interface NewRecipient {
 }
 
 /**
- * Begins an epoch: its recipients first, itself last, so that one without recipients never comes to be.
+ * Begins an epoch: its recipients first, then itself, and last the word that it counts, so that one without recipients
+ * never comes to be. Nothing is written before everybody was reached.
  * @param before the epoch it follows, opened; null for a repository's first
+ * @returns whether it counts: of several that begin at the same time only one does
  */
 export async function beginEpoch(
   { keys: access, now: clock }: Pick<Context, 'keys' | 'now'>,
   repository: Repository,
   recipients: readonly NewRecipient[],
   before: { id: string; keys: EpochPrivate } | null,
-): Promise<{ epoch: Epoch; keys: EpochPrivate }> {
+): Promise<{ epoch: Epoch; keys: EpochPrivate; counts: boolean }> {
   if (recipients.length === 0) throw nobody()
   const { storage } = repository
   const now = clock()
   const keys = epochPrivate(newEpochSecret())
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now }, before)
+  const documents = new Map<string, Buffer>()
   for (const { settings, label, since, id: known } of recipients) {
     const wrapped = await wrapFor(settings, id, keys.secret, access.tools, known)
-    await storage.writeOnce(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
+    documents.set(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
   }
+  for (const [name, document] of documents) await storage.writeOnce(name, document)
   await storage.writeOnce(epochFile(id), bytes)
-  if (before === null) await writeFirst(storage, id)
+  const counts = await writeBegun(storage, id, before?.id ?? null)
   access.remember(keys)
-  return { epoch: parseEpoch(bytes, id), keys }
+  return { epoch: parseEpoch(bytes, id), keys, counts }
 }
 
 function nobody(): NexusError {

@@ -80,7 +80,7 @@ async function beginEncryption(
   const [first = made.epoch] = await readOwnEpochs(repository.storage, repository.id)
   await writePin(context, repository.id, first)
   // Another run that began at the same time was faster: its keys are the repository's.
-  return first.id === made.epoch.id ? made : { epoch: first, keys: undefined }
+  return made.counts ? made : { epoch: first, keys: undefined }
 }
 
 async function sealingWith(
@@ -93,20 +93,24 @@ async function sealingWith(
   return { epoch: epoch.id, sealingKey: epoch.sealing_key, signer }
 }
 
-/** Leaves this host's public half in the repository; where the private half is at hand, the epoch vouches for it. */
+/**
+ * Leaves this host's public half in the repository; where the private half is at hand, the epoch vouches for it.
+ * @returns whether it did so only now
+ */
 export async function register(
   context: Context,
   { storage }: Repository,
   signer: HostSigner,
   { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
-): Promise<void> {
+): Promise<boolean> {
   let host = await readHost(storage, signer.id)
   if (host === undefined) {
     await once(storage.writeOnce(hostFile(signer.id), formatHost(context.host, signer.publicKey, context.now())))
     host = await readHost(storage, signer.id)
   }
-  if (host === undefined || keys === undefined || (await isVouchedFor(storage, host, [epoch]))) return
+  if (host === undefined || keys === undefined || (await isVouchedFor(storage, host, [epoch]))) return false
   await once(storage.writeOnce(vouchFile(host.id, epoch.id), formatVouch(host, epoch.id, keys, context.now())))
+  return true
 }
 
 /** Two runs of this host write the same. */

@@ -33,6 +33,11 @@ export function recipientFile(epoch: string, id: string): string {
   return `${recipientsDirectory(epoch)}/${id}.json`
 }
 
+/** Names the epoch that followed one: of two rotations at the same time only one counts. */
+export function nextFile(epoch: string): string {
+  return `${keysDirectory}/${epoch}/next.json`
+}
+
 /** Names the repository's first epoch. */
 export const firstFile = `${keysDirectory}/first.json`
 

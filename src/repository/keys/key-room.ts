@@ -11,6 +11,7 @@ import {
   isRecipientId,
   keyFileLimit,
   keysDirectory,
+  nextFile,
   recipientFile,
   recipientsDirectory,
 } from './key-layout.js'
@@ -25,48 +26,79 @@ export async function readEpochs(storage: Storage): Promise<Epoch[]> {
       return parseEpoch(await storage.readSmall(epochFile(id), keyFileLimit), id)
     } catch (error) {
       if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
-      // Its recipients come first, itself last: an unfinished rotation is none.
+      // Its recipients come first, then itself: what was interrupted before is none.
       return undefined
     }
   })
   return epochs.filter(epoch => epoch !== undefined)
 }
 
-const firstSchema = v.looseObject({ format: v.literal(1), epoch: v.pipe(v.string(), v.check(isEpochId)) })
+const begunSchema = v.looseObject({ format: v.literal(1), epoch: v.pipe(v.string(), v.check(isEpochId)) })
 
-/** Names the first epoch of a repository, once: of two that begin at the same time only one counts. */
-export async function writeFirst(storage: Storage, epoch: string): Promise<void> {
+/**
+ * Makes an epoch count, once: as the one after another, or as the first. Of two that begin at the same time only one does.
+ * @param before id of the epoch that it follows; null for a repository's first
+ * @returns whether it is this one that counts
+ */
+export async function writeBegun(storage: Storage, epoch: string, before: string | null): Promise<boolean> {
+  const name = nameOfBegun(before)
   try {
-    await storage.writeOnce(firstFile, formatKeyDocument({ format: 1, epoch }))
+    await storage.writeOnce(name, formatKeyDocument({ format: 1, epoch }))
+    return true
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+    return (await readBegun(storage, before)) === epoch
   }
 }
 
 /** A repository's own epochs, oldest first, as far as one follows the other; empty where it is not encrypted. */
 export async function readOwnEpochs(storage: Storage, repository: string): Promise<Epoch[]> {
   const epochs = await readEpochs(storage)
-  const first = await readFirst(storage)
+  const first = await readBegun(storage, null)
   if (first === undefined) return []
-  const own = epochs.filter(epoch => epoch.repository === repository)
-  const begun = own.find(({ id }) => id === first)
-  if (begun === undefined) throw keysDamaged(epochFile(first), 'it is missing')
-  const line = [begun]
-  for (let last = begun; ; ) {
-    const next = own.filter(epoch => follows(epoch, last)).at(-1)
-    if (next === undefined || line.includes(next)) return line
+  const own = new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
+  const following = new Map(
+    await mapParallel([...own.keys()], 8, async id => [id, await readBegun(storage, id)] as const),
+  )
+  const line: Epoch[] = []
+  for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
+    const next = own.get(id)
+    const last = line.at(-1)
+    if (next === undefined) throw keysDamaged(epochFile(id), 'it is missing')
+    if (line.includes(next) || (last !== undefined && !follows(next, last))) {
+      throw keysDamaged(epochFile(id), 'it was not made by those who hold the epoch before it')
+    }
     line.push(next)
-    last = next
   }
+  return line
 }
 
-async function readFirst(storage: Storage): Promise<string | undefined> {
+/**
+ * The epochs that something can be sealed to: the first of each line, and those that are named by the one before. An
+ * interrupted rotation leaves one that nothing ever will be.
+ */
+export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], repository: string): Promise<Epoch[]> {
+  const first = await readBegun(storage, null)
+  const begun = await mapParallel(epochs, 8, async epoch => {
+    if (epoch.previous !== null) return (await readBegun(storage, epoch.previous)) === epoch.id
+    return epoch.repository !== repository || epoch.id === first
+  })
+  return epochs.filter((_, n) => begun[n])
+}
+
+/** The epoch that counts as the one after another, or as the first; undefined where there is none. */
+async function readBegun(storage: Storage, before: string | null): Promise<string | undefined> {
+  const name = nameOfBegun(before)
   try {
-    return parseKeyDocument(firstSchema, await storage.readSmall(firstFile, keyFileLimit), firstFile).epoch
+    return parseKeyDocument(begunSchema, await storage.readSmall(name, keyFileLimit), name).epoch
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'not-found') return undefined
     throw error
   }
+}
+
+function nameOfBegun(before: string | null): string {
+  return before === null ? firstFile : nextFile(before)
 }
 
 /** What a host remembers of a repository's keys, so that nobody can put others in their place. */

@@ -71,15 +71,13 @@ async function tryAll(
   return undefined
 }
 
-/** An epoch and those after it, one by one. */
-function fromThere(epoch: Epoch, epochs: readonly Epoch[]): Epoch[] {
+/** An epoch and all that came after it: an interrupted rotation and the one run again both follow the same. */
+export function fromThere(epoch: Epoch, epochs: readonly Epoch[]): Epoch[] {
   const members = [epoch]
-  for (;;) {
-    const last = members.at(-1)
-    const next = epochs.find(candidate => candidate.previous === last?.id && !members.includes(candidate))
-    if (next === undefined) return members
-    members.push(next)
+  for (const { id } of members) {
+    members.push(...epochs.filter(candidate => candidate.previous === id && !members.includes(candidate)))
   }
+  return members
 }
 
 /** From a later epoch's private half to an earlier one's. */

@@ -292,8 +292,9 @@ async function openKeys(repository, means) {
     must(epoch, 'an epoch of the keys is missing: nothing sealed to it can be opened')
     if (secrets.has(epoch.id)) return secrets.get(epoch.id)
     let secret = await tools.open(join(directory, epoch.id, 'recipients'), epoch.id)
-    const next = epochs.find(({ id, previous }) => previous === epoch.id && !seen.includes(id))
-    if (secret === undefined && next !== undefined) {
+    // An interrupted rotation and the one run again both follow the same.
+    for (const next of epochs.filter(({ id, previous }) => previous === epoch.id && !seen.includes(id))) {
+      if (secret !== undefined) break
       const later = await find(next, [...seen, epoch.id])
       const sealed = Buffer.from(String(next.previous_secret), 'base64')
       secret = later && hpkeOpen(derived(later, '', 'epoch sealing'), 'nexus-backup 1 epoch secret', next.id, sealed)

@@ -28,7 +28,7 @@ export function passphraseFile(text: string): RecipientSettings & { kind: 'passp
 }
 
 /** A new key file. */
-export function keyFile(): RecipientSettings & { kind: 'key-file' } {
+export function keyFile(): RecipientSettings & { kind: 'key-file'; path: string } {
   const path = join(temporaryDirectory(), 'key')
   createKeyFile(path, new Date())
   return { kind: 'key-file', path }
