@@ -19,7 +19,7 @@ export async function askForText(io: CommandIo, message: string): Promise<string
 
 /** Asks for a secret, which is not shown. */
 export async function askForSecret(io: CommandIo, message: string): Promise<string> {
-  return String(await ask(io, { type: 'password', message, mask: false }))
+  return String(await ask(io, { type: 'password', message, mask: false, toggleMask: false }))
 }
 
 /** An ordinary question; no is the default. */

@@ -48,7 +48,7 @@ export async function unwrapEpoch(
     const keys = known ?? (await tryAll(member, own, means, tried))
     if (keys !== undefined) return backTo(epoch, member, keys, epochs)
   }
-  throw means.hasMeans ? wrong(storage, tried, recipients) : missing(storage, recipients)
+  throw means.hasMeans || tried.length > 0 ? wrong(storage, tried, recipients) : missing(storage, recipients)
 }
 
 async function tryAll(
@@ -66,9 +66,15 @@ async function tryAll(
       if ('problem' in answer) tried.push(`${describeRecipient(one)}: ${answer.problem}`)
       else return matching(epoch, answer.secret, recipient)
     }
-    if (!fits) tried.push(`${describeRecipient(one)} is no recipient`)
+    // Whoever sits at a terminal was not asked then.
+    if (!fits && !isTerminal(one)) tried.push(`${describeRecipient(one)} is no recipient`)
   }
   return undefined
+}
+
+/** Whether somebody is asked for what opens it. */
+function isTerminal(means: RecipientSettings): boolean {
+  return means.kind === 'passphrase' && means.passphrase.from === 'terminal'
 }
 
 /** An epoch and all that came after it: an interrupted rotation and the one run again both follow the same. */
