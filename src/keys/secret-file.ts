@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync, realpathSync, type Stats, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 
 /** Bytes a file with a secret in it may have. */
@@ -16,6 +17,7 @@ export function readSecretFile(path: string, what: string): Buffer {
     const status = fstatSync(descriptor)
     if (status.isDirectory()) throw unreadable(path, what, 'it is a directory')
     assertPrivate(path, what, status)
+    if (status.isFile()) assertInPlace(path, what)
     return contentOf(descriptor, path, what)
   } catch (error) {
     if (error instanceof NexusError) throw error
@@ -44,6 +46,25 @@ function assertPrivate(path: string, what: string, { mode }: Stats): void {
   throw new NexusError('refused', 'secret_exposed', `the ${what} ${path} can be ${who}`, {
     hint: `chmod 600 ${path}; whoever may have read it has the key: add a new recipient, then nexus-backup keys rotate`,
   })
+}
+
+/**
+ * Whoever may write a directory above it can put another one in its place, and would be let in with it. In a directory
+ * such as /tmp (sticky) only the owner of a file can.
+ */
+function assertInPlace(path: string, what: string): void {
+  let directory = realpathSync(path)
+  while (directory !== dirname(directory)) {
+    directory = dirname(directory)
+    const { mode } = statSync(directory)
+    if ((mode & 0o002) === 0 || (mode & 0o1000) !== 0) continue
+    throw new NexusError(
+      'refused',
+      'secret_exposed',
+      `the ${what} ${path} can be exchanged by other users, who may write ${directory}`,
+      { hint: `chmod o-w ${directory}; then see that the ${what} is still yours` },
+    )
+  }
 }
 
 function unreadable(path: string, what: string, why: string, cause?: unknown): NexusError {

@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createKeyFile, readKeyFile } from '../../src/keys/key-file.js'
@@ -31,6 +31,37 @@ describe('a key file', () => {
     chmodSync(path, mode)
     if (refused) expect(() => readKeyFile(path)).toThrow(expect.objectContaining({ code: 'secret_exposed' }))
     else expect(readKeyFile(path)).toHaveLength(32)
+  })
+
+  it.each([
+    [0o777, true],
+    [0o757, true],
+    [0o1777, false],
+    [0o775, false],
+  ])('in a directory of mode %o, at any depth, is refused: %s', (mode, refused) => {
+    const directory = join(temporaryDirectory(), 'keys')
+    mkdirSync(join(directory, 'below'), { recursive: true })
+    const path = join(directory, 'below', 'key')
+    createKeyFile(path, new Date())
+    chmodSync(directory, mode)
+    const link = join(temporaryDirectory(), 'link')
+    symlinkSync(path, link)
+    const refusal = { code: 'secret_exposed', message: expect.stringContaining(directory) }
+    for (const name of [path, link]) {
+      if (refused) expect(() => readKeyFile(name)).toThrow(expect.objectContaining(refusal))
+      else expect(readKeyFile(name)).toHaveLength(32)
+    }
+  })
+
+  it('is whole or not there: what a killed run left beside it keeps nobody from making it', () => {
+    const directory = temporaryDirectory()
+    const path = join(directory, 'key')
+    writeFileSync(`${path}.new-00000000`, 'half')
+    createKeyFile(path, new Date())
+    expect(readKeyFile(path)).toHaveLength(32)
+    expect(readdirSync(directory).sort()).toEqual(['key', 'key.new-00000000'])
+    const missing = join(directory, 'none', 'key')
+    expect(() => createKeyFile(missing, new Date())).toThrow(expect.objectContaining({ code: 'key_file_not_written' }))
   })
 
   it('is not taken for one when it is another secret, which is never quoted', () => {
