@@ -1,4 +1,5 @@
 import { NexusError } from '../errors.js'
+import { noSecrets } from '../secret-variables.js'
 import type { KeyTools } from './recipient.js'
 
 const GPG_MS = 120_000
@@ -33,7 +34,7 @@ async function gpg(
 ): Promise<{ output: Buffer | undefined; problem: string }> {
   const { execa } = await import('execa')
   const done = await execa('gpg', args, {
-    env: tools.env as Record<string, string>,
+    env: { ...tools.env, ...noSecrets } as Record<string, string>,
     extendEnv: false,
     input: Buffer.from(input),
     encoding: 'buffer',

@@ -1,4 +1,5 @@
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { noSecrets } from '../secret-variables.js'
 
 /**
  * Runs `work` while a systemd unit is stopped, and starts the unit again whatever came of it.
@@ -65,7 +66,7 @@ async function systemctl(verb: 'stop' | 'start', unit: string, hint: string): Pr
   const { execa } = await import('execa')
   try {
     // Detached: Ctrl-C reaches every process of the terminal's group, and a unit half stopped would stay down.
-    await execa('systemctl', [verb, '--', unit], { stdin: 'ignore', detached: true })
+    await execa('systemctl', [verb, '--', unit], { env: noSecrets, stdin: 'ignore', detached: true })
   } catch (error) {
     const stderr = (error as { stderr?: unknown }).stderr
     const why =

@@ -1,5 +1,6 @@
 import { lchownSync, linkSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 import type { ChainMember } from '../chain.js'
 import { inBatches, inOrder } from '../ordered.js'
 import { restoreBlocks } from '../restore-file.js'
@@ -111,7 +112,7 @@ async function settleFiles(
   for (const directory of [target.directory, ...target.elsewhere.values()]) {
     // Only to be faster: where it fails, every fsync below does its own work.
     const { execa } = await import('execa')
-    await execa('sync', ['-f', directory], { reject: false, cancelSignal: settings.work.signal })
+    await execa('sync', ['-f', directory], { env: noSecrets, reject: false, cancelSignal: settings.work.signal })
   }
   const again = function* (): Generator<SettleTask['items'][number]> {
     for (const entry of entriesOf(tree, 'file')) {

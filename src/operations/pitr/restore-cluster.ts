@@ -119,7 +119,7 @@ interface StartedCopy {
 async function started(
   context: Context,
   request: RestoreClusterRequest,
-  { plan, facts, setting }: PreparedRestore,
+  { plan, facts, setting, recoveryTimeline }: PreparedRestore,
   { account, takeAway }: { account: Account | null; takeAway: () => Promise<void> },
 ): Promise<StartedCopy> {
   const source = request.source ?? null
@@ -127,7 +127,9 @@ async function started(
   const pauses = request.targetAction === 'pause' && setting !== null
   try {
     const programs = await serverPrograms(context, facts, source)
-    const copy = await runRestored(context, programs, { directory: plan.target, facts, account, source, pauses })
+    const fetchesFromBucket = recoveryTimeline !== null && request.repositories.some(({ s3 }) => s3 !== undefined)
+    const restored = { directory: plan.target, facts, account, source, pauses, fetchesFromBucket }
+    const copy = await runRestored(context, programs, restored)
     if (request.start?.stop === true) {
       await copy.server.stop()
       copy.server.forget()

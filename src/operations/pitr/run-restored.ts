@@ -1,5 +1,6 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
+import { withoutBucketSecrets } from '../../secret-variables.js'
 import { connectionParameter } from '../../sources/postgres/connection.js'
 import { readControlData } from '../../sources/postgres/control-data.js'
 import { findPrograms, type Programs } from '../../sources/postgres/programs.js'
@@ -18,6 +19,8 @@ export interface RestoredCopy {
   source: PostgresSourceSettings | null
   /** It stands still at its target. */
   pauses: boolean
+  /** Its restore_command reaches a bucket: the server needs what opens it. */
+  fetchesFromBucket: boolean
 }
 
 /** A copy whose recovery is over. */
@@ -53,9 +56,10 @@ export function serverPrograms(
 export async function runRestored(context: Context, programs: Programs, copy: RestoredCopy): Promise<RunningCopy> {
   const { directory, facts, account, source, pauses } = copy
   const { env, signal } = context
+  const forServer = copy.fetchesFromBucket ? env : withoutBucketSecrets(env)
   const control = await readControlData(programs, directory)
   const captured = { ...control.settings, ...facts.settings }
-  const server = await startServer(programs, account, { directory, captured, pauses }, env)
+  const server = await startServer(programs, account, { directory, captured, pauses }, forServer)
   try {
     context.progress({ phase: `${source?.name ?? 'cluster'}: recovering`, done: 0, total: undefined })
     const connection = source?.connection ?? ''

@@ -47,7 +47,7 @@ export async function drillCluster(
     const tablespaces = facts.tablespaces.map(({ oid }) => ({ oid, to: join(room, `tablespace-${oid}`) }))
     const settings = { recovery: null, keepArchiving: false, major: majorOf(facts) }
     await layOut(context, { selected, directory, tablespaces, account, settings, mark: newMark() })
-    const copy = { directory, facts, account, source, pauses: false }
+    const copy = { directory, facts, account, source, pauses: false, fetchesFromBucket: false }
     const { server, session, state, readyAt, checks } = await asDamage(runRestored(context, programs, copy))
     const restoreMs = Math.round(readyAt - began)
     try {

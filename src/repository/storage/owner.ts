@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { NexusError } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 
 /** Numeric user and group of a file. */
 export interface Ids {
@@ -33,7 +34,12 @@ export async function resolveOwner(owner: string): Promise<Ids> {
 /** The number that a program prints: alone, or as the third field of a line of the group database. */
 async function ask(program: string, args: string[], otherwise: string): Promise<number> {
   const { execa } = await import('execa')
-  const { stdout, exitCode } = await execa(program, args, { reject: false, timeout: 30_000, maxBuffer: 1 << 20 })
+  const { stdout, exitCode } = await execa(program, args, {
+    env: noSecrets,
+    reject: false,
+    timeout: 30_000,
+    maxBuffer: 1 << 20,
+  })
   const text = program === 'getent' ? (stdout.split(':')[2] ?? '') : stdout
   const id = /^\d{1,10}$/.test(text.trim()) ? Number(text.trim()) : undefined
   if (exitCode === 0 && id !== undefined) return id

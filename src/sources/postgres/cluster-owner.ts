@@ -1,4 +1,5 @@
 import { NexusError } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 import { type Account, namedAccount } from './run-as.js'
 
 /**
@@ -26,6 +27,7 @@ async function idsOf(name: string): Promise<{ uid: number; gid: number } | undef
   if (!/^[A-Za-z_][A-Za-z0-9_.-]*\$?$/.test(name)) return undefined
   const { execa } = await import('execa')
   const { stdout, exitCode } = await execa('getent', ['passwd', name], {
+    env: noSecrets,
     reject: false,
     stdin: 'ignore',
     timeout: 30_000,

@@ -1,6 +1,7 @@
 import { accessSync, constants, readdirSync, realpathSync } from 'node:fs'
 import { basename, delimiter, join } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 
 /** A directory of PostgreSQL's programs. */
 export interface Programs {
@@ -126,14 +127,24 @@ async function pathDirectories(path: string | undefined): Promise<string[]> {
   const config = directories.map(directory => join(directory, 'pg_config')).find(isProgram)
   if (config === undefined) return directories
   const { execa } = await import('execa')
-  const { stdout, exitCode } = await execa(config, ['--bindir'], { reject: false, stdin: 'ignore', timeout: 30_000 })
+  const { stdout, exitCode } = await execa(config, ['--bindir'], {
+    env: noSecrets,
+    reject: false,
+    stdin: 'ignore',
+    timeout: 30_000,
+  })
   return exitCode === 0 && stdout.startsWith('/') ? [stdout.trim(), ...directories] : directories
 }
 
 /** The third word of `psql (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`. */
 async function versionOf(program: string): Promise<string> {
   const { execa } = await import('execa')
-  const { stdout } = await execa(program, ['--version'], { reject: false, stdin: 'ignore', timeout: 30_000 })
+  const { stdout } = await execa(program, ['--version'], {
+    env: noSecrets,
+    reject: false,
+    stdin: 'ignore',
+    timeout: 30_000,
+  })
   const version = /\(PostgreSQL\) (\d+\S*)/.exec(typeof stdout === 'string' ? stdout : '')?.[1]
   if (version !== undefined) return version
   throw new NexusError('failed', 'programs_broken', `${program} does not tell its version`, {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { withoutBucketSecrets } from '../../secret-variables.js'
 import { explainFailure } from './explain.js'
 import type { Programs } from './programs.js'
 import { type Account, type Command, commandAs } from './run-as.js'
@@ -73,7 +74,7 @@ function parsed(answer: string): unknown {
  */
 function clientEnvironment(env: Record<string, string | undefined>): Record<string, string | undefined> {
   return {
-    ...env,
+    ...withoutBucketSecrets(env),
     LC_ALL: 'C',
     PGCLIENTENCODING: 'UTF8',
     PGCONNECT_TIMEOUT: env.PGCONNECT_TIMEOUT ?? '30',

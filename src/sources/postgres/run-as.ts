@@ -1,5 +1,6 @@
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 
 /** A user as whom PostgreSQL's programs are run. */
 export interface Account {
@@ -84,6 +85,7 @@ function ownerOf(path: string): { uid: number; gid: number } | null {
 async function lookUp(database: 'passwd' | 'group', id: number): Promise<string[] | undefined> {
   const { execa } = await import('execa')
   const { stdout, exitCode } = await execa('getent', [database, String(id)], {
+    env: noSecrets,
     reject: false,
     stdin: 'ignore',
     timeout: 30_000,

@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, statSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
+import { noSecrets } from '../../secret-variables.js'
 
 /**
  * Gives a restored file the owner, mode and extended attributes of the one it replaces; where nothing is replaced, the
@@ -22,7 +23,10 @@ export async function keepAttributes(
 async function copyAttributes(from: string, to: string): Promise<void> {
   const { execa } = await import('execa')
   try {
-    await execa('cp', ['--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], { stdin: 'ignore' })
+    await execa('cp', ['--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], {
+      env: noSecrets,
+      stdin: 'ignore',
+    })
   } catch (error) {
     // A cp that is not GNU's, or a file system without extended attributes: owner and mode matter most.
     if (errnoOf(error) !== undefined && errnoOf(error) !== 'ENOENT') throw error
