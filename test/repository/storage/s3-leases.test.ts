@@ -44,7 +44,9 @@ describe('a lease on an object store', () => {
     const storage = await S3Storage.open(place)
     await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
       kind: 'locked',
-      message: 'itsm is locked by create itsm (user root, process 4711 on db2, since 2025-11-03T03:00:00Z)',
+      message: expect.stringMatching(
+        /^itsm is locked by create itsm \(user root, process 4711 on db2, since 2025-11-03T03:00:00Z, unless renewed until /,
+      ),
     })
   })
 
@@ -196,10 +198,27 @@ describe('a state of leases', () => {
     expect(leaseNumber('7')).toBeUndefined()
   })
 
+  test('tells when the lease of somebody on another machine ends, should he have died', () => {
+    const since = '2025-11-03T03:00:00.000Z'
+    const here = { machine: 'ours', serverNow: new Date('2025-11-03T03:00:13.000Z'), leaseMs: 300_000 }
+    const who = 'create itsm (user root, process 4711 on db2, since 2025-11-03T03:00:00Z'
+    const foreign = [holder({ since, renewed: since }), holder({ since, renewed: since, machine: null })]
+    for (const one of foreign) {
+      expect(describeLeases([one], here)).toBe(`${who}, unless renewed until 2025-11-03T03:05:00Z, in 287 seconds)`)
+    }
+    expect(describeLeases([holder({ since, machine: 'ours' })], here)).toBe(`${who})`)
+  })
+
   test('names its holders without letting them speak to the terminal', () => {
-    expect(describeLeases([])).toBe('another run')
-    expect(describeLeases([holder({ host: 'a\u001b[2J' })])).toContain('on "a\\u001b[2J"')
-    expect(describeLeases(Array.from({ length: 5 }, () => holder()))).toMatch(/ and 2 more$/)
+    const here = { machine: 'ours', serverNow: new Date(), leaseMs: 300_000 }
+    expect(describeLeases([], here)).toBe('another run')
+    expect(describeLeases([holder({ host: 'a\u001b[2J' })], here)).toContain('on "a\\u001b[2J"')
+    expect(
+      describeLeases(
+        Array.from({ length: 5 }, () => holder()),
+        here,
+      ),
+    ).toMatch(/ and 2 more$/)
     expect(isExpired(holder(), new Date(Date.now() + 300_001), 300_000)).toBe(true)
   })
 })

@@ -59,15 +59,33 @@ export function isExpired({ renewed }: Holder, serverNow: Date, leaseMs: number)
   return serverNow.getTime() - Date.parse(renewed) > leaseMs
 }
 
-/** The holders in words: `create itsm (user root, process 4711 on db1, since 2025-11-03T03:00:00Z)`. */
-export function describeLeases(holders: readonly Holder[]): string {
+/** What tells how long those on other machines hold what they have: nobody here can see whether they still run. */
+export interface Foreign {
+  machine: string | null
+  serverNow: Date
+  leaseMs: number
+}
+
+/**
+ * The holders in words: `create itsm (user root, process 4711 on db1, since 2025-11-03T03:00:00Z)`; of one on another
+ * machine also when its lease ends, should it have died.
+ */
+export function describeLeases(holders: readonly Holder[], foreign: Foreign): string {
   if (holders.length === 0) return 'another run'
-  const words = holders.slice(0, 3).map(describe)
+  const words = holders.slice(0, 3).map(holder => describe(holder, foreign))
   return holders.length > 3 ? `${words.join(', ')} and ${holders.length - 3} more` : words.join(' and ')
 }
 
-function describe({ purpose, user, pid, host, since }: Holder): string {
-  return `${plain(purpose)} (user ${plain(user)}, process ${pid} on ${plain(host)}, since ${since.slice(0, 19)}Z)`
+function describe({ purpose, user, pid, host, since, renewed, machine }: Holder, foreign: Foreign): string {
+  const who = `${plain(purpose)} (user ${plain(user)}, process ${pid} on ${plain(host)}, since ${seconds(since)}`
+  if (machine !== null && machine === foreign.machine) return `${who})`
+  const end = Date.parse(renewed) + foreign.leaseMs
+  const left = Math.max(0, Math.ceil((end - foreign.serverNow.getTime()) / 1000))
+  return `${who}, unless renewed until ${seconds(new Date(end).toISOString())}, in ${left} seconds)`
+}
+
+function seconds(instant: string): string {
+  return `${instant.slice(0, 19)}Z`
 }
 
 function plain(words: string): string {

@@ -49,7 +49,7 @@ export class Leases implements Guard {
       inTheWay = await this.#tryTake({ lock, mode, token, options })
       return inTheWay.length === 0 || undefined
     }
-    await takeOrWait(this.#source, options, pauses, { tryTake, holders: async () => describeLeases(inTheWay) })
+    await takeOrWait(this.#source, options, pauses, { tryTake, holders: async () => this.#describe(inTheWay) })
     return { unlocked: false, release: () => this.#release(token, options) }
   }
 
@@ -145,10 +145,15 @@ export class Leases implements Guard {
     )
   }
 
+  #describe(holders: readonly Holder[]): string {
+    const { lease: leaseMs } = this.#timing
+    return describeLeases(holders, { machine: this.#machine, serverNow: this.#bucket.serverNow(), leaseMs })
+  }
+
   #assertAllIn(holders: readonly Holder[]): void {
     const tokens = new Set(holders.map(({ token }) => token))
     if ([...this.#tokens].every(token => tokens.has(token))) return
-    throw lost(this.#source, `others took over: ${describeLeases(this.#present(holders))}`)
+    throw lost(this.#source, `others took over: ${this.#describe(this.#present(holders))}`)
   }
 
   #advance(change: (holders: readonly Holder[]) => Holder[] | undefined, token?: string): Promise<boolean> {
