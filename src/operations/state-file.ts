@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rename, rm } from 'node:fs/promises'
+import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../errors.js'
 import { shareState, stateSubdirectory } from './state-directory.js'
@@ -22,10 +22,23 @@ export async function writeStateFile(
       await handle.close()
     }
     await shareState(draft, directory)
+    await removeAbandoned(directory, draft)
     await rename(draft, join(directory, file))
   } catch (error) {
     await rm(draft, { force: true })
     throw error
+  }
+}
+
+const HOUR_MS = 3_600_000
+
+/** Removes drafts of runs that were killed an hour ago: nobody writes one for that long, and a key may stand in it. */
+async function removeAbandoned(directory: string, own: string): Promise<void> {
+  const { mtimeMs: now } = await stat(own)
+  for (const name of await readdir(directory)) {
+    if (!/\.new-[0-9a-f]{8}$/.test(name)) continue
+    const found = await stat(join(directory, name)).catch(() => undefined)
+    if (found !== undefined && now - found.mtimeMs > HOUR_MS) await rm(join(directory, name), { force: true })
   }
 }
 
