@@ -8,6 +8,7 @@ import { changeDatabase, expectedState, makeDatabase, stateOf } from './database
 import { atMoments } from './kills.js'
 import { type Place, place } from './place.js'
 import { type Finished, type Running, run, start } from './run.js'
+import { atWrites, type Begin } from './write-kills.js'
 
 /** Loading takes the first part of a run: nothing is written then. */
 const WRITES_FROM = 0.4
@@ -19,7 +20,7 @@ export interface KeyedPlace {
   newKey(): Promise<string>
   /** `nexus-backup keys …` on this repository, with these key files at hand. */
   keys(words: readonly string[], held: readonly string[]): Promise<Finished>
-  startKeys(words: readonly string[], held: readonly string[]): Running
+  startKeys(words: readonly string[], held: readonly string[], env?: Record<string, string>): Running
   /** Ids of those who open the current epoch. */
   recipients(): Promise<string[]>
   /** Backups go on, and each of these keys opens all there are. */
@@ -44,11 +45,8 @@ export async function keyedPlace(
   }
   const configured = (held: readonly string[]) => {
     const config = join(at.directory, 'config.yaml')
-    const { bucket: name, prefix, endpoint } = bucket ?? {}
-    const where =
-      bucket === undefined
-        ? `path: ${at.repository}`
-        : `s3: { bucket: ${name}, prefix: "${prefix}", endpoint: "${endpoint}" }`
+    const { bucket: name, prefix } = bucket ?? {}
+    const where = bucket === undefined ? `path: ${at.repository}` : `s3: { bucket: ${name}, prefix: "${prefix}" }`
     const recipients = held.map(path => `{ key_file: ${path} }`).join(', ')
     const encryption = `encryption: { recipients: [${recipients}] }`
     const repositories = `repositories: { main: { ${where}, ${encryption} } }`
@@ -60,7 +58,7 @@ export async function keyedPlace(
     at,
     newKey,
     keys: (given, held) => run(words(given, held), { env }),
-    startKeys: (given, held) => start(words(given, held), { env }),
+    startKeys: (given, held, more) => start(words(given, held), { env: { ...env, ...more } }),
     async recipients() {
       const { stdout } = await run(['keys', 'list', '--repo', at.repository, '--state', at.state, '--json'], { env })
       const [{ epochs }] = JSON.parse(stdout).repositories
@@ -93,6 +91,19 @@ export function idOfKey(path: string): string {
   return `key-${/key ([0-9a-f]{16})/.exec(readFileSync(path, 'utf8'))?.[1]}`
 }
 
+/** Kills runs: in a bucket as they write, in a directory at any moment after they were loaded. */
+async function killed(
+  count: number,
+  server: S3Server | undefined,
+  undisturbed: Begin,
+  round: (kill: (begin: Begin) => Promise<void>, index: number) => Promise<void>,
+): Promise<void> {
+  if (server !== undefined) return atWrites(server, count, undisturbed, round)
+  const { code, duration, stderr } = await undisturbed({}).done
+  expect([code, stderr]).toEqual([0, expect.any(String)])
+  return atMoments(count, duration, (kill, index) => round(begin => kill(begin({})), index), WRITES_FROM)
+}
+
 /** The code of the error that a run with `--json` ended with. */
 function failureOf({ code, stderr }: Finished): string | undefined {
   if (code === 0) return undefined
@@ -106,14 +117,12 @@ function failureOf({ code, stderr }: Finished): string | undefined {
 /** keys rotate, killed: whoever opened the repository opens it, backups go on, and the next rotation needs no help. */
 export async function killRotations(count: number, server?: S3Server): Promise<void> {
   const { here, held } = await keyedPlace(2, { server })
-  const { code, duration } = await here.keys(['rotate'], held)
-  expect(code).toBe(0)
-  const round = async (kill: (running: Running) => Promise<void>) => {
-    await kill(here.startKeys(['rotate'], held))
+  const rotate: Begin = env => here.startKeys(['rotate'], held, env)
+  await killed(count, server, rotate, async kill => {
+    await kill(rotate)
     await here.expectOpen(held)
     expect(await here.keys(['rotate'], held)).toMatchObject({ code: 0, stderr: '' })
-  }
-  await atMoments(count, duration, round, WRITES_FROM)
+  })
   await here.expectOpen(held)
   const restored = join(temporaryDirectory(), 'restored.db')
   const { id } = (await here.at.json('list')).document.backups[0]
@@ -125,26 +134,22 @@ export async function killRotations(count: number, server?: S3Server): Promise<v
 export async function killAdds(count: number, server?: S3Server): Promise<void> {
   const { here, held } = await keyedPlace(1, { server })
   const everybody = [...held]
-  const round = async (kill: (running: Running) => Promise<void>) => {
-    const fresh = [await here.newKey(), await here.newKey(), await here.newKey()]
-    const words = ['add', ...fresh.map(path => `key-file=${path}`)]
-    await kill(here.startKeys(words, held))
+  const three = async () => [await here.newKey(), await here.newKey(), await here.newKey()]
+  const adding = (keys: readonly string[]) => ['add', ...keys.map(path => `key-file=${path}`)]
+  const first = await three()
+  everybody.push(...first)
+  const undisturbed: Begin = env => here.startKeys(adding(first), held, env)
+  await killed(count, server, undisturbed, async kill => {
+    const fresh = await three()
+    await kill(env => here.startKeys(adding(fresh), held, env))
     await here.expectOpen(held)
-    const again = await here.keys([...words, '--json'], held)
+    const again = await here.keys([...adding(fresh), '--json'], held)
     // Killed after its last write: nothing was left to do.
     expect(failureOf(again)).toBe(again.code === 0 ? undefined : 'recipient_exists')
     everybody.push(...fresh)
     expect((await here.recipients()).sort()).toEqual(everybody.map(idOfKey).sort())
-  }
-  const { duration } = await here.keys(['add', `key-file=${await extra(here, everybody)}`], held)
-  await atMoments(count, duration, round, WRITES_FROM)
+  })
   await here.expectOpen([everybody.at(1) ?? '', everybody.at(-1) ?? ''])
-}
-
-async function extra(here: KeyedPlace, everybody: string[]): Promise<string> {
-  const key = await here.newKey()
-  everybody.push(key)
-  return key
 }
 
 /** keys add that makes a plain repository an encrypted one, killed: the same words again make it one, with one first epoch. */
@@ -187,21 +192,22 @@ export async function killRemovals(count: number, server?: S3Server): Promise<vo
     expect(await here.keys(['rotate'], [...held, leaving])).toMatchObject({ code: 0 })
     return leaving
   }
-  const { code, duration } = await here.keys(['remove', idOfKey(await enter())], held)
-  expect(code).toBe(0)
-  const round = async (kill: (running: Running) => Promise<void>) => {
+  const first = await enter()
+  const remove =
+    (key: string): Begin =>
+    env =>
+      here.startKeys(['remove', idOfKey(key)], held, env)
+  await killed(count, server, remove(first), async kill => {
     const leaving = await enter()
-    const words = ['remove', idOfKey(leaving)]
-    await kill(here.startKeys(words, held))
+    await kill(remove(leaving))
     await here.expectOpen(held)
-    const again = await here.keys([...words, '--json'], held)
+    const again = await here.keys(['remove', idOfKey(leaving), '--json'], held)
     expect(failureOf(again)).toBe(again.code === 0 ? undefined : 'recipient_not_found')
     expect(await here.recipients()).toEqual(held.map(idOfKey))
     // Out of every epoch: nothing at all opens.
     const { document } = await here.at.json('verify', ['--key-file', leaving])
     expect(new Set(document.results.map(({ status }: { status: string }) => status))).toEqual(new Set(['unread']))
-  }
-  await atMoments(count, duration, round, WRITES_FROM)
+  })
 }
 
 /** keys trust, killed: the same words again give the word, and verify then has nothing to say. */

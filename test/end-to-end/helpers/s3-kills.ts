@@ -14,6 +14,7 @@ import { place } from './place.js'
 import { run, start } from './run.js'
 import { expectStored } from './wal-kills.js'
 import { MIB, walPlace } from './wal-place.js'
+import { atWrites } from './write-kills.js'
 
 /** Every key below a place. */
 async function keysOf({ client }: S3Server, { bucket }: S3Settings): Promise<string[]> {
@@ -63,26 +64,28 @@ export async function killBucketPrunes(server: S3Server, count: number): Promise
     return { code, problems, ids: backups.map(({ id }: { id: string }) => id) as string[] }
   }
   const undisturbed = await duplicate(server, settings)
-  const { code, duration } = await run(['prune', ...pruning, ...flags(undisturbed)], { env: server.env })
-  expect(code).toBe(0)
+  const prune = (where: S3Settings, env: Record<string, string>) =>
+    start(['prune', ...pruning, ...flags(where)], { env })
+  expect(await prune(undisturbed, server.env).done).toMatchObject({ code: 0 })
   const { ids: kept } = await idsIn(undisturbed)
   expect(kept.length).toBeLessThan(10)
-  await atMoments(
+  const counted = await duplicate(server, settings)
+  await atWrites(
+    server,
     count,
-    duration,
+    env => prune(counted, env),
     async kill => {
       const there = await duplicate(server, settings)
-      await kill(start(['prune', ...pruning, ...flags(there)], { env: server.env }))
+      await kill(env => prune(there, env))
       const verify = await run(['verify', '--json', ...flags(there)], { env: server.env })
       const { results } = JSON.parse(verify.stdout)
       expect(results.filter(({ status }: { status: string }) => status !== 'ok')).toEqual([])
       expect([verify.code, results.map(({ id }: { id: string }) => id)]).toEqual([0, expect.arrayContaining(kept)])
       // The lease of the killed run is no hindrance: this machine sees that it is no more.
-      expect(await run(['prune', ...pruning, ...flags(there)], { env: server.env })).toMatchObject({ code: 0 })
+      expect(await prune(there, server.env).done).toMatchObject({ code: 0 })
       expect(await idsIn(there)).toEqual({ code: 0, problems: [], ids: kept })
       await expectNothingHalfMade(server, there)
     },
-    0.4,
   )
 }
 
@@ -129,10 +132,11 @@ export async function killBucketCopies(server: S3Server, count: number): Promise
     const words = ['app', '--to', s3Location(settings), '--init', '--repo', at.repository, '--state', at.state]
     return { settings, words: ['copy', ...words] }
   }
-  const { duration } = await run((await copying()).words, { env: server.env })
-  await atMoments(
+  const counted = await copying()
+  await atWrites(
+    server,
     count,
-    duration,
+    env => start(counted.words, { env }),
     async kill => {
       const { settings, words } = await copying()
       const there = ['--repo', s3Location(settings), '--state', join(temporaryDirectory(), 'state'), '--json']
@@ -145,7 +149,7 @@ export async function killBucketCopies(server: S3Server, count: number): Promise
           count: results.length,
         }
       }
-      await kill(start(words, { env: server.env }))
+      await kill(env => start(words, { env }))
       // 5: nothing is there yet.
       const before = await verified()
       expect([before.count > 0 ? 0 : 5, []]).toEqual([before.code, before.wrong])
@@ -157,7 +161,6 @@ export async function killBucketCopies(server: S3Server, count: number): Promise
       expect(await run(restoring, { env: server.env })).toMatchObject({ code: 0 })
       expect(stateOf(restored)).toEqual(expectedState(4, 20_000))
     },
-    0.3,
   )
 }
 
