@@ -12,7 +12,7 @@ import { previewCreate } from './create/create-preview.js'
 import { failureOf } from './failure.js'
 import { reportOf } from './report.js'
 import type { CreateRequest } from './requests.js'
-import type { BackupReport, CopyResult, CreateResult, Failure } from './results.js'
+import type { CopyResult, CreatedBackup, CreateResult, Failure } from './results.js'
 
 /**
  * Takes a backup of each source. One that fails does not stop the others; its error is in `failures`.
@@ -20,7 +20,7 @@ import type { BackupReport, CopyResult, CreateResult, Failure } from './results.
  * @throws NexusError `interrupted` after a signal
  */
 export async function create(context: Context, journal: Journal, request: CreateRequest): Promise<CreateResult> {
-  const backups: BackupReport[] = []
+  const backups: CreatedBackup[] = []
   const failures: Failure[] = []
   const copied: Pick<CopyResult, 'copies' | 'failures'> = { copies: [], failures: [] }
   const runId = randomBytes(8).toString('hex')
@@ -54,7 +54,7 @@ interface OneSource {
   pool: WorkerPool
 }
 
-function createOne(context: Context, journal: Journal, one: OneSource): Promise<BackupReport> {
+function createOne(context: Context, journal: Journal, one: OneSource): Promise<CreatedBackup> {
   const { source, request } = one
   const subject = { operation: 'create', source: source.name, repository: source.repository.path }
   return recorded(
@@ -62,8 +62,11 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
     journal,
     subject,
     () => backUp(context, journal, { ...one, open: () => repositoryFor(context, source, request) }),
-    ({ id, damaged_source: damaged }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
-  ).then(manifest => reportOf(manifest, source.repository.path))
+    ({ manifest: { id, damaged_source: damaged } }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
+  ).then(({ manifest, lock }) => ({
+    ...reportOf(manifest, source.repository.path),
+    ...(lock === null ? {} : { lock }),
+  }))
 }
 
 /** Brings the copies of a source up to date: with what was made now, and with what an earlier run could not copy. */

@@ -22,6 +22,21 @@ export interface BackupReport {
   incomplete: boolean
 }
 
+/** How a store with object lock keeps a new backup and what it depends on. */
+export interface LockReport {
+  /** The new backup's own lock ends then; what it depends on is locked as long, but for a day at most. ISO 8601 UTC. */
+  until: string
+  /** Backups and files of the log whose locks were extended now; those that last long enough are not touched. */
+  backups: number
+  wal: number
+}
+
+/** A backup as `create` reports it. */
+export interface CreatedBackup extends BackupReport {
+  /** Absent where the repository has no object lock. */
+  lock?: LockReport
+}
+
 /** A backup whose chain is whole and in which no verify has found damage. */
 export interface ListedBackup extends BackupReport {
   status: 'ok'
@@ -81,7 +96,7 @@ export interface CopyResult {
 
 export interface CreateResult {
   command: 'create'
-  backups: BackupReport[]
+  backups: CreatedBackup[]
   failures: Failure[]
   /** What went to the repositories named by `copies`, and what did not: that makes the run partly done. */
   copies: CopyReport[]

@@ -29,6 +29,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       return backupWriter(pending, id, name, parent => assertThere(storage, name, parent))
     },
     thaw: async ids => storage.thaw(ids.map(id => within(name, id))),
+    lockEnd: () => storage.lockEnd(),
     extendLocks: async ids => storage.extendLocks(ids.map(id => within(name, id))),
     async lockedUntil(ids) {
       const dates = await storage.lockedUntil(ids.map(id => within(name, id)))

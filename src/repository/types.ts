@@ -71,8 +71,10 @@ export interface SourceRoom {
   lock(name: LockName, mode: LockMode, options: LockOptions): Promise<Lock>
   /** Makes sure that these backups can be read. @throws NexusError failed `thaw_requested`: asked for, and takes hours */
   thaw(ids: readonly string[]): Promise<void>
-  /** Extends the locks of these backups, on which a new one depends, where the store has locks. */
-  extendLocks(ids: readonly string[]): Promise<void>
+  /** Until when what is written now is locked by the store; undefined where it locks nothing. */
+  lockEnd(): Date | undefined
+  /** Extends the locks of these backups, on which a new one depends, where they end too early. Returns how many were. */
+  extendLocks(ids: readonly string[]): Promise<number>
   /** Until when nobody can remove these backups, by their ids; those that are not locked are left out. */
   lockedUntil(ids: readonly string[]): Promise<Map<string, Date>>
   /** Starts a backup directory. The caller holds the writer lock. */

@@ -9,7 +9,8 @@ import {
 import { describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
 import type { S3Settings } from '../../src/repository/storage/s3/settings.js'
-import { type FaultProxy, faultProxy } from '../helpers/fault-proxy.js'
+import { conditionalProxy } from '../helpers/conditional-proxy.js'
+import { faultProxy } from '../helpers/fault-proxy.js'
 import { startS3 } from '../helpers/s3-server.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 import { changeDatabase, expectedState, makeDatabase, stateOf } from './helpers/database.js'
@@ -92,21 +93,6 @@ describe('an archive class', () => {
   })
 })
 
-/**
- * Ceph 16 forgets If-None-Match where a bucket has versions, which object lock needs; later servers and AWS do not. Here
- * the proxy looks whether the object is there. Everything about locks is the server's own.
- */
-async function conditional({ bucket }: S3Settings): Promise<FaultProxy> {
-  const proxy = await faultProxy(server.endpoint)
-  proxy.rule = async (_, what, isConditional) => {
-    if (!isConditional) return undefined
-    const Key = decodeURIComponent(new URL(what.slice('PUT '.length), 'http://x').pathname.slice(bucket.length + 2))
-    const found = await server.client.send(new HeadObjectCommand({ Bucket: bucket, Key })).catch(() => undefined)
-    return found === undefined ? undefined : '412'
-  }
-  return proxy
-}
-
 describe('object lock', () => {
   it('is refused where the server forgets conditions in such a bucket: two runs could overwrite each other', async () => {
     const settings = await server.newPlace({}, { objectLock: true })
@@ -118,7 +104,7 @@ describe('object lock', () => {
 
   it('keeps a backup from everybody; the chain is locked as long as its newest member; prune says until when', async () => {
     const settings = await server.newPlace({}, { objectLock: true })
-    const proxy = await conditional(settings)
+    const proxy = await conditionalProxy(server, settings)
     const days = (count: number) => ({ object_lock: { mode: 'governance', days: count } })
     const short = await configured(settings, days(2), proxy.endpoint)
     expect((await short.json('create', '--init')).code).toBe(0)

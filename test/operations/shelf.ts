@@ -4,6 +4,7 @@ import type { RepositorySettings } from '../../src/config/settings.js'
 import { makeBackupId } from '../../src/repository/layout.js'
 import type { BackupType, Check, Manifest, ManifestPart } from '../../src/repository/manifest.js'
 import { initRepository } from '../../src/repository/open.js'
+import { type S3Settings, s3Location } from '../../src/repository/storage/s3/settings.js'
 import type { Repository, SourceRoom } from '../../src/repository/types.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 
@@ -22,12 +23,14 @@ export interface Shelf {
   rob(id: string, source?: string): void
 }
 
-export async function shelf(name = 'local'): Promise<Shelf> {
-  const path = join(temporaryDirectory(), 'repo')
-  const repository = await initRepository(path, { now: new Date('2025-11-01T00:00:00Z') })
+/** @param s3 a bucket to put it in, else a directory */
+export async function shelf(name = 'local', s3?: S3Settings): Promise<Shelf> {
+  const path = s3 === undefined ? join(temporaryDirectory(), 'repo') : s3Location(s3)
+  const place = { path, ...(s3 === undefined ? {} : { s3 }) }
+  const repository = await initRepository(place, { now: new Date('2025-11-01T00:00:00Z') })
   const sequences = new Map<string, number>()
   return {
-    settings: { name, path },
+    settings: { name, ...place },
     repository,
     room: source => repository.source(source),
     path: (...names) => join(path, ...names),

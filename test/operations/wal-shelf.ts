@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import type { Manifest } from '../../src/repository/manifest.js'
+import type { S3Settings } from '../../src/repository/storage/s3/settings.js'
 import type { SourceRoom } from '../../src/repository/types.js'
 import type { WalArchive } from '../../src/repository/wal/types.js'
 import { formatLsn, segmentName, segmentStart } from '../../src/sources/postgres/wal-names.js'
@@ -40,8 +41,9 @@ export function range(from: number, to: number): number[] {
   return Array.from({ length: to - from + 1 }, (_, index) => from + index)
 }
 
-export async function walShelf(): Promise<WalShelf> {
-  const one = await shelf()
+/** @param s3 a bucket to put it in, else a directory */
+export async function walShelf(s3?: S3Settings): Promise<WalShelf> {
+  const one = await shelf('local', s3)
   const db = one.room('db')
   const claim = { kind: 'postgres' as const, host: 'db1', path: null, system_identifier: system }
   await db.enter(claim, { adopt: false, now: new Date('2025-11-01T00:00:00Z') })

@@ -8,6 +8,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import { initRepository, openRepository } from '../../repository/open.js'
 import type { Claim, Entry, Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { extendLocksOf } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
@@ -105,8 +106,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
 /** What the new copies depend on is locked as long as they are themselves. */
 async function lockChains(target: SourceRoom, copied: readonly Manifest[], there: readonly Entry[]): Promise<void> {
   const known = new Map([...manifestsOf(there), ...copied].map(manifest => [manifest.id, manifest]))
-  const chains = copied.flatMap(manifest => chainOf(manifest, known).map(({ id }) => id))
-  await target.extendLocks([...new Set(chains)])
+  const chains = copied.flatMap(manifest => chainOf(manifest, known))
+  await extendLocksOf(target, chains)
 }
 
 /** The copy belongs to whom the original belongs; where that changed hands (`create --adopt`), so does the copy. */

@@ -7,8 +7,10 @@ import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { extendLocksOf } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
+import type { LockReport } from '../results.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
@@ -40,8 +42,15 @@ export interface BackUpTask extends BackUpRequest {
   began: Date
 }
 
+/** What came of one source. */
+export interface BackedUp {
+  manifest: Manifest
+  /** Null where the store locks nothing. */
+  lock: LockReport | null
+}
+
 /** Takes one backup of one source, under its locks. */
-export async function backUp(context: Context, journal: Journal, wanted: BackUpRequest): Promise<Manifest> {
+export async function backUp(context: Context, journal: Journal, wanted: BackUpRequest): Promise<BackedUp> {
   const { source, request } = wanted
   const began = context.now()
   const work = await workFor(source)
@@ -76,19 +85,18 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
     }
     await assertRoom(repository, plan, history.manifests, probe)
-    if (plan.parent !== null) await lockChain(room, plan.parent, history.manifests)
+    const lock = await extendLocksOf(room, chainBefore(plan, history.manifests))
     const task = { ...wanted, context, journal, room, history, plan, sealing, began }
     const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
     if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
-    return written.manifest
+    return { manifest: written.manifest, lock }
   })
 }
 
-/** What the new backup will depend on is locked as long as it is itself. */
-async function lockChain(room: SourceRoom, parent: Manifest, manifests: readonly Manifest[]): Promise<void> {
-  const chain = chainOf(parent, new Map(manifests.map(member => [member.id, member])))
-  await room.extendLocks(chain.map(({ id }) => id))
+/** What the new backup will depend on. */
+function chainBefore({ parent }: CreatePlan, manifests: readonly Manifest[]): Manifest[] {
+  return parent === null ? [] : chainOf(parent, new Map(manifests.map(member => [member.id, member])))
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { planRetention, type RetentionPlan } from '../../policy/retention.js'
+import { mapParallel } from '../../repository/parallel.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem } from '../results.js'
@@ -37,7 +38,7 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
   return {
     plan,
-    wal: planWal(archived, kept, since, claimed),
+    wal: await mapParallel(planWal(archived, kept, since, claimed), 1, withoutLockedFiles),
     bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
     problems: problems.filter(({ status }) => status === 'damaged'),
   }
@@ -51,6 +52,15 @@ function withoutLocked(plan: RetentionPlan, locked: ReadonlyMap<string, Date>): 
     return until === undefined ? [] : [{ id, reasons: [`locked by the store until ${until.toISOString()}`] }]
   })
   return { keep: [...plan.keep, ...staying], delete: plan.delete.filter(({ id }) => !locked.has(id)) }
+}
+
+/** The same of the log, of which older files are locked longer than `keep.pitr` wants them. */
+async function withoutLockedFiles(plan: SystemWalPlan): Promise<SystemWalPlan> {
+  const locked = await plan.system.archive.lockedUntil(plan.delete.map(({ name }) => name))
+  if (locked.size === 0) return plan
+  const last = new Date([...locked.values()].reduce((latest, until) => Math.max(latest, until.getTime()), 0))
+  const reason = `locked by the store until ${last.toISOString()}: ${locked.size} files that would go otherwise`
+  return { ...plan, delete: plan.delete.filter(({ name }) => !locked.has(name)), reasons: [...plan.reasons, reason] }
 }
 
 /** The system that the source belongs to now; a claim that cannot be read tells nothing. */

@@ -46,7 +46,8 @@ export function basesOf({ manifests, damaged, broken, unsound }: Survey): BasesF
   return { bases, lost }
 }
 
-function baseOf({ id, sequence, kind, captured_at, facts }: Manifest, isSound: boolean): SystemBase | undefined {
+/** Where the log of a backup begins; undefined for one that does not say, or is of no cluster. */
+export function baseOf({ id, sequence, kind, captured_at, facts }: Manifest, isSound: boolean): SystemBase | undefined {
   const known = kind === 'postgres' ? v.safeParse(factsSchema, facts) : undefined
   if (known?.success !== true) return undefined
   const { system_identifier, timeline, start_lsn, stop_lsn, start_segment, wal_segment_bytes, standby } = known.output

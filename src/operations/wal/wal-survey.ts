@@ -83,7 +83,8 @@ async function segmentSize(
   return header?.bytes ?? null
 }
 
-function walFile(name: string, segmentBytes: number | null): WalFile {
+/** What retention wants to know of a stored file; without the size of a segment no more than its timeline. */
+export function walFile(name: string, segmentBytes: number | null): WalFile {
   const parsed = parseWalName(name)
   const timeline = parsed?.timeline ?? 0
   if (parsed === undefined || parsed.kind === 'history' || segmentBytes === null) return { name, timeline, span: null }

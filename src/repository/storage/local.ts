@@ -97,10 +97,24 @@ export class LocalStorage implements Storage {
   async thaw(): Promise<void> {}
 
   /** A directory locks nothing: see nexus-backup-repository(5) for append-only ones. */
-  async extendLocks(): Promise<void> {}
+  lockEnd(): undefined {
+    return undefined
+  }
+
+  async extendLocks(): Promise<number> {
+    return 0
+  }
+
+  async extendFileLocks(): Promise<number> {
+    return 0
+  }
 
   async lockedUntil(directories: readonly string[]): Promise<undefined[]> {
     return directories.map(() => undefined)
+  }
+
+  async filesLockedUntil(names: readonly string[]): Promise<undefined[]> {
+    return names.map(() => undefined)
   }
 
   freeBytes(): Promise<number | undefined> {

@@ -52,10 +52,16 @@ export interface Storage {
    * @throws NexusError failed `thaw_requested`: it was asked for, and takes hours
    */
   thaw(directories: readonly string[]): Promise<void>
-  /** Extends the locks of backups on which a new one depends, where the store locks what it keeps (object lock). */
-  extendLocks(directories: readonly string[]): Promise<void>
+  /** Until when what is written now is locked; undefined where the store locks nothing (object lock). */
+  lockEnd(): Date | undefined
+  /** Extends the locks of backups on which a new one depends, where they end too early. Returns how many were extended. */
+  extendLocks(directories: readonly string[]): Promise<number>
+  /** The same of single files that `writeOnce` made, oldest first: WAL. Absent ones are passed over. */
+  extendFileLocks(names: readonly string[]): Promise<number>
   /** Until when nobody can remove these backups; undefined for each that is not locked. */
   lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]>
+  /** The same of single files, oldest first; of all but the newest it may be a date before the true one. */
+  filesLockedUntil(names: readonly string[]): Promise<(Date | undefined)[]>
   /** Bytes free for us, or undefined where the store does not say. */
   freeBytes(): Promise<number | undefined>
   /**

@@ -42,6 +42,10 @@ export interface WalArchive {
   names(timeline?: number): Promise<string[]>
   /** Bytes that a stored file takes. @throws NexusError not-found `wal_not_archived` */
   storedBytes(name: string): Promise<number>
+  /** Extends the locks of files, oldest first, where the store has locks and they end too early. Returns how many were. */
+  extendLocks(names: readonly string[]): Promise<number>
+  /** Until when nobody can remove these files, oldest first; those that are not locked are left out. See Storage. */
+  lockedUntil(names: readonly string[]): Promise<Map<string, Date>>
   /** Removes files in this order, durably; what is absent is no error. Returns bytes freed. For prune. */
   remove(names: readonly string[]): Promise<number>
   /** Removes what killed runs left unfinished an hour and longer ago in the directory of a file's timeline. */

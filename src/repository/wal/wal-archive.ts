@@ -30,6 +30,7 @@ export function walArchive(
   // Forms in the order in which they are looked for: what this repository writes comes first.
   const forms: readonly WalForm[] = seal.writing === null ? ['plain', 'sealed'] : ['sealed', 'plain']
   const pathOf = (name: string, form: WalForm) => `${directory}/${walPath(name, form)}`
+  const pathsOf = (names: readonly string[]) => names.flatMap(name => forms.map(form => pathOf(name, form)))
   const where = (name: string, form: WalForm) => storage.displayed(pathOf(name, form))
   /** Forms of files that this process has put or found. */
   const placed = new Map<string, WalForm>()
@@ -221,13 +222,23 @@ export function walArchive(
       return (await Promise.all(wanted.map(namesOf))).flat().sort()
     },
     storedBytes: async name => (await found(name, path => storage.sizeOf(path))).what,
-    remove: names => storage.removeFiles(names.flatMap(name => forms.map(form => pathOf(name, form)))),
+    extendLocks: names => storage.extendFileLocks(pathsOf(names)),
+    async lockedUntil(names) {
+      const dates = await storage.filesLockedUntil(pathsOf(names))
+      const untilOf = (at: number) => dates.slice(at * forms.length, (at + 1) * forms.length).find(until => until)
+      return new Map(names.map((name, at) => [name, untilOf(at)] as const).filter(isLocked))
+    },
+    remove: names => storage.removeFiles(pathsOf(names)),
     async removeLeftovers(name, now) {
       const parent = pathOf(name, 'plain')
       await storage.removeLeftovers(parent.slice(0, parent.lastIndexOf('/')), new Date(now.getTime() - LEFTOVER_AGE_MS))
     },
     localPath: name => storage.localPath(pathOf(name, placed.get(name) ?? forms[0] ?? 'plain')),
   }
+}
+
+function isLocked(entry: readonly [string, Date | undefined]): entry is readonly [string, Date] {
+  return entry[1] !== undefined
 }
 
 /**

@@ -1,12 +1,26 @@
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import type { Bucket } from './bucket.js'
 
-export const DAY_MS = 24 * 3600 * 1000
+const DAY_MS = 24 * 3600 * 1000
 
 /** Until when a new object of a backup is locked, by the server's clock; undefined where the repository locks nothing. */
 export function newLockEnd(bucket: Bucket): Date | undefined {
-  const { objectLock } = bucket.settings
-  return objectLock === undefined ? undefined : new Date(bucket.serverNow().getTime() + objectLock.days * DAY_MS)
+  return bucket.settings.objectLock === undefined ? undefined : writtenLock(bucket, bucket.serverNow())
+}
+
+/** Until when an object is locked by what was said when it was written. */
+export function writtenLock({ settings }: Bucket, written: Date): Date {
+  return new Date(written.getTime() + (settings.objectLock?.days ?? 0) * DAY_MS)
+}
+
+/**
+ * Whether a lock lasts as long as that of a new object, but for what is not worth extending it each time: a day, and of
+ * short ones a quarter, for they must never end in between.
+ */
+export function isLongEnough(bucket: Bucket, until: Date | undefined): boolean {
+  const wanted = newLockEnd(bucket)
+  const slack = Math.min(1, (bucket.settings.objectLock?.days ?? 0) / 4) * DAY_MS
+  return wanted === undefined || (until !== undefined && wanted.getTime() - until.getTime() <= slack)
 }
 
 /** What a request that writes a file of a backup says of its lock. */

@@ -5,7 +5,7 @@ import { unknownSource } from '../lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
 import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
 import { Bucket } from './bucket.js'
-import { extendLocks, retainedUntil } from './extend-locks.js'
+import { extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
@@ -15,6 +15,7 @@ import { alreadyThere } from './part-writer.js'
 import { beginS3 } from './pending.js'
 import { openS3Reader } from './reader.js'
 import { removeBackup, removeS3Files, removeS3Leftovers } from './remove.js'
+import { newLockEnd } from './retention.js'
 import { type RetryTiming, retryTiming } from './retries.js'
 import type { S3Settings } from './settings.js'
 import { walStorageClassOf } from './storage-class.js'
@@ -135,15 +136,25 @@ export class S3Storage implements Storage {
     return thaw(this.#bucket, directories)
   }
 
-  extendLocks(directories: readonly string[]): Promise<void> {
+  lockEnd(): Date | undefined {
+    return newLockEnd(this.#bucket)
+  }
+
+  extendLocks(directories: readonly string[]): Promise<number> {
     return extendLocks(this.#bucket, directories, manifestFile)
+  }
+
+  extendFileLocks(names: readonly string[]): Promise<number> {
+    return extendFileLocks(this.#bucket, names)
   }
 
   async lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]> {
     if (this.#bucket.settings.objectLock === undefined) return directories.map(() => undefined)
-    const found = await mapParallel(directories, 16, name => retainedUntil(this.#bucket, `${name}/${manifestFile}`))
-    const now = this.#bucket.serverNow()
-    return found.map(until => (until !== undefined && until > now ? until : undefined))
+    return mapParallel(directories, 16, name => lockedUntil(this.#bucket, `${name}/${manifestFile}`))
+  }
+
+  filesLockedUntil(names: readonly string[]): Promise<(Date | undefined)[]> {
+    return fileLocks(this.#bucket, names)
   }
 
   async freeBytes(): Promise<undefined> {
