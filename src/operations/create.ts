@@ -7,6 +7,7 @@ import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { initRepository, openRepository } from '../repository/open.js'
 import type { Repository } from '../repository/types.js'
+import { assertReadable } from './create/assert-readable.js'
 import { backUp } from './create/back-up.js'
 import { previewCreate } from './create/create-preview.js'
 import { failureOf } from './failure.js'
@@ -17,9 +18,10 @@ import type { CopyResult, CreatedBackup, CreateResult, Failure } from './results
 /**
  * Takes a backup of each source. One that fails does not stop the others; its error is in `failures`.
  *
- * @throws NexusError `interrupted` after a signal
+ * @throws NexusError `interrupted` after a signal, usage `archive_unreadable` before anything
  */
 export async function create(context: Context, journal: Journal, request: CreateRequest): Promise<CreateResult> {
+  if (request.verify) assertReadable(request.sources)
   const backups: CreatedBackup[] = []
   const failures: Failure[] = []
   const copied: Pick<CopyResult, 'copies' | 'failures'> = { copies: [], failures: [] }

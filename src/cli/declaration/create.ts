@@ -32,7 +32,7 @@ export const createCommand: CommandDeclaration = {
       description: 'How the source itself is checked; the default is integrity for a full and none for the others',
       choices: ['integrity', 'quick', 'none'],
     },
-    { name: 'verify', description: 'Read back what was written and compare' },
+    { name: 'verify', description: 'Read back what was written and compare; not from an archive class' },
     { name: 'allow-damaged', description: 'Back up a source that fails its check; marks the backup and ends with 4' },
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },

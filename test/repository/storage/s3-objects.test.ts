@@ -117,6 +117,9 @@ test('only data go into an archive class, and the log never does', () => {
     'blocks.zst': 'GLACIER',
     'blocks.idx': undefined,
     'tree.jsonl.zst': undefined,
+    'app.db.zst.enc': 'GLACIER',
+    'blocks.idx.enc': undefined,
+    'tree.jsonl.zst.enc': undefined,
   }
   for (const [name, storageClass] of Object.entries(wanted))
     expect(storageClassOf(glacier, name), name).toBe(storageClass)

@@ -11,9 +11,9 @@ export function storageClassOf({ storageClass }: S3Settings, name: string): stri
   return storageClass
 }
 
-/** Frames; indexes and lists of entries are small and needed by whoever makes the next backup. */
+/** Frames; indexes and lists of entries, sealed or not, are small and needed by whoever makes the next backup. */
 function isData(name: string): boolean {
-  return !name.endsWith('.idx') && name !== 'tree.jsonl.zst'
+  return !/(\.idx|^tree\.jsonl\.zst)(\.enc)?$/.test(name)
 }
 
 /** The class of a file of the WAL, which a recovering server asks for one by one: never an archive. */
