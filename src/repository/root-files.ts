@@ -5,7 +5,7 @@ import { checksumsFile, repositoryFile } from './layout.js'
 import type { Storage } from './storage/storage.js'
 
 /** Bytes one of the root's own files may have. */
-const rootFileLimit = 4 * 1024 * 1024
+export const rootFileLimit = 4 * 1024 * 1024
 const covered = ['RECOVER.txt', 'recover.mjs', repositoryFile]
 
 /** Compares the repository's own files with the root's SHA256SUMS. Empty when all is well. */

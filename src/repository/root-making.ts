@@ -6,9 +6,9 @@ import { checksumsFile, partialPrefix, quoted, repositoryFile } from './layout.j
 import { sha256Of } from './root-files.js'
 import type { Storage } from './storage/storage.js'
 
-const recoveryFiles = ['RECOVER.txt', 'recover.mjs'] as const
+const recoveryNames = ['RECOVER.txt', 'recover.mjs'] as const
 /** What an interrupted init leaves, and what a fresh ext4 file system holds. */
-const harmless: ReadonlySet<string> = new Set([...recoveryFiles, checksumsFile, 'lost+found'])
+const harmless: ReadonlySet<string> = new Set([...recoveryNames, checksumsFile, 'lost+found'])
 
 /** Throws `refused` when a directory holds anything but what an interrupted init left. */
 export function assertMayBecomeRoot(names: string[], location: string): void {
@@ -21,13 +21,19 @@ export function assertMayBecomeRoot(names: string[], location: string): void {
  * end with the description of one of them and the checksums that belong to it.
  */
 export async function writeRoot(storage: Storage, now: Date): Promise<void> {
-  const files = new Map<string, Buffer>()
-  for (const name of recoveryFiles) files.set(name, await readFile(new URL(`recovery/${name}`, import.meta.url)))
+  const files = await recoveryFiles()
   for (const [name, bytes] of files) await storage.replace(name, bytes)
   const description = newDescription(now)
   await storage.replace(checksumsFile, checksumsOf(files, description))
   const written = await winningDescription(storage, description)
   if (!written.equals(description)) await storage.replace(checksumsFile, checksumsOf(files, written))
+}
+
+/** What tells in a repository's root how to recover without this program, by name. */
+export async function recoveryFiles(): Promise<Map<string, Buffer>> {
+  const files = new Map<string, Buffer>()
+  for (const name of recoveryNames) files.set(name, await readFile(new URL(`recovery/${name}`, import.meta.url)))
+  return files
 }
 
 /** Ours, or that of another init which was faster. */

@@ -1,22 +1,26 @@
+import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { firstFile, keyFileLimit, keysDirectory } from '../../repository/keys/key-layout.js'
 import { readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
+import { renewRecoveryOf } from '../sealing/renew-recovery.js'
 
 /** Directories of `keys` lie no deeper: `hosts/SIGNER/EPOCH.json`, `EPOCH/recipients/ID.json`. */
 const DEEPEST = 3
 
 /**
  * Copies what opens encrypted backups: epochs, their recipients, the keys of hosts. Each file is small and written once.
- * The file that names a repository's own first epoch stays behind: the other repository seals to keys of its own.
+ * The other repository gets a recover.mjs that opens them. The file that names a repository's own first epoch stays behind: the other repository seals to keys of its own.
  */
-export async function copyKeys(origin: Repository, target: Repository): Promise<void> {
+export async function copyKeys(context: Pick<Context, 'warn'>, origin: Repository, target: Repository): Promise<void> {
+  let copied = 0
   for (const name of await filesBelow(origin.storage, keysDirectory, DEEPEST)) {
     if (name === firstFile) continue
     const bytes = await origin.storage.readSmall(name, keyFileLimit)
-    await copyOnce(target.storage, name, bytes)
+    if (await copyOnce(target.storage, name, bytes)) copied += 1
   }
+  if (copied > 0) await renewRecoveryOf(context, target)
 }
 
 /** Recipients come before the epoch that they open: without it they count for nothing. */
@@ -30,12 +34,14 @@ async function filesBelow(storage: Storage, directory: string, depth: number): P
   return [...below, ...files.sort()]
 }
 
-async function copyOnce(storage: Storage, name: string, bytes: Buffer): Promise<void> {
+/** Whether it was not there yet. */
+async function copyOnce(storage: Storage, name: string, bytes: Buffer): Promise<boolean> {
   try {
     await storage.writeOnce(name, bytes)
+    return true
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'exists') throw error
-    if ((await storage.readSmall(name, keyFileLimit)).equals(bytes)) return
+    if ((await storage.readSmall(name, keyFileLimit)).equals(bytes)) return false
     throw new NexusError('damage', 'keys_differ', `${storage.displayed(name)} is there with another content`, {
       hint: 'a key is never changed once it is written: find out who did it before anything else is sealed to it',
       cause: error,

@@ -80,7 +80,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (plain !== undefined) throw inPlain(plain.id, origin.repository.location, target.repository.location)
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
-  await copyKeys(origin.repository, target.repository)
+  await copyKeys(context, origin.repository, target.repository)
   const report = reportOf(task, plan, origin)
   let done = 0
   const advance = (bytes: number) => {

@@ -15,6 +15,7 @@ import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
 import { beginEpoch } from '../sealing/begin-epoch.js'
 import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
+import { renewRecoveryOf } from '../sealing/renew-recovery.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
 import type { KeysAddResult } from './results.js'
@@ -77,6 +78,7 @@ async function add(
     const wrapped = await wrapFor(settings, epoch.id, keys.secret, context.keys.tools)
     documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }))
   }
+  await renewRecoveryOf(context, repository)
   const ids = [...documents.keys()]
   const added = ids.filter(id => !known.has(id))
   for (const id of added) await storage.writeOnce(recipientFile(epoch.id, id), documents.get(id) ?? Buffer.alloc(0))

@@ -8,6 +8,7 @@ import { epochFile, recipientFile } from '../../repository/keys/key-layout.js'
 import { writeBegun } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
+import { renewRecoveryOf } from './renew-recovery.js'
 
 /** One who is to open the epoch, and since when he could open the repository. */
 export interface NewRecipient {
@@ -19,20 +20,21 @@ export interface NewRecipient {
 }
 
 /**
- * Begins an epoch: its recipients first, then itself, and last the word that it counts, so that one without recipients
- * never comes to be. Nothing is written before everybody was reached.
+ * Begins an epoch: what recovers it without this program comes first, then its recipients, itself, and last the word that it
+ * counts, so that one without recipients never comes to be. Nothing is written before everybody was reached.
  * @param before the epoch it follows, opened; null for a repository's first
  * @returns whether it counts: of several that begin at the same time only one does
  */
 export async function beginEpoch(
-  { keys: access, now: clock }: Pick<Context, 'keys' | 'now'>,
+  context: Pick<Context, 'keys' | 'now' | 'warn'>,
   repository: Repository,
   recipients: readonly NewRecipient[],
   before: { id: string; keys: EpochPrivate } | null,
 ): Promise<{ epoch: Epoch; keys: EpochPrivate; counts: boolean }> {
   if (recipients.length === 0) throw nobody()
   const { storage } = repository
-  const now = clock()
+  const access = context.keys
+  const now = context.now()
   const keys = epochPrivate(newEpochSecret())
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now }, before)
   const documents = new Map<string, Buffer>()
@@ -40,6 +42,7 @@ export async function beginEpoch(
     const wrapped = await wrapFor(settings, id, keys.secret, access.tools, known)
     documents.set(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
   }
+  await renewRecoveryOf(context, repository)
   for (const [name, document] of documents) await storage.writeOnce(name, document)
   await storage.writeOnce(epochFile(id), bytes)
   const counts = await writeBegun(storage, id, before?.id ?? null)

@@ -14,6 +14,8 @@
 // everything in it: links, modes, times, and owners by number when root runs this. Tablespaces of a cluster become plain
 // directories in pg_tblspc. Nothing else is written, and what exists is never overwritten. What is read is not trusted:
 // every number is bounded, and no path leads out of OUTPUT.
+//
+// edition 1
 import { spawn } from 'node:child_process'
 import {
   createDecipheriv,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -9,6 +10,8 @@ import { testKeys } from '../../../src/operations/keys/test-keys.js'
 import { trustHost } from '../../../src/operations/keys/trust-host.js'
 import { restore } from '../../../src/operations/restore.js'
 import { verify } from '../../../src/operations/verify.js'
+import { openRepository } from '../../../src/repository/open.js'
+import { checkRootFiles } from '../../../src/repository/root-files.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import type { Application } from '../application.js'
 import { application } from '../application.js'
@@ -44,6 +47,37 @@ async function recipientsOf(app: Application): Promise<string[]> {
 }
 
 describe('keys', () => {
+  it('renews a recover.mjs that is too old to open what is sealed, and says so where nobody may replace it', async () => {
+    const app = await application()
+    await app.create({ init: true })
+    const { repository } = app.source
+    const path = (name: string) => join(repository.path, name)
+    const old = '// cannot decrypt\n'
+    const age = () => {
+      const sums = readFileSync(path('SHA256SUMS'), 'utf8')
+      writeFileSync(path('recover.mjs'), old)
+      const sum = createHash('sha256').update(old).digest('hex')
+      writeFileSync(path('SHA256SUMS'), sums.replace(/.*(?= {2}recover\.mjs)/, sum))
+    }
+    const ours = readFileSync(path('recover.mjs'), 'utf8')
+    age()
+    const key = keyFile()
+    await addKeys(app.context, app.journal, { repository, recipients: [key], label: null })
+    expect(readFileSync(path('recover.mjs'), 'utf8')).toBe(ours)
+    age()
+    const context = withKeys(app, key)
+    await addKeys(context, app.journal, { repository, recipients: [keyFile()], label: null })
+    expect(readFileSync(path('recover.mjs'), 'utf8')).toBe(ours)
+    expect(await checkRootFiles((await openRepository(repository)).storage)).toEqual([])
+    age()
+    writeFileSync(path('SHA256SUMS'), 'nonsense')
+    const warnings: string[] = []
+    const said = { ...context, warn: (message: string) => void warnings.push(message) }
+    await addKeys(said, app.journal, { repository, recipients: [keyFile()], label: null })
+    expect(readFileSync(path('recover.mjs'), 'utf8')).toBe(old)
+    expect(warnings).toEqual([expect.stringMatching(/keeps the recover\.mjs that it has/)])
+  })
+
   it('lets a second recipient in, and none of the stored bytes changes', async () => {
     const [first, second] = [keyFile(), passphraseFile('six random words')]
     const app = await encryptedApplication([first])
