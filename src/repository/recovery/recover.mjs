@@ -1,12 +1,12 @@
 // Recovers one backup of this repository without nexus-backup: needs Node 18 or later and the `zstd` program.
 //
-//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE]
+//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE]
 //   node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]     (a restore_command, see the end)
 //
 // 1. Follows the backup's parents to the full it rests on, reading each manifest.json.
 // 2. Compares every file of each of them with its SHA256SUMS. Encrypted ones (files end in .enc) are opened with the key
-//    file, the passphrase (asked for when no file is given) or gpg, whichever REPO/keys has a recipient for; nothing
-//    secret is written anywhere. The formats are in nexus-backup-repository(5).
+//    file, the passphrase (asked for when no file is given) or gpg, whichever REPO/keys has a recipient for; of AWS KMS
+//    it says what to ask, and takes the answer in --epoch-key-file. Nothing secret is written anywhere. The formats are in nexus-backup-repository(5).
 // 3. Unpacks them with zstd, newest first, and writes each block that no newer one has to its place in OUTPUT.partial.
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
@@ -290,10 +290,14 @@ async function openKeys(repository, means) {
   }
   const secrets = new Map()
   const tools = openers(means)
+  const given = await readEpochKeys(means['epoch-key-file'])
+  const fits = (secret, epoch) =>
+    publicHalf(derived(secret, '', 'epoch sealing')).toString('base64') === epoch.sealing_key
   async function find(epoch, seen) {
     must(epoch, 'an epoch of the keys is missing: nothing sealed to it can be opened')
     if (secrets.has(epoch.id)) return secrets.get(epoch.id)
-    let secret = await tools.open(join(directory, epoch.id, 'recipients'), epoch.id)
+    let secret = given.find(key => fits(key, epoch))
+    secret ??= await tools.open(join(directory, epoch.id, 'recipients'), epoch.id)
     // An interrupted rotation and the one run again both follow the same.
     for (const next of epochs.filter(({ id, previous }) => previous === epoch.id && !seen.includes(id))) {
       if (secret !== undefined) break
@@ -302,8 +306,7 @@ async function openKeys(repository, means) {
       secret = later && hpkeOpen(derived(later, '', 'epoch sealing'), 'nexus-backup 1 epoch secret', next.id, sealed)
     }
     if (secret === undefined) return undefined
-    const isIts = publicHalf(derived(secret, '', 'epoch sealing')).toString('base64') === epoch.sealing_key
-    must(isIts, `keys/${epoch.id}: its public half does not belong to the private one`)
+    must(fits(secret, epoch), `keys/${epoch.id}: its public half does not belong to the private one`)
     secrets.set(epoch.id, secret)
     return secret
   }
@@ -313,9 +316,38 @@ async function openKeys(repository, means) {
         epochs.find(epoch => epoch.id === id),
         [],
       )
-      return secret ?? fail(`no key at hand opens the backup: ${tools.problems().join('; ')}`)
+      if (secret !== undefined) return secret
+      const unfit = given.length > 0 ? [`${means['epoch-key-file']} holds no key of it`] : []
+      return fail(`no key at hand opens the backup: ${[...unfit, ...tools.problems()].join('; ')}${tools.commands()}`)
     },
   }
+}
+
+/** Secrets of epochs as AWS KMS gives them back: 32 bytes in base64, one a line. */
+async function readEpochKeys(path) {
+  if (path === undefined) return []
+  const lines = (await readSmall(path, MiB)).toString('latin1').split('\n')
+  const keys = lines.filter(line => line.trim() !== '').map(line => Buffer.from(line.trim(), 'base64'))
+  must(keys.length > 0 && keys.every(key => key.length === 32), `${path} is not what aws kms decrypt prints`)
+  return keys
+}
+
+/** What a shell takes as one word. */
+const quoted = text => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
+
+/** How to have AWS KMS open a recipient: the answer never stands in a command line, and only its owner reads it. */
+function kmsCommands(path, epoch, key) {
+  const region = /^arn:[^:]+:kms:([a-z0-9-]+):/.exec(key)?.[1]
+  const where = region === undefined ? '' : ` --region ${region}`
+  const blob =
+    'process.stdout.write(Buffer.from(JSON.parse(require("fs").readFileSync(process.argv[1])).secret, "base64"))'
+  return `
+To have AWS KMS open it, as somebody who may kms:Decrypt with that key:
+  umask 077
+  node -e '${blob}' ${quoted(path)} > epoch-blob
+  aws kms decrypt${where} --key-id ${quoted(key)} --encryption-context nexus-backup-epoch=${epoch} --ciphertext-blob fileb://epoch-blob --query Plaintext --output text > epoch-key
+Then run this again with: --epoch-key-file epoch-key
+`
 }
 
 async function readJson(path) {
@@ -329,6 +361,7 @@ async function readJson(path) {
 /** Everything that may open what is wrapped for a recipient. */
 function openers(means) {
   const problems = new Set()
+  const commands = new Set()
   const kinds = { 'key-file': byKeyFile, passphrase: byPassphrase, gpg: byGpg }
   let typed
 
@@ -360,14 +393,19 @@ function openers(means) {
 
   return {
     problems: () => (problems.size === 0 ? ['it has no recipients'] : [...problems]),
+    commands: () => [...commands].join(''),
     async open(directory, epoch) {
       const names = await readdir(directory).catch(() => [])
       const order = name => (name.startsWith('key-') ? 0 : name.startsWith('gpg-') ? 1 : 2)
-      for (const name of names.sort((a, b) => order(a) - order(b))) {
+      const own = names.filter(name => /^[a-z]+-[0-9a-f]{8,16}\.json$/.test(name))
+      for (const name of own.sort((a, b) => order(a) - order(b))) {
         const wrapped = await readJson(join(directory, name))
         const open = kinds[wrapped?.kind]
-        if (wrapped?.epoch !== epoch || `${wrapped.id}.json` !== name || open === undefined) {
-          if (wrapped?.kind !== undefined) problems.add(`${name} needs nexus-backup itself (${wrapped.kind})`)
+        if (wrapped?.epoch !== epoch || `${wrapped.id}.json` !== name) continue
+        if (open === undefined) {
+          const key = String(wrapped.parameters?.key ?? '').replace(/\p{Cc}/gu, '')
+          problems.add(`${wrapped.id} (${wrapped.kind}) is not at hand`)
+          if (wrapped.kind === 'aws-kms') commands.add(kmsCommands(join(directory, name), epoch, key))
           continue
         }
         const recipient = { ...wrapped, secret: Buffer.from(wrapped.secret, 'base64') }
@@ -919,13 +957,13 @@ async function unpack(packed, size) {
 }
 
 const usage =
-  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE], ' +
+  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE], ' +
   'or node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]'
 
 function readArguments(args) {
   try {
     const text = { type: 'string' }
-    const options = { 'key-file': text, 'passphrase-file': text, wal: text }
+    const options = { 'key-file': text, 'passphrase-file': text, 'epoch-key-file': text, wal: text }
     return parseArgs({ args, options, allowPositionals: true })
   } catch (error) {
     return fail(`${error.message}; ${usage}`)
