@@ -10,8 +10,9 @@ import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
 import { fromThere } from '../../repository/keys/unwrap.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
+import { epochHeads } from './epoch-heads.js'
 import { withKeysLocked } from './keys-locked.js'
-import { currentOf } from './repository-keys.js'
+import { notEncrypted } from './repository-keys.js'
 import type { KeysRemoveResult } from './results.js'
 import { testRecipients } from './test-keys.js'
 
@@ -24,7 +25,8 @@ export interface KeysRemoveRequest {
 }
 
 /**
- * Takes a recipient out of every epoch. What it has opened it may have kept: only a rotation keeps it out of what comes.
+ * Takes a recipient out of every epoch, those that came with copies included. What it has opened it may have kept: only a
+ * rotation keeps it out of what comes.
  * @throws NexusError refused for the last recipient, and when none of those who stay opens the repository here; locked
  */
 export async function removeKey(
@@ -38,6 +40,11 @@ export async function removeKey(
   const removing = async (): Promise<KeysRemoveResult> => {
     const holders = await assertOthers(context, repository, request)
     if (!request.dryRun) for (const epoch of holders) await storage.removeFile(recipientFile(epoch, request.id))
+    if ((await readEpochs(storage)).some(epoch => epoch.repository !== repository.id)) {
+      context.warn(
+        `${location} holds copies: whoever is still a recipient where they come from comes back with the next nexus-backup copy, so take ${request.id} out there as well`,
+      )
+    }
     context.warn(
       `whoever has the key ${request.id} and a copy of ${location} still opens what was made until now: nexus-backup keys rotate keeps it out of what comes`,
     )
@@ -58,13 +65,20 @@ async function assertOthers(
   { id, force, repository: settings }: KeysRemoveRequest,
 ): Promise<string[]> {
   const { storage, location } = repository
-  const current = await currentOf(context, repository)
   const epochs = await readEpochs(storage)
+  if (epochs.length === 0) throw notEncrypted(repository)
   const recipients = new Map<string, RecipientDocument[]>()
   for (const epoch of epochs) recipients.set(epoch.id, await readRecipients(storage, epoch.id))
   const others = (epoch: string) => (recipients.get(epoch) ?? []).filter(recipient => recipient.id !== id)
   const holders = epochs.filter(epoch => others(epoch.id).length < (recipients.get(epoch.id)?.length ?? 0))
-  if (holders.length === 0) throw unknown(id, location, recipients.get(current.id) ?? [])
+  if (holders.length === 0) {
+    const heads = await epochHeads(context, repository)
+    throw unknown(
+      id,
+      location,
+      heads.flatMap(epoch => recipients.get(epoch.id) ?? []),
+    )
+  }
   const tested = new Map<string, Promise<boolean>>()
   const isProven = (epoch: string) => {
     const proof = tested.get(epoch) ?? isOpenedByOther(context, repository, { epoch, id, settings })
@@ -73,7 +87,7 @@ async function assertOthers(
   }
   for (const holder of await begunEpochs(storage, holders, repository.id)) {
     const staying = fromThere(holder, epochs).filter(epoch => others(epoch.id).length > 0)
-    if (staying.length === 0) throw last(id, location, holder, current.repository)
+    if (staying.length === 0) throw last(id, location, holder, repository.id)
     // The newest first: in all but copies that is the current one.
     if (!force && !(await anyOf(staying.map(epoch => epoch.id).reverse(), isProven))) {
       throw untested(location, [...new Set(staying.flatMap(epoch => others(epoch.id)).map(one => one.id))])
@@ -98,7 +112,7 @@ async function isOpenedByOther(
 
 function unknown(id: string, location: string, recipients: readonly RecipientDocument[]): NexusError {
   return new NexusError('not-found', 'recipient_not_found', `${location} has no recipient ${id}`, {
-    hint: `its recipients are: ${recipients.map(recipient => recipient.id).join(', ')}`,
+    hint: `its recipients are: ${[...new Set(recipients.map(recipient => recipient.id))].join(', ')}`,
   })
 }
 

@@ -16,8 +16,12 @@ export async function currentOf(context: Context, repository: Repository): Promi
   const epochs = await readOwnEpochs(repository.storage, repository.id)
   const current = currentEpoch(epochs, await readPin(context, repository.id))
   if (current !== undefined) return current
-  throw new NexusError('not-found', 'not_encrypted', `the repository ${repository.location} is not encrypted`, {
-    hint: `turn it on for the backups to come: nexus-backup keys add key-file=FILE --repo ${repository.location}`,
+  throw notEncrypted(repository)
+}
+
+export function notEncrypted({ location }: Repository): NexusError {
+  return new NexusError('not-found', 'not_encrypted', `the repository ${location} is not encrypted`, {
+    hint: `turn it on for the backups to come: nexus-backup keys add key-file=FILE --repo ${location}`,
   })
 }
 

@@ -6,15 +6,15 @@ import { epochPrivate } from '../../keys/epoch-keys.js'
 import { describeRecipient } from '../../keys/recipient.js'
 import { unwrapWith } from '../../keys/wrapping.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
-import { currentEpoch, readEpochs, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { readEpochs, readRecipients } from '../../repository/keys/key-room.js'
 import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
-import { readPin } from '../sealing/host-keys.js'
+import { epochHeads } from './epoch-heads.js'
 import { listedRecipient, warnOfAge } from './repository-keys.js'
 import type { KeysTestResult, TestedRecipient } from './results.js'
 
-/** Has every recipient that this host can reach open the current epoch: a key that was never tried is a hope. */
+/** Has every recipient that this host can reach open the current epoch, and those of copies: a key that was never tried is a hope. */
 export async function testKeys(
   context: Context,
   journal: Journal,
@@ -42,11 +42,11 @@ async function testOne(
   repository: Repository,
   settings: RepositorySettings,
 ): Promise<KeysTestResult['repositories'][number]> {
-  const { storage, location } = repository
-  const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(storage, repository.id), pin)
+  const { location } = repository
+  const [current, ...others] = await epochHeads(context, repository)
   if (current === undefined) return { repository: location, epoch: null, recipients: [] }
   const recipients = await testRecipients(context, repository, current.id, settings)
+  for (const { id } of others) recipients.push(...(await testRecipients(context, repository, id, settings)))
   warnOfAge(
     context,
     repository,

@@ -5,6 +5,8 @@ import { noJournal } from '../../../src/cli/journal.js'
 import type { RepositorySettings } from '../../../src/config/settings.js'
 import { copy } from '../../../src/operations/copy.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
+import { removeKey } from '../../../src/operations/keys/remove-key.js'
+import { testKeys } from '../../../src/operations/keys/test-keys.js'
 import { restore } from '../../../src/operations/restore.js'
 import { verify } from '../../../src/operations/verify.js'
 import { testContext } from '../../helpers/context.js'
@@ -57,6 +59,36 @@ describe('copies of an encrypted repository', () => {
     }
     expect(existsSync(join(to.path, 'keys', 'first.json'))).toBe(false)
     expect(keysIn(to)).toEqual(keysIn(app.source.repository).filter(name => name !== 'first.json'))
+  })
+
+  it('lose a recipient as the original does, but never the last who opens them', async () => {
+    const [stays, goes] = [keyFile(), keyFile()]
+    const app = await encryptedApplication([stays, goes])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const warnings: string[] = []
+    const context = testContext({
+      keys: accessWith(stays),
+      stateDirectory: temporaryDirectory(),
+      warn: message => void warnings.push(message),
+    })
+    const tested = await testKeys(context, noJournal, [to])
+    expect(tested.repositories[0]?.recipients.map(({ status }) => status).sort()).toEqual(['ok', 'unreached'])
+    const gone = tested.repositories[0]?.recipients.find(({ status }) => status === 'unreached')?.id ?? ''
+    const last = tested.repositories[0]?.recipients.find(({ status }) => status === 'ok')?.id ?? ''
+    const remove = (id: string, force = false) =>
+      removeKey(context, noJournal, { repository: to, id, force, dryRun: false })
+    await expect(remove(last)).rejects.toMatchObject({ kind: 'refused', code: 'others_untested' })
+    await expect(remove('key-0000000000000000')).rejects.toMatchObject({ code: 'recipient_not_found' })
+    await remove(gone)
+    expect(warnings).toContainEqual(expect.stringContaining('comes back with the next nexus-backup copy'))
+    await expect(remove(last, true)).rejects.toMatchObject({ kind: 'refused', code: 'last_recipient' })
+    const left = (await testKeys(context, noJournal, [to])).repositories[0]?.recipients
+    expect(left?.map(({ id, status }) => [id, status])).toEqual([[last, 'ok']])
+    // Where it still is a recipient, it comes along again.
+    await run(app.source.repository, to)
+    expect((await testKeys(context, noJournal, [to])).repositories[0]?.recipients).toHaveLength(2)
   })
 
   it('never hold anything in plain beside what is encrypted, by configuration or by what is there', async () => {
