@@ -1,5 +1,5 @@
 import type { KeepPolicy, RepositorySettings, SourceSettings } from '../config/settings.js'
-import type { BackupType } from '../repository/manifest.js'
+import type { BackupType, SourceKind } from '../repository/manifest.js'
 
 /** How thoroughly the source itself is checked at create. */
 export type CheckLevel = 'integrity' | 'quick' | 'none'
@@ -105,6 +105,11 @@ export interface PruneSource {
   name: string
   repository: RepositorySettings
   keep: KeepPolicy
+  /**
+   * What it is in the configuration: another machine's source of the same name, or another kind, is left alone. Undefined
+   * where somebody named the source.
+   */
+  kind?: SourceKind
 }
 
 export interface PruneRequest {

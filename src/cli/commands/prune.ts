@@ -46,7 +46,11 @@ export function policyOf(options: OptionValues): KeepPolicy | undefined {
 
 /** Without a configuration a source need not be known: its backups are there all the same. */
 function prunedSources(settings: Settings, names: readonly string[], policy: KeepPolicy | undefined): PruneSource[] {
-  if (names.length === 0) return chosenSources(settings, []).flatMap(source => pruned(source, policy))
+  if (names.length === 0) {
+    return chosenSources(settings, []).flatMap(source => {
+      return pruned(source, policy).map(one => ({ ...one, kind: source.kind }))
+    })
+  }
   const [repository, another] = settings.repositories
   const bare = settings.file === null && another === undefined ? repository : undefined
   return [...new Set(names)].flatMap(name => {

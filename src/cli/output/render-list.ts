@@ -5,7 +5,10 @@ import { table } from './table.js'
 
 /** The backups as a table, then what is not a whole backup. */
 export function renderList(result: ListResult, { zone, paint }: { zone: string; paint: Paint }): string {
+  // Many machines may share a bucket; one alone need not be named on every line.
+  const hosts = new Set(result.backups.map(({ host }) => host))
   const rows = result.backups.map(backup => [
+    ...(hosts.size > 1 ? [backup.host] : []),
     backup.source,
     backup.id,
     humanTime(backup.captured_at, zone),
@@ -14,7 +17,8 @@ export function renderList(result: ListResult, { zone, paint }: { zone: string; 
     humanBytes(backup.bytes_stored),
     notes(backup),
   ])
-  const backups = rows.length === 0 ? 'no backups\n' : table(columns, rows)
+  const titles = hosts.size > 1 ? [{ title: 'HOST' }, ...columns] : columns
+  const backups = rows.length === 0 ? 'no backups\n' : table(titles, rows)
   const problems = result.problems.map(({ source, id, status, problem }) => {
     const mark = status === 'damaged' ? paint.bad(status) : paint.faint(status)
     return `${mark}: ${printable(source)}/${printable(id)}: ${printable(problem)}\n`

@@ -68,7 +68,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
     }
-    if (sealing === null) assertNeverSealed(repository, history.manifests)
+    if (sealing === null) await assertNeverSealed(repository, history.manifests)
     const planned = planCreate({
       requested: request.type,
       ...history,

@@ -15,6 +15,7 @@ import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js
 import { planPrune } from './prune-survey.js'
 import { describeWal, noteWal, removeWal } from './prune-wal.js'
 import type { SystemWalPlan } from './prune-wal-plan.js'
+import { assertOwn } from './pruned-claim.js'
 
 /** What prune did, or would do, to one source. */
 export interface SourceOutcome {
@@ -35,6 +36,7 @@ const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], probl
 export async function planSource(context: Context, source: PruneSource): Promise<SourceOutcome> {
   const room = await roomOf(context, await openRepository(source.repository), source.name)
   if (room === undefined) return nothing
+  await assertOwn(context, room, source)
   const { plan, wal, bytes, problems } = await planPrune(context, room, source)
   const described = await describeWal(room, wal)
   const all = described.reduce((sum, system) => sum + system.delete.bytes, bytes)
@@ -51,6 +53,7 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
   const repository = await openRepository(source.repository)
   const room = await roomOf(context, repository, source.name)
   if (room === undefined) return nothing
+  await assertOwn(context, room, source)
   const options = lockOptions(context, `prune ${source.name}`)
   const entry = { operation: 'prune', source: source.name, repository: repository.location }
   const work = () =>

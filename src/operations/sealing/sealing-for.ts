@@ -5,7 +5,7 @@ import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { formatHost, formatVouch, isVouchedFor, readHost } from '../../repository/keys/host-file.js'
 import { hostFile, vouchFile } from '../../repository/keys/key-layout.js'
-import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
+import { currentEpoch, readEpochs, readOwnEpochs } from '../../repository/keys/key-room.js'
 import { isBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
@@ -123,12 +123,24 @@ export async function once(writing: Promise<void>): Promise<void> {
 }
 
 /**
- * Makes sure that a repository without keys never had any: somebody may have taken them away.
- * @throws NexusError damage `keys_missing`
+ * Makes sure that a repository without keys never had any: somebody may have taken them away. One that holds copies has
+ * those of the repository that they come from, to which it seals nothing itself.
+ * @throws NexusError damage `keys_missing`, refused `keys_of_copies`
  */
-export function assertNeverSealed({ location }: Repository, manifests: readonly Manifest[]): void {
+export async function assertNeverSealed(
+  { location, storage, id }: Repository,
+  manifests: readonly Manifest[],
+): Promise<void> {
   const sealed = manifests.find(({ encryption }) => encryption !== undefined)
   if (sealed === undefined) return
+  const epochs = await readEpochs(storage)
+  const its = epochs.find(epoch => epoch.id === sealed.encryption?.epoch)
+  if (its !== undefined && epochs.every(epoch => epoch.repository !== id)) {
+    const message = `${sealed.id} in ${location} is an encrypted copy, and the repository has no keys of its own for new backups`
+    throw new NexusError('refused', 'keys_of_copies', message, {
+      hint: `nothing was written; give it some: nexus-backup keys add key-file=FILE --repo ${location}`,
+    })
+  }
   throw new NexusError('damage', 'keys_missing', `${sealed.id} is encrypted, but the keys of ${location} are gone`, {
     hint: 'put the directory keys back from another copy of the repository; nothing was written',
   })

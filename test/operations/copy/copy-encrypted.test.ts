@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { noJournal } from '../../../src/cli/journal.js'
 import type { RepositorySettings } from '../../../src/config/settings.js'
 import { copy } from '../../../src/operations/copy.js'
+import { create } from '../../../src/operations/create.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
 import { removeKey } from '../../../src/operations/keys/remove-key.js'
 import { testKeys } from '../../../src/operations/keys/test-keys.js'
@@ -12,7 +13,7 @@ import { verify } from '../../../src/operations/verify.js'
 import { testContext } from '../../helpers/context.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { application } from '../application.js'
-import { accessWith, encryptedApplication, keyFile } from '../sealing/encrypted.js'
+import { accessWith, encryptedApplication, keyFile, requestFor } from '../sealing/encrypted.js'
 
 function elsewhere(wishes: Partial<RepositorySettings> = {}): RepositorySettings {
   return { name: 'offsite', path: join(temporaryDirectory(), 'offsite'), ...wishes }
@@ -89,6 +90,26 @@ describe('copies of an encrypted repository', () => {
     // Where it still is a recipient, it comes along again.
     await run(app.source.repository, to)
     expect((await testKeys(context, noJournal, [to])).repositories[0]?.recipients).toHaveLength(2)
+  })
+
+  it('brought back into a new repository take no new backup before it has keys of its own', async () => {
+    const key = keyFile()
+    const app = await encryptedApplication([key])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const context = testContext({ keys: accessWith(key), stateDirectory: temporaryDirectory() })
+    const backUp = () => create(context, noJournal, requestFor({ ...app.source, repository: to }, { adopt: true }))
+    expect((await backUp()).failures).toMatchObject([
+      { kind: 'refused', code: 'keys_of_copies', hint: expect.stringContaining('keys add key-file=FILE') },
+    ])
+    await addKeys(context, noJournal, { repository: to, recipients: [key], label: null })
+    expect((await backUp()).backups).toHaveLength(1)
+    // Keys that were taken away are another matter.
+    rmSync(join(to.path, 'keys'), { recursive: true })
+    const other = { ...context, stateDirectory: temporaryDirectory() }
+    const robbed = await create(other, noJournal, requestFor({ ...app.source, repository: to }, { adopt: true }))
+    expect(robbed.failures).toMatchObject([{ kind: 'damage', code: 'keys_missing' }])
   })
 
   it('never hold anything in plain beside what is encrypted, by configuration or by what is there', async () => {
