@@ -10,7 +10,7 @@ export function renderKeys({ repositories }: KeysListResult, zone: string): stri
 
 function renderRepository({ repository, encrypted, epochs, hosts }: ListedKeys, zone: string): string {
   const name = printable(repository)
-  if (!encrypted) return `${name} is not encrypted\n`
+  if (epochs.length === 0) return `${name} is not encrypted\n`
   const rows = epochs.flatMap(({ id, current, recipients }) =>
     recipients.map(recipient => [
       `${id}${current ? ' *' : ''}`,
@@ -27,7 +27,8 @@ function renderRepository({ repository, encrypted, epochs, hosts }: ListedKeys, 
     isTrusted ? 'yes' : 'no',
   ])
   const signing = signers.length === 0 ? '' : `\n${table(hostColumns, signers)}`
-  return `${name}\n${table(columns, rows)}${signing}`
+  const copies = encrypted ? '' : ': it has no keys of its own, these came with copies'
+  return `${name}${copies}\n${table(columns, rows)}${signing}`
 }
 
 const columns = [{ title: 'EPOCH' }, { title: 'RECIPIENT' }, { title: 'KIND' }, { title: 'AGE' }, { title: 'LABEL' }]

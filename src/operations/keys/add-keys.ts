@@ -18,6 +18,7 @@ import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
 import { renewRecoveryOf } from '../sealing/renew-recovery.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
+import { type LetIn, letIntoCopies } from './let-into-copies.js'
 import type { KeysAddResult } from './results.js'
 
 export interface KeysAddRequest {
@@ -28,7 +29,8 @@ export interface KeysAddRequest {
 
 /**
  * Lets further recipients in. A repository that is not encrypted becomes so for the backups to come, with these
- * recipients; in one that is, somebody who can open it must be at hand.
+ * recipients; in one that is, somebody who can open it must be at hand. Copies of encrypted repositories that lie in it are
+ * opened for them too.
  * @throws NexusError refused when no key here opens it, or all of them are recipients already; locked
  */
 export async function addKeys(context: Context, journal: Journal, request: KeysAddRequest): Promise<KeysAddResult> {
@@ -58,8 +60,9 @@ async function begin(context: Context, repository: Repository, request: KeysAddR
   }
   await writePin(context, repository.id, made.epoch)
   await register(context, repository, await hostSigner(context), made)
-  const added = (await readRecipients(repository.storage, made.epoch.id)).map(({ id }) => id)
-  return { command: 'keys add', repository: repository.location, added, began: true }
+  const newcomers = recipients.map((settings, at) => ({ settings, id: made.ids[at] ?? '' }))
+  await letIntoCopies(context, repository, newcomers, label)
+  return { command: 'keys add', repository: repository.location, added: made.ids, began: true }
 }
 
 /** Everybody is reached before anything is written. Those who are let in already are passed over. */
@@ -74,15 +77,18 @@ async function add(
   const known = new Set((await readRecipients(storage, epoch.id)).map(({ id }) => id))
   const now = context.now()
   const documents = new Map<string, Buffer>()
+  const newcomers: LetIn[] = []
   for (const settings of recipients) {
     const wrapped = await wrapFor(settings, epoch.id, keys.secret, context.keys.tools)
+    newcomers.push({ settings, id: wrapped.id })
     documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }))
   }
   await renewRecoveryOf(context, repository)
   const ids = [...documents.keys()]
   const added = ids.filter(id => !known.has(id))
   for (const id of added) await storage.writeOnce(recipientFile(epoch.id, id), documents.get(id) ?? Buffer.alloc(0))
-  if ((await isFinishedNow(context, repository, { epoch, keys })) && added.length === 0) {
+  const isCopyOpened = await letIntoCopies(context, repository, newcomers, label)
+  if (((await isFinishedNow(context, repository, { epoch, keys })) || isCopyOpened) && added.length === 0) {
     return { command: 'keys add', repository: location, added: ids, began: false }
   }
   if (added.length === 0) throw exists(ids, location)

@@ -23,31 +23,33 @@ export interface NewRecipient {
  * Begins an epoch: what recovers it without this program comes first, then its recipients, itself, and last the word that it
  * counts, so that one without recipients never comes to be. Nothing is written before everybody was reached.
  * @param before the epoch it follows, opened; null for a repository's first
- * @returns whether it counts: of several that begin at the same time only one does
+ * @returns the recipients' ids in their order, and whether it counts: of several that begin at the same time only one does
  */
 export async function beginEpoch(
   context: Pick<Context, 'keys' | 'now' | 'warn'>,
   repository: Repository,
   recipients: readonly NewRecipient[],
   before: { id: string; keys: EpochPrivate } | null,
-): Promise<{ epoch: Epoch; keys: EpochPrivate; counts: boolean }> {
+): Promise<{ epoch: Epoch; keys: EpochPrivate; ids: string[]; counts: boolean }> {
   if (recipients.length === 0) throw nobody()
   const { storage } = repository
   const access = context.keys
   const now = context.now()
   const keys = epochPrivate(newEpochSecret())
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now }, before)
+  const ids: string[] = []
   const documents = new Map<string, Buffer>()
   for (const { settings, label, since, id: known } of recipients) {
     const wrapped = await wrapFor(settings, id, keys.secret, access.tools, known)
     documents.set(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
+    ids.push(wrapped.id)
   }
   await renewRecoveryOf(context, repository)
   for (const [name, document] of documents) await storage.writeOnce(name, document)
   await storage.writeOnce(epochFile(id), bytes)
   const counts = await writeBegun(storage, id, before?.id ?? null)
   access.remember(keys)
-  return { epoch: parseEpoch(bytes, id), keys, counts }
+  return { epoch: parseEpoch(bytes, id), keys, ids, counts }
 }
 
 function nobody(): NexusError {

@@ -2,10 +2,12 @@ import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noJournal } from '../../../src/cli/journal.js'
+import { renderKeys } from '../../../src/cli/output/render-keys.js'
 import type { RepositorySettings } from '../../../src/config/settings.js'
 import { copy } from '../../../src/operations/copy.js'
 import { create } from '../../../src/operations/create.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
+import { listKeys } from '../../../src/operations/keys/list-keys.js'
 import { removeKey } from '../../../src/operations/keys/remove-key.js'
 import { testKeys } from '../../../src/operations/keys/test-keys.js'
 import { restore } from '../../../src/operations/restore.js'
@@ -13,7 +15,7 @@ import { verify } from '../../../src/operations/verify.js'
 import { testContext } from '../../helpers/context.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { application } from '../application.js'
-import { accessWith, encryptedApplication, keyFile, requestFor } from '../sealing/encrypted.js'
+import { accessWith, encryptedApplication, keyFile, passphraseFile, requestFor } from '../sealing/encrypted.js'
 
 function elsewhere(wishes: Partial<RepositorySettings> = {}): RepositorySettings {
   return { name: 'offsite', path: join(temporaryDirectory(), 'offsite'), ...wishes }
@@ -90,6 +92,36 @@ describe('copies of an encrypted repository', () => {
     // Where it still is a recipient, it comes along again.
     await run(app.source.repository, to)
     expect((await testKeys(context, noJournal, [to])).repositories[0]?.recipients).toHaveLength(2)
+  })
+
+  it('open for whoever is let in there, when somebody who can open them is at hand; else that is said', async () => {
+    const [old, first, second] = [keyFile(), keyFile(), passphraseFile('six random words')]
+    const app = await encryptedApplication([old])
+    await app.create()
+    const to = elsewhere()
+    await run(app.source.repository, to)
+    const warnings: string[] = []
+    const warn = (message: string) => void warnings.push(message)
+    const context = testContext({ keys: accessWith(), stateDirectory: temporaryDirectory(), warn })
+    const { repositories } = await listKeys(context, [to])
+    expect(renderKeys({ command: 'keys list', repositories }, 'UTC')).toContain('these came with copies')
+    // The very key that opens them becomes the repository's own: nothing is missing.
+    await addKeys(context, noJournal, { repository: to, recipients: [old], label: null })
+    expect(warnings).toEqual([])
+    const withOld = { ...context, keys: accessWith(old) }
+    await addKeys(withOld, noJournal, { repository: to, recipients: [first, second], label: 'safe' })
+    expect(warnings).toEqual([])
+    for (const means of [first, second]) {
+      const path = join(temporaryDirectory(), 'back.db')
+      const target = { kind: 'path' as const, path, force: false }
+      const request = { repositories: [to], backup: 'app', target, source: undefined, at: undefined, dryRun: false }
+      await restore({ ...context, keys: accessWith(means) }, noJournal, request)
+    }
+    // Another copy, and nobody who opens it.
+    const blind = elsewhere()
+    await run(app.source.repository, blind)
+    await addKeys(context, noJournal, { repository: blind, recipients: [first], label: null })
+    expect(warnings).toEqual([expect.stringMatching(/no key at hand opens the copies .* cannot open them either/)])
   })
 
   it('brought back into a new repository take no new backup before it has keys of its own', async () => {
