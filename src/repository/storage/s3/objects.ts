@@ -143,7 +143,7 @@ function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
     `the server of ${bucket.location} cannot write an object only where there is none (If-None-Match: *)`,
     {
       cause,
-      hint: 'without it two runs could overwrite each other, so nothing is written there; AWS, MinIO, Garage and Ceph can, but Ceph 16 not in a bucket with versions',
+      hint: 'without it two runs could overwrite each other, so nothing is written there; AWS, MinIO and Ceph can, but Ceph 16 not in a bucket with versions; what is there can be read all the same',
     },
   )
 }

@@ -5,7 +5,7 @@ export interface S3Settings {
   prefix: string
   /** Undefined: what the SDK finds (AWS_REGION, the profile). */
   region?: string
-  /** URL of a server that is not AWS's: MinIO, Ceph, Garage … */
+  /** URL of a server that is not AWS's: MinIO, Ceph … */
   endpoint?: string
   /** `https://server/bucket/key` instead of `https://bucket.server/key`; true by default with an endpoint of one's own. */
   forcePathStyle?: boolean
