@@ -1,3 +1,4 @@
+import type { Context } from '../context.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
 import type { LockReport } from './results.js'
@@ -17,6 +18,28 @@ export async function extendLocksOf(room: SourceRoom, chain: readonly Manifest[]
   if (until === undefined) return null
   const backups = await room.extendLocks([...new Set(chain.map(({ id }) => id))])
   return { until: until.toISOString(), backups, wal: await extendWalOf(room, chain) }
+}
+
+/**
+ * Locks a new backup that is to be kept until a date, and what it depends on, until then; `forever` is none that a store
+ * knows, so that is said.
+ * @returns when the new backup's lock ends, ISO 8601 UTC
+ */
+export async function lockUntilKept(
+  context: Pick<Context, 'warn'>,
+  room: SourceRoom,
+  { id, keep_until: kept }: Pick<Manifest, 'id' | 'keep_until'>,
+  { chain, until }: { chain: readonly Manifest[]; until: string },
+): Promise<string> {
+  if (kept === null || (kept !== 'forever' && kept <= until)) return until
+  if (kept === 'forever') {
+    context.warn(
+      `${room.name}: ${id} is kept for ever by prune, but the store locks it only until ${until}: each backup that depends on it extends that; a date instead of forever locks it until then`,
+    )
+    return until
+  }
+  await room.extendLocks([...chain.map(member => member.id), id], new Date(kept))
+  return kept
 }
 
 async function extendWalOf(room: SourceRoom, chain: readonly Manifest[]): Promise<number> {

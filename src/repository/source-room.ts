@@ -30,7 +30,11 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     },
     thaw: async ids => storage.thaw(ids.map(id => within(name, id))),
     lockEnd: () => storage.lockEnd(),
-    extendLocks: async ids => storage.extendLocks(ids.map(id => within(name, id))),
+    extendLocks: async (ids, date) =>
+      storage.extendLocks(
+        ids.map(id => within(name, id)),
+        date,
+      ),
     async lockedUntil(ids) {
       const dates = await storage.lockedUntil(ids.map(id => within(name, id)))
       return new Map(ids.flatMap((id, at) => (dates[at] === undefined ? [] : [[id, dates[at]]])))

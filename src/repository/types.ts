@@ -73,8 +73,8 @@ export interface SourceRoom {
   thaw(ids: readonly string[]): Promise<void>
   /** Until when what is written now is locked by the store; undefined where it locks nothing. */
   lockEnd(): Date | undefined
-  /** Extends the locks of these backups, on which a new one depends, where they end too early. Returns how many were. */
-  extendLocks(ids: readonly string[]): Promise<number>
+  /** Extends the locks of these backups, on which a new one depends, where they end too early. Returns how many were. See Storage. */
+  extendLocks(ids: readonly string[], date?: Date): Promise<number>
   /** Until when nobody can remove these backups, by their ids; those that are not locked are left out. */
   lockedUntil(ids: readonly string[]): Promise<Map<string, Date>>
   /** Starts a backup directory. The caller holds the writer lock. */

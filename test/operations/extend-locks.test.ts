@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { openJournal } from '../../src/journal/journal.js'
-import { extendLocksOf } from '../../src/operations/extend-locks.js'
+import { extendLocksOf, lockUntilKept } from '../../src/operations/extend-locks.js'
 import { prune } from '../../src/operations/prune.js'
 import { openRepository } from '../../src/repository/open.js'
 import type { SourceRoom } from '../../src/repository/types.js'
@@ -54,6 +54,29 @@ test('the log from the first segment of the chain on is locked as long as the ch
   // A full depends on nothing; a directory locks nothing.
   expect(await extendLocksOf(room, [])).toMatchObject({ backups: 0, wal: 0 })
   expect(await extendLocksOf((await walShelf()).db, chain)).toBeNull()
+})
+
+test('a backup that is to be kept until a date is locked until then, with what it depends on', async () => {
+  const { one, lockedFor } = await lockedShelf()
+  const full = await one.base(8, 4)
+  const incr = await one.base(9, 6, { type: 'incr', parent: full })
+  const chain = (await one.db.entries()).flatMap(entry => (entry.status === 'ok' ? [entry.manifest] : []))
+  const room = await lockedFor(2)
+  const warnings: string[] = []
+  const context = { warn: (message: string) => void warnings.push(message) }
+  const until = room.lockEnd()?.toISOString() ?? ''
+  const keep = (keep_until: string | null) =>
+    lockUntilKept(context, room, { id: incr, keep_until }, { chain: chain.slice(0, 1), until })
+  expect(await keep(null)).toBe(until)
+  expect(await keep(new Date().toISOString())).toBe(until)
+  expect([await keep('forever'), warnings]).toEqual([until, [expect.stringContaining('only until')]])
+  const date = new Date(Date.now() + 50 * DAY_MS).toISOString()
+  expect(await keep(date)).toBe(date)
+  const locked = await room.lockedUntil([full, incr])
+  for (const id of [full, incr])
+    expect(Math.abs((locked.get(id)?.getTime() ?? 0) - Date.parse(date))).toBeLessThan(2000)
+  // The next create asks for less: what lasts longer stays as it is.
+  expect(await extendLocksOf(room, chain)).toMatchObject({ backups: 0 })
 })
 
 test('prune keeps of the log what is locked, and says until when', async () => {

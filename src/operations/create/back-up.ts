@@ -7,7 +7,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
-import { extendLocksOf } from '../extend-locks.js'
+import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { LockReport } from '../results.js'
@@ -85,9 +85,11 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
     }
     await assertRoom(repository, plan, history.manifests, probe)
-    const lock = await extendLocksOf(room, chainBefore(plan, history.manifests))
+    const chain = chainBefore(plan, history.manifests)
+    const lock = await extendLocksOf(room, chain)
     const task = { ...wanted, context, journal, room, history, plan, sealing, began }
     const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
+    if (lock !== null) lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
     if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
     return { manifest: written.manifest, lock }

@@ -54,8 +54,11 @@ export interface Storage {
   thaw(directories: readonly string[]): Promise<void>
   /** Until when what is written now is locked; undefined where the store locks nothing (object lock). */
   lockEnd(): Date | undefined
-  /** Extends the locks of backups on which a new one depends, where they end too early. Returns how many were extended. */
-  extendLocks(directories: readonly string[]): Promise<number>
+  /**
+   * Extends the locks of backups on which a new one depends, where they end before what is written now, or before a date
+   * that is later. Returns how many were extended.
+   */
+  extendLocks(directories: readonly string[], date?: Date): Promise<number>
   /** The same of single files that `writeOnce` made, oldest first: WAL. Absent ones are passed over. */
   extendFileLocks(names: readonly string[]): Promise<number>
   /** Until when nobody can remove these backups; undefined for each that is not locked. */

@@ -14,17 +14,24 @@ const SAMPLES = 6
 /**
  * Extends the locks of all objects below these directories, so that what depends on them stays restorable. A lock that
  * lasts nearly as long as wanted is left as it is (`isLongEnough`), so this is seldom more than a look.
+ * @param date until when, where that is later than a new object would be locked
  * @returns how many of the directories were extended
  */
-export async function extendLocks(bucket: Bucket, directories: readonly string[], probe: string): Promise<number> {
+export async function extendLocks(
+  bucket: Bucket,
+  directories: readonly string[],
+  { probe, date }: { probe: string; date?: Date | undefined },
+): Promise<number> {
   if (bucket.settings.objectLock === undefined) return 0
   const due = await mapParallel(directories, PARALLEL, async directory => {
-    return isLongEnough(bucket, await retainedUntil(bucket, `${directory}/${probe}`)) ? [] : [directory]
+    const until = await retainedUntil(bucket, `${directory}/${probe}`)
+    return isLongEnough(bucket, until, laterOf(bucket, date)) ? [] : [directory]
   })
   for (const directory of due.flat()) {
     const names = (await listBelow(bucket, directory)).map(({ name }) => `${directory}/${name}`)
     // Its first file tells the next run, so it comes last.
-    await extendAll(bucket, [`${directory}/${probe}`, ...names.filter(name => !name.endsWith(`/${probe}`))])
+    const others = names.filter(name => !name.endsWith(`/${probe}`))
+    await extendAll(bucket, [`${directory}/${probe}`, ...others], laterOf(bucket, date))
   }
   return due.flat().length
 }
@@ -42,7 +49,7 @@ export async function extendFileLocks(bucket: Bucket, names: readonly string[]):
     isLongEnough(bucket, await retainedUntil(bucket, name)),
   )
   if (looks.every(Boolean)) return 0
-  await extendAll(bucket, present)
+  await extendAll(bucket, present, newLockEnd(bucket))
   return present.length
 }
 
@@ -83,9 +90,14 @@ function sampleOf(names: readonly string[]): string[] {
   return [...new Set([names[0], names.at(-1), ...drawn])].filter(name => name !== undefined)
 }
 
+/** A new object's lock end, or a later date. */
+function laterOf(bucket: Bucket, date: Date | undefined): Date | undefined {
+  const end = newLockEnd(bucket)
+  return end === undefined || date === undefined || date < end ? end : date
+}
+
 /** The first comes last. */
-async function extendAll(bucket: Bucket, [first, ...rest]: readonly string[]): Promise<void> {
-  const until = newLockEnd(bucket)
+async function extendAll(bucket: Bucket, [first, ...rest]: readonly string[], until: Date | undefined): Promise<void> {
   if (until === undefined) return
   await mapParallel(rest, PARALLEL, name => extend(bucket, name, until))
   if (first !== undefined) await extend(bucket, first, until)

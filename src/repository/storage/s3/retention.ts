@@ -14,11 +14,10 @@ export function writtenLock({ settings }: Bucket, written: Date): Date {
 }
 
 /**
- * Whether a lock lasts as long as that of a new object, but for what is not worth extending it each time: a day, and of
+ * Whether a lock lasts as long as that of a new object, or until another date, but for what is not worth extending it each time: a day, and of
  * short ones a quarter, for they must never end in between.
  */
-export function isLongEnough(bucket: Bucket, until: Date | undefined): boolean {
-  const wanted = newLockEnd(bucket)
+export function isLongEnough(bucket: Bucket, until: Date | undefined, wanted = newLockEnd(bucket)): boolean {
   const slack = Math.min(1, (bucket.settings.objectLock?.days ?? 0) / 4) * DAY_MS
   return wanted === undefined || (until !== undefined && wanted.getTime() - until.getTime() <= slack)
 }

@@ -140,8 +140,8 @@ export class S3Storage implements Storage {
     return newLockEnd(this.#bucket)
   }
 
-  extendLocks(directories: readonly string[]): Promise<number> {
-    return extendLocks(this.#bucket, directories, manifestFile)
+  extendLocks(directories: readonly string[], date?: Date): Promise<number> {
+    return extendLocks(this.#bucket, directories, { probe: manifestFile, date })
   }
 
   extendFileLocks(names: readonly string[]): Promise<number> {
