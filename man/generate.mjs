@@ -41,6 +41,19 @@ function optionItem({ name, value, description, choices, default: initial, envir
   return lines
 }
 
+/** A command as it can be pasted from a terminal of 80 columns: a line that the pager would fold is continued by hand. */
+function commandLines(command) {
+  if (command.length <= 66) return [`.Dl ${argument(command)}`]
+  const rows = ['']
+  for (const piece of command.split(/ (?=--|[|>])/)) {
+    const last = rows.at(-1)
+    if (last !== '' && last.length + piece.length > 62) rows.push(`  ${piece}`)
+    else rows[rows.length - 1] = last === '' ? piece : `${last} ${piece}`
+  }
+  const text = rows.map((row, at) => `${prose(row)}${at < rows.length - 1 ? ' \\e' : ''}`)
+  return ['.Bd -literal -offset indent', ...text, '.Ed']
+}
+
 function list(items) {
   return items.length === 0 ? [] : ['.Bl -tag -width Ds', ...items.flat(), '.El']
 }
@@ -98,7 +111,7 @@ const sections = {
   files: () => list(files.map(({ path, means }) => [`.It Pa ${path}`, `${prose(means)}.`])),
   examples: page =>
     (commandsNamed(page)[0]?.examples ?? [])
-      .flatMap(({ does, command }) => [`.Pp`, `${prose(does)}:`, `.Dl ${argument(command)}`])
+      .flatMap(({ does, command }) => [`.Pp`, `${prose(does)}:`, ...commandLines(command)])
       .slice(1),
 }
 

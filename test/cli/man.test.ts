@@ -20,6 +20,23 @@ describe('the man pages', () => {
     expect(stdout).toBe('')
   })
 
+  it.each(
+    pages,
+  )('%s shows no command that a terminal of 80 columns would fold: the second half would run alone', page => {
+    let depth = 0
+    for (const line of readFileSync(`${root}man/${page}`, 'utf8').split('\n')) {
+      if (line.startsWith('.Bl')) depth += 1
+      if (line.startsWith('.El')) depth -= 1
+      if (!line.startsWith('.Dl ')) continue
+      const text = line
+        .slice('.Dl '.length)
+        .replace(/^"|"$/g, '')
+        .replace(/\\\(dq/g, '"')
+        .replace(/\\\(aq/g, "'")
+      expect(text.replace(/\\(.)/g, '$1').length, line).toBeLessThanOrEqual(66 - 4 * depth)
+    }
+  })
+
   it('show configurations that are valid', async () => {
     const text = readFileSync(`${root}man/nexus-backup-config.5`, 'utf8')
     const examples = [...text.matchAll(/^\.Bd -literal\n([\s\S]*?)^\.Ed/gm)].map(match => match[1] ?? '')
