@@ -4,6 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
+import { isEncrypted } from '../helpers/repository-kind.js'
 import { type ClusterChain, clusterChain, flipCluster } from './helpers/cluster-flips.js'
 import {
   command,
@@ -42,9 +43,10 @@ const plain = { ...ownFile, sparse: false, base: null, facts: {} }
 /** A first file that is in every cluster. */
 const named = (entries: Wrong[], path: string) => entries.find(entry => entry.path === path)
 
-describe('a hostile repository of a cluster', () => {
+// Without the key nobody can write another list of entries; what is changed in an encrypted one is found above.
+describe.skipIf(isEncrypted)('a hostile repository of a cluster', () => {
   it('is refused for what it changes only: one that changes nothing is accepted', async () => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     for (const index of [0, 1])
       at.entries(index, entries => (named(entries, 'PG_VERSION').facts = { note: 'harmless' }))
     expect(await command(at, ['verify'])).toMatchObject({ code: 0 })
@@ -122,7 +124,7 @@ describe('a hostile repository of a cluster', () => {
   it.each(
     cases,
   )('whose list of entries has %s is refused, and nothing is written outside', async (_, index, change) => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     at.entries(index, entries => change(entries, at.outside))
     await expectRefused(at, index, within)
   })
@@ -135,7 +137,7 @@ describe('a hostile repository of a cluster', () => {
     ['trees: none', manifest => Reflect.deleteProperty(manifest, 'tree')],
   ]
   it.each(counts)('whose manifest lies about its %s is refused', async (_, change) => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     at.manifest(0, change)
     await expectRefused(at, 0, command)
   })
@@ -146,13 +148,13 @@ describe('a hostile repository of a cluster', () => {
     ['is no text', () => randomBytes(1 << 16)],
     ['is empty', () => Buffer.alloc(0)],
   ])('whose list of entries %s is refused without taking memory', async (_, make) => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     at.tree(0, make())
     await expectRefused(at, 0, command)
   })
 
   it('whose manifest names a free place outside for a tablespace is not obeyed, unless the operator names it too', async () => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     const place = join(at.outside, 'evil.service.d')
     at.manifest(0, manifest => manifest.facts.tablespaces.push({ oid: 16_384, path: place }))
     const target = join(at.directory, 'restored')
@@ -168,7 +170,7 @@ describe('a hostile repository of a cluster', () => {
     ['a path that is none', { oid: 16_384, path: '../outside' }],
     ['a path with a second line', { oid: 16_384, path: '/srv/new\n1663 /srv' }],
   ])('whose manifest has a tablespace with %s is not restored', async (_, tablespace) => {
-    const at = hostileCluster((await template()).repository)
+    const at = hostileCluster(await template())
     at.manifest(0, manifest => manifest.facts.tablespaces.push(tablespace))
     const target = join(at.directory, 'restored')
     expectDamage(await command(at, ['restore', at.ids[0] ?? '', '--to', target]))

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
-import { backupsIn, clusterPlace, fill, helpersOf, partOf, SOURCE } from './helpers/cluster.js'
+import { backupsIn, clusterPlace, fill, helpersOf, manifestOf, SOURCE } from './helpers/cluster.js'
 import { expectNothingHalfMade, expectNothingRuns, expectSound, killClusterCreates } from './helpers/cluster-kills.js'
 import { lockHeld } from './helpers/lock.js'
 import type { Running } from './helpers/run.js'
@@ -65,7 +64,7 @@ describe('two creates at once', () => {
     expect(refused.error.error.message).toContain(`create ${SOURCE} (user tester, process ${holder.child.pid}`)
     holder.child.kill('SIGKILL')
     expect((await Promise.all(waiting)).map(({ code }) => code)).toEqual([0, 0])
-    const chain = backupsIn(at).map(id => JSON.parse(readFileSync(partOf(at, id, 'manifest.json'), 'utf8')))
+    const chain = backupsIn(at).map(id => manifestOf(at, id))
     const inOrder = chain.sort((a, b) => a.sequence - b.sequence)
     expect(inOrder.map(({ type, sequence }) => [type, sequence])).toEqual([
       ['full', 1],

@@ -1,6 +1,9 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { inYaml, isEncrypted } from '../helpers/repository-kind.js'
+import { storedIn } from '../helpers/stored.js'
 import { changeDatabase, makeDatabase } from './helpers/database.js'
 import { backupIds, type Place, place } from './helpers/place.js'
 import { binary, run, startProcess } from './helpers/run.js'
@@ -49,7 +52,7 @@ describe('in a crontab', () => {
   it.each([
     ['a missing database', 5, async (at: Place) => rmSync(at.database)],
     ['something that is no database', 1, async (at: Place) => writeFileSync(at.database, 'x'.repeat(5000))],
-    ['a missing repository', 5, async (at: Place) => rmSync(at.repository, { recursive: true })],
+    ['a missing repository', 5, async (at: Place) => storedIn(at.repository).remove('')],
     ['an empty database file', 1, async (at: Place) => writeFileSync(at.database, '')],
   ])('a create that fails for %s prints what failed and what to do next', async (_, status, spoil) => {
     const at = await made()
@@ -128,7 +131,7 @@ describe('--json', () => {
       config,
       [
         `state: ${at.state}`,
-        `repositories: { local: { path: ${at.repository} } }`,
+        `repositories: { local: ${inYaml(at)} }`,
         'sources:',
         `  app: { kind: sqlite, path: ${at.database} }`,
         `  gone: { kind: sqlite, path: ${at.directory}/gone.db }`,
@@ -190,10 +193,10 @@ describe('create', () => {
   it('of a wrong path makes no repository even with --init', async () => {
     const at = place()
     expect((await at.run('create', ['--init'])).code).toBe(5)
-    expect(existsSync(at.repository)).toBe(false)
+    expect(storedIn(at.repository).exists()).toBe(false)
     mkdirSync(at.database)
     expect((await at.run('create', ['--init'])).code).toBe(1)
-    expect(existsSync(at.repository)).toBe(false)
+    expect(storedIn(at.repository).exists()).toBe(false)
   })
 
   it('refuses names that are shaped like ids or used by the repository itself', async () => {
@@ -203,7 +206,7 @@ describe('create', () => {
       const { code } = await at.json('create', ['--init', `--name=${name}`])
       expect({ name, code }).toEqual({ name, code: 2 })
     }
-    expect(existsSync(at.repository)).toBe(false)
+    expect(storedIn(at.repository).exists()).toBe(false)
   })
 
   it('refuses a name that another database has, until --adopt begins a new chain with a full', async () => {
@@ -212,7 +215,7 @@ describe('create', () => {
     await at.ok('create')
     const other = join(at.directory, 'other.db')
     await makeDatabase(other)
-    const flags = ['--sqlite', other, '--name', 'app', '--repo', at.repository, '--state', at.state]
+    const flags = ['--sqlite', other, '--name', 'app', ...at.flags.slice(2)]
     const refused = await run(['create', ...flags, '--json'])
     expect(refused.code).toBe(8)
     expect(JSON.parse(refused.stderr).error).toMatchObject({ code: 'source_claimed' })
@@ -228,32 +231,35 @@ describe('create', () => {
 
   it('with --dry-run writes nothing at all and says what it would do', async () => {
     const at = await made()
-    const before = readdirSync(at.directory, { recursive: true }).map(String).sort()
+    const everything = () => [
+      ...readdirSync(at.directory, { recursive: true }).map(String).sort(),
+      ...storedIn(at.repository).files(),
+    ]
+    const before = everything()
     const { code, document } = await at.json('create', ['--dry-run'])
     expect(code).toBe(0)
     expect(document.backups).toMatchObject([{ type: 'incr', parent: backupIds(at)[0] }])
-    expect(readdirSync(at.directory, { recursive: true }).map(String).sort()).toEqual(before)
+    expect(everything()).toEqual(before)
   })
 })
 
 describe('a clock that was set back', () => {
-  it('only warns: order and parents go by sequence', async () => {
+  // Nobody can make an encrypted backup look as if it had another id.
+  it.skipIf(isEncrypted)('only warns: order and parents go by sequence', async () => {
     const at = await made()
     // The repository as it is when its first backup was made by a clock a century ahead.
     const [id = ''] = backupIds(at)
     const late = id.replace(/^\d{4}/, '2125')
-    const directory = join(at.repository, 'app')
-    const { cpSync } = await import('node:fs')
-    cpSync(join(directory, id), join(directory, late), { recursive: true })
-    rmSync(join(directory, id), { recursive: true })
-    const { createHash } = await import('node:crypto')
-    const file = join(directory, late, 'manifest.json')
-    const manifest = JSON.parse(readFileSync(file, 'utf8'))
+    const stored = storedIn(at.repository)
+    for (const name of stored.files(`app/${id}`)) stored.write(name.replace(id, late), stored.read(name))
+    stored.remove(`app/${id}`)
+    const file = `app/${late}/manifest.json`
+    const manifest = JSON.parse(stored.read(file).toString())
     const text = `${JSON.stringify({ ...manifest, id: late, captured_at: manifest.captured_at.replace(/^\d{4}/, '2125') }, null, 2)}\n`
-    writeFileSync(file, text)
-    const sums = readFileSync(join(directory, late, 'SHA256SUMS'), 'utf8')
+    stored.write(file, text)
+    const sums = stored.read(`app/${late}/SHA256SUMS`).toString()
     const sum = createHash('sha256').update(text).digest('hex')
-    writeFileSync(join(directory, late, 'SHA256SUMS'), sums.replace(/^[0-9a-f]{64}(?= {2}manifest\.json$)/m, sum))
+    stored.write(`app/${late}/SHA256SUMS`, sums.replace(/^[0-9a-f]{64}(?= {2}manifest\.json$)/m, sum))
 
     await changeDatabase(at.database, 1)
     const { code, document } = await at.json('create')

@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { isEncrypted } from '../helpers/repository-kind.js'
+import { storedIn } from '../helpers/stored.js'
 import { isRoot } from '../sources/files/trees.js'
 import { below, type Created, create, differ, liveOn, picture, proveChain } from './helpers/living-tree.js'
 import { fakeSystemctl } from './helpers/systemctl.js'
@@ -20,13 +22,17 @@ describe('files with renames, deletions and appended logs between the runs', () 
 })
 
 describe('a full', () => {
-  it('is a tar that zstd and tar unpack', async () => {
+  // Of an encrypted one only recover.mjs makes a tar.
+  it.skipIf(isEncrypted)('is a tar that zstd and tar unpack', async () => {
     const place = filesPlace()
     fillTree(place, 300)
     const { id } = await create(place)
     const into = join(place.room, 'by-hand')
     mkdirSync(into)
-    execFileSync('sh', ['-c', `zstd -dc '${place.repository}/up/${id}/up.tar.zst' | tar -xp -C '${into}'`])
+    execFileSync('sh', [
+      '-c',
+      `zstd -dc '${storedIn(place.repository).asDirectory()}/up/${id}/up.tar.zst' | tar -xp -C '${into}'`,
+    ])
     expect(differ(picture(below(into, place)), picture(place))).toEqual([])
   })
 
@@ -49,7 +55,7 @@ describe('a tree that is not whole', () => {
     const { code, stderr } = await place.run('create', ['up', '--init'])
     expect(code).toBe(5)
     expect(stderr).toContain(place.logs)
-    expect(existsSync(join(place.repository, 'up'))).toBe(false)
+    expect(storedIn(place.repository).files('up')).toEqual([])
   })
 
   it('ends with 3 when something could not be read, and keeps the rest', async () => {

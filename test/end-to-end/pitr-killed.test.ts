@@ -3,12 +3,10 @@ import { basename, dirname, join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
-import { type ClusterPlace, clusterPlace, contentOf, fill, SOURCE } from './helpers/cluster.js'
+import { type ClusterPlace, clusterPlace, contentOf, fill, ownedBy, SOURCE } from './helpers/cluster.js'
 import type { Running } from './helpers/run.js'
 import { canMount, smallDisk } from './helpers/small-disk.js'
 import { makeTablespaces } from './helpers/tablespaces.js'
-
-const isRoot = process.getuid?.() === 0
 
 /** Names that begin with a dot, in a directory. */
 const hidden = (directory: string) => readdirSync(directory).filter(name => name.startsWith('.'))
@@ -82,7 +80,7 @@ it.skipIf(!canMount)('neither does one into a mount point, where what it makes l
 it('neither does one in place, and the live cluster is as it was', async () => {
   const { cluster, place } = await backedUp(({ directory }) => [`data_directory: ${directory}`])
   // The server asks the archive for what follows: its user must be able to.
-  await place.backUp('full', isRoot ? ['--owner', cluster.user] : [])
+  await place.backUp('full', ownedBy(cluster))
   const content = await contentOf(cluster)
   await cluster.stop()
   const beside = dirname(cluster.directory)

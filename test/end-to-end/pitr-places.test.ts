@@ -2,11 +2,9 @@ import { lstatSync, readdirSync, readlinkSync, renameSync, statSync } from 'node
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { roomFor, startCluster, type TestCluster } from '../helpers/postgres.js'
-import { type ClusterPlace, clusterPlace, contentOf, SOURCE } from './helpers/cluster.js'
+import { type ClusterPlace, clusterPlace, contentOf, ownedBy, SOURCE } from './helpers/cluster.js'
 import { archived, archiveInto, mark } from './helpers/recovery.js'
 import { canMount, smallDisk } from './helpers/small-disk.js'
-
-const isRoot = process.getuid?.() === 0
 
 interface Spread {
   cluster: TestCluster
@@ -22,7 +20,7 @@ async function spreadCluster(): Promise<Spread> {
   await cluster.psql(`CREATE TABLESPACE fast LOCATION '${fast}'`)
   await cluster.psql('CREATE TABLE far TABLESPACE fast AS SELECT generate_series(1, 5000) AS number')
   const place = clusterPlace(cluster, { more: ['checks: ["SELECT count(*) = 5000 FROM far"]'] })
-  await place.backUp('full', isRoot ? ['--owner', cluster.user] : [])
+  await place.backUp('full', ownedBy(cluster))
   await archiveInto(cluster, place)
   await cluster.stop()
   const etc = roomFor(cluster, 'etc')

@@ -3,10 +3,20 @@ import { appendFileSync, chownSync, readFileSync, statSync, writeFileSync } from
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
-import { type ClusterPlace, clusterPlace, contentOf, eventually, fill, recovered, SOURCE } from './helpers/cluster.js'
+import { isEncrypted } from '../helpers/repository-kind.js'
+import { storedIn } from '../helpers/stored.js'
+import {
+  type ClusterPlace,
+  clusterPlace,
+  contentOf,
+  eventually,
+  fill,
+  ownedBy,
+  recovered,
+  SOURCE,
+} from './helpers/cluster.js'
 import { archived, archiveInto, burst, type Mark, mark } from './helpers/recovery.js'
 
-const isRoot = process.getuid?.() === 0
 let cluster: TestCluster
 let place: ClusterPlace
 let abandoned: Mark
@@ -18,7 +28,7 @@ it('a cluster was restored in place, went on, was rolled back and went on', asyn
   cluster = await startCluster({ lean: true, settings: { archive_mode: 'on', archive_command: '' } })
   place = clusterPlace(cluster, { more: [`data_directory: ${cluster.directory}`] })
   await fill(cluster, 1)
-  await place.backUp('full', isRoot ? ['--owner', cluster.user] : [])
+  await place.backUp('full', ownedBy(cluster))
   await archiveInto(cluster, place)
   await burst(cluster)
   await archived(cluster, place)
@@ -84,9 +94,13 @@ describe('of several timelines', () => {
 
 describe('a backup of a cluster that was restored once', () => {
   it('is recovered by hand with what RECOVER.txt says, to the end of the archive', async () => {
-    const text = readFileSync(join(place.repository, 'RECOVER.txt'), 'utf8')
+    const repository = storedIn(place.repository).asDirectory()
+    // Whoever downloads it must let the server's user in.
+    execFileSync('chmod', ['-R', 'a+rX', repository])
+    const text = readFileSync(join(repository, 'RECOVER.txt'), 'utf8')
     const sed = text.split('\n').find(line => line.startsWith('  sed ')) ?? ''
-    const [, restoreCommand = ''] = /^ +(restore_command = .*)$/m.exec(text) ?? []
+    const commands = text.match(/(?<=^ +)restore_command = .*$/gm) ?? []
+    const restoreCommand = commands.find(line => line.includes('--key-file') === isEncrypted) ?? ''
     const byHand = recovered(place, ofRestored)
     const configuration = join(byHand, 'postgresql.auto.conf')
     expect(readFileSync(configuration, 'utf8')).toContain("recovery_target = 'immediate'")
@@ -94,7 +108,14 @@ describe('a backup of a cluster that was restored once', () => {
     execFileSync('sh', ['-c', sed], { cwd: byHand })
     expect(readFileSync(configuration, 'utf8')).not.toMatch(/^(recovery_|restore_)/m)
     const system = await cluster.psql('SELECT system_identifier FROM pg_control_system()')
-    const ours = restoreCommand.replace('REPO', place.repository).replace('SOURCE', SOURCE).replace('SYSTEM', system)
+    const names = {
+      node: process.execPath,
+      '/path/of/key': place.keyFile ?? '',
+      REPO: repository,
+      SOURCE,
+      SYSTEM: system,
+    }
+    const ours = Object.entries(names).reduce((line, [name, value]) => line.replaceAll(name, value), restoreCommand)
     appendFileSync(configuration, `${ours}\narchive_mode = off\n`)
     const signal = join(byHand, 'recovery.signal')
     writeFileSync(signal, '')

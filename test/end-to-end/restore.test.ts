@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { storedIn } from '../helpers/stored.js'
 import { changeDatabase, crashAfterCommit, expectedState, holdOpen, makeDatabase, stateOf } from './helpers/database.js'
 import { digestOf, spoil } from './helpers/kills.js'
 import { backupIds, leftoversBeside, type Place, place, setAside } from './helpers/place.js'
@@ -184,13 +185,15 @@ describe('a restored backup', () => {
       await changeDatabase(at.database, index + 1)
       await at.ok('create', ['--type', type])
     }
+    const directory = storedIn(at.repository).asDirectory()
     for (const [index, id] of backupIds(at).entries()) {
       const [mine, script] = [`${at.directory}/restored-${index}.db`, `${at.directory}/recovered-${index}.db`]
       await at.ok('restore', [id, '--to', mine])
       const recover = startProcess(process.execPath, [
-        `${at.repository}/recover.mjs`,
-        `${at.repository}/app/${id}`,
+        `${directory}/recover.mjs`,
+        `${directory}/app/${id}`,
         script,
+        ...(at.keyFile === undefined ? [] : ['--key-file', at.keyFile]),
       ])
       expect(await recover.done).toMatchObject({ code: 0 })
       expect(digestOf(script)).toBe(digestOf(mine))

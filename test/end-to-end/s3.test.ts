@@ -15,7 +15,7 @@ import { run } from './helpers/run.js'
 
 const server = await startS3()
 
-/** A database whose repository is a bucket's prefix. */
+/** A database whose repository is a bucket's prefix. What is the same on every kind of repository, the suites say. */
 async function bucketPlace(
   wishes: Partial<S3Settings> = {},
 ): Promise<{ at: Place; settings: S3Settings; repository: string }> {
@@ -35,34 +35,6 @@ async function listed(at: Place, args: string[] = []): Promise<{ id: string; typ
 }
 
 describe('a bucket as repository', () => {
-  it('must be made on purpose, and then takes, proves, restores and retires backups quietly', async () => {
-    const { at, settings } = await bucketPlace()
-    await makeDatabase(at.database)
-    const refused = await at.run('create')
-    expect([refused.code, refused.stderr]).toEqual([5, expect.stringContaining('--init')])
-    expect(await keysOf(settings)).toEqual([])
-    expect(await at.ok('create', ['--init', '--verify'])).toMatchObject({ stdout: '', stderr: '' })
-    await changeDatabase(at.database, 1)
-    await at.ok('create', ['--type', 'incr'])
-    await changeDatabase(at.database, 2)
-    await at.ok('create', ['--type', 'diff'])
-    expect((await listed(at)).map(({ type }) => type)).toEqual(['full', 'incr', 'diff'])
-    const proof = await at.json('verify', ['--drill'])
-    expect(proof.document.results.map(({ status }: { status: string }) => status)).toEqual(['ok', 'ok', 'ok'])
-    for (const [index, { id }] of (await listed(at)).entries()) {
-      const to = join(at.directory, `restored-${index}.db`)
-      await at.ok('restore', [id, '--to', to])
-      expect(stateOf(to)).toEqual(expectedState(index))
-    }
-    const points = await at.json('pitr', ['points', 'app'])
-    expect(points.document.points).toHaveLength(3)
-    await at.ok('create', ['--type', 'full'])
-    await at.ok('prune', ['app', '--keep-last', '1'])
-    expect((await listed(at, ['--all'])).map(({ type }) => type)).toEqual(['full'])
-    const keys = (await keysOf(settings)).filter(key => /\/app\/\d{8}T|\.pending/.test(key))
-    expect(keys).toHaveLength(4)
-  })
-
   it('is all that a bare machine needs, which sees whose backups they are', async () => {
     const { at, repository } = await bucketPlace()
     await makeDatabase(at.database)
@@ -110,20 +82,6 @@ describe('a bucket as repository', () => {
     )
     const list = await at.json('list')
     expect([list.code, list.document.problems[0].status]).toEqual([4, 'damaged'])
-  })
-
-  it('keeps two machines apart: a name belongs to who claimed it, and locks name their holder', async () => {
-    const { at, repository } = await bucketPlace()
-    await makeDatabase(at.database)
-    await at.ok('create', ['--init'])
-    const other = place(temporaryDirectory(), { repository, env: server.env })
-    await makeDatabase(other.database)
-    const refused = await other.run('create')
-    expect([refused.code, refused.stderr]).toEqual([8, expect.stringContaining('belongs to sqlite')])
-    const both = await Promise.all([at.run('create', ['--wait', '60']), at.run('create', ['--wait', '60'])])
-    expect(both.map(({ code }) => code)).toEqual([0, 0])
-    expect(await listed(at)).toHaveLength(3)
-    await at.ok('verify')
   })
 })
 

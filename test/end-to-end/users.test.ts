@@ -19,6 +19,7 @@ function shared(): Place & { application: { uid: number; gid: number }; stranger
   const application = idOf('daemon')
   const stranger = idOf('nobody')
   chmodSync(at.directory, 0o777)
+  if (at.keyFile !== undefined) chownSync(at.keyFile, application.uid, application.gid)
   mkdirSync(at.state)
   chmodSync(at.state, 0o777)
   // As bad as it gets: everybody may write there, so SQLite would happily leave files of the wrong owner.

@@ -1,28 +1,30 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { inYaml } from '../helpers/repository-kind.js'
+import { storedIn } from '../helpers/stored.js'
 import { holding } from '../operations/sealing/encrypted.js'
 import { run, startProcess } from './helpers/run.js'
 import { type WalPlace, walPlace } from './helpers/wal-place.js'
 
 const key = (here: WalPlace) => join(here.directory, 'key')
 
-/** An encrypted repository with the configuration for it; `recipient` says what the server's host may open. */
-async function encrypted(): Promise<WalPlace & { state: string; configure(recipient: string | null): void }> {
-  const here = await walPlace()
+/** An encrypted repository with the configuration for it; `keyFile` says what the server's host may open. */
+async function encrypted(): Promise<WalPlace & { state: string; configure(keyFile: string | undefined): void }> {
+  const here = await walPlace({ plain: true })
   const state = join(here.directory, 'state')
-  const configure = (recipient: string | null) =>
+  const configure = (keyFile: string | undefined) =>
     writeFileSync(
       here.config,
       [
         `state: ${state}`,
-        `repositories: { local: { path: ${here.repository}${recipient === null ? '' : `, encryption: { recipients: [{ ${recipient} }] }`} } }`,
+        `repositories: { local: ${inYaml({ repository: here.repository, keyFile })} }`,
         'sources: { main: { kind: postgres } }',
       ].join('\n'),
     )
   await run(['keys', 'create', key(here)])
-  configure(`key_file: ${key(here)}`)
-  return { ...here, state, configure, stored: name => `${here.stored(name)}.enc` }
+  configure(key(here))
+  return { ...here, state, configure, storedName: name => `${here.storedName(name)}.enc` }
 }
 
 const flags = (here: WalPlace) => ['--config', here.config]
@@ -38,9 +40,10 @@ describe('the log in an encrypted repository', () => {
     })
     expect(await run(['keys', 'add', `key-file=${key(here)}`, ...flags(here)])).toMatchObject({ code: 0 })
     rmSync(key(here))
-    here.configure(null)
+    here.configure(undefined)
     expect(await here.archiveSegment(first)).toMatchObject({ code: 0, stderr: '' })
-    for (const name of names) expect(existsSync(here.stored(name)), name).toBe(true)
+    const stored = storedIn(here.repository)
+    for (const name of names) expect(stored.files()).toContain(here.storedName(name))
     // Notes answer for what was looked ahead to; the mark for what is asked again.
     expect(await here.withoutNode(['pitr', 'archive', `pg_wal/${second}`])).toBe(0)
     expect(await here.archiveSegment(first)).toMatchObject({ code: 0, stderr: '' })
@@ -51,9 +54,9 @@ describe('the log in an encrypted repository', () => {
     const unread = await run(['verify', ...flags(here), '--json'])
     expect(unread.code).toBe(3)
     expect(JSON.parse(unread.stdout).results.at(-1)).toMatchObject({ status: 'unread' })
-    const bytes = readFileSync(here.stored(second))
+    const bytes = stored.read(here.storedName(second))
     bytes[bytes.length - 5] = (bytes[bytes.length - 5] ?? 0) ^ 1
-    writeFileSync(here.stored(second), bytes)
+    stored.write(here.storedName(second), bytes)
     expect((await run(['verify', ...flags(here)])).code).toBe(4)
   })
 
@@ -69,21 +72,18 @@ describe('the log in an encrypted repository', () => {
       expect(got.equals(readFileSync(join(here.data, 'pg_wal', name))), name).toBe(true)
     }
     expect(await run(['verify', ...flags(here)])).toMatchObject({ code: 0 })
-    const system = join(here.stored(first), '..', '..')
+    const repository = storedIn(here.repository).asDirectory()
+    const system = join(repository, here.storedName(first), '..', '..')
     const recover = (name: string, ...more: string[]) =>
-      startProcess(
-        process.execPath,
-        [join(here.repository, 'recover.mjs'), '--wal', system, name, 'RECOVERED', ...more],
-        {
-          cwd: here.data,
-        },
-      ).done
+      startProcess(process.execPath, [join(repository, 'recover.mjs'), '--wal', system, name, 'RECOVERED', ...more], {
+        cwd: here.data,
+      }).done
     expect(await recover(first, '--key-file', key(here))).toMatchObject({ code: 0, stderr: '' })
     expect(readFileSync(join(here.data, 'RECOVERED')).equals(readFileSync(join(here.data, 'pg_wal', first)))).toBe(true)
     expect(await recover(first)).toMatchObject({ code: 126, stderr: expect.stringContaining('no key at hand') })
     expect(await recover('000000010000000000000077', '--key-file', key(here))).toMatchObject({ code: 1, stderr: '' })
     const page = readFileSync(join(here.data, 'pg_wal', first)).subarray(2000, 2040)
-    expect(holding(here.repository, page.toString('latin1'))).toEqual([])
+    expect(holding(repository, page.toString('latin1'))).toEqual([])
   })
 
   it('needs no state directory to archive; what is there already is then only known with a key', async () => {
@@ -96,7 +96,7 @@ describe('the log in an encrypted repository', () => {
     const alone = (name: string) => here.call(['pitr', 'archive', join(here.data, 'pg_wal', name)])
     expect(await alone(first)).toMatchObject({ code: 0, stderr: '' })
     expect(await alone(first)).toMatchObject({ code: 0, stderr: '' })
-    here.configure(null)
+    here.configure(undefined)
     const unknown = await alone(second)
     expect(unknown).toMatchObject({ code: 8, stderr: expect.stringContaining('whether it is the same cannot be told') })
   })

@@ -1,8 +1,11 @@
-import { chmodSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { forOthers, isReachable } from '../helpers/checkout.js'
 import { roomFor, startCluster, type TestCluster } from '../helpers/postgres.js'
+import { inYaml, partName, testRepository } from '../helpers/repository-kind.js'
+import { storedIn } from '../helpers/stored.js'
+import { ownedBy } from './helpers/cluster.js'
 import { binary, type Finished, run } from './helpers/run.js'
 
 const deadline = 90_000
@@ -25,14 +28,16 @@ interface ArchivingCluster extends TestCluster {
 
 async function archiving(): Promise<ArchivingCluster> {
   const cluster = await startCluster({ initdb: ['--wal-segsize=1'], stopped: true })
-  const [state, repository] = [roomFor(cluster, 'state'), join(cluster.room, 'repository')]
+  const state = roomFor(cluster, 'state')
+  const at = testRepository(join(cluster.room, 'repository'), join(cluster.room, 'key'), cluster)
+  const { repository } = at
   const config = join(cluster.room, 'config.yaml')
   writeFileSync(
     config,
     `timezone: UTC
 state: ${state}
 repositories:
-  local: { path: ${repository} }
+  local: ${inYaml(at)}
 sources:
   db: { kind: postgres, connection: "${cluster.connection}", keep: { last: 9, pitr: 1s } }
 `,
@@ -58,14 +63,15 @@ sources:
       await until(async () => (await cluster.psql('SELECT last_archived_wal FROM pg_stat_archiver')) >= name)
       return name
     },
-    segments: () => segmentsIn(join(repository, 'db', 'wal')),
+    segments: () => segmentsIn(repository),
   }
 }
 
-function segmentsIn(directory: string): string[] {
-  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' }).map(path => path.replace(/^.*\//, ''))
-  return names
-    .filter(name => /^[0-9A-F]{24}\.zst$/.test(name))
+function segmentsIn(repository: string): string[] {
+  const paths = storedIn(repository).files('db/wal')
+  return paths
+    .map(path => path.replace(/^.*\//, ''))
+    .filter(name => /^[0-9A-F]{24}\.zst/.test(name))
     .map(name => name.slice(0, 24))
     .sort()
 }
@@ -79,7 +85,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 /** Three fulls with rows and segments after each, the last of them at least a second after its capture. */
 async function threeBases(cluster: ArchivingCluster): Promise<string[]> {
   const ids: string[] = []
-  for (const [index, flags] of [['--init', '--owner', cluster.user], [], []].entries()) {
+  for (const [index, flags] of [['--init', ...ownedBy(cluster)], [], []].entries()) {
     const { code, document } = await cluster.json('create', 'db', '--type', 'full', ...flags)
     expect(document.failures).toEqual([])
     expect(code).toBe(0)
@@ -136,7 +142,8 @@ describe.skipIf(!reachable)(
       await whole.stop()
 
       const lost = cluster.segments().at(-2) ?? ''
-      rmSync(join(cluster.repository, 'db', 'wal', wal.system_identifier, '00000001', `${lost}.zst`))
+      const directory = `db/wal/${wal.system_identifier}/00000001`
+      storedIn(cluster.repository).remove(`${directory}/${partName(`${lost}.zst`)}`)
       const damaged = await cluster.json('verify', 'db')
       expect(damaged.code).toBe(4)
       expect(damaged.document.results).toContainEqual(

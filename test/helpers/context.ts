@@ -20,3 +20,11 @@ export function testContext(wishes: Partial<Context> = {}): Context {
     ...wishes,
   }
 }
+
+/** The same, with a key file at hand where there is one. */
+export function contextWith(keyFile: string | undefined, wishes: Partial<Context> = {}): Context {
+  const context = testContext(wishes)
+  const means = keyFile === undefined ? [] : [{ kind: 'key-file' as const, path: keyFile }]
+  const { env, signal } = context
+  return { ...context, keys: new KeyAccess(means, { env, signal, ask: undefined }) }
+}

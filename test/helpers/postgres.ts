@@ -3,6 +3,7 @@ import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll } from 'vitest'
+import { giveCredentials } from './repository-kind.js'
 
 /** A PostgreSQL server of the tests' own: private socket, no TCP port, not durable unless asked. */
 export interface TestCluster {
@@ -66,6 +67,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   const room = mkdtempSync(join(tmpdir(), 'nbpg-'))
   chownSync(room, uid, gid)
   chmodSync(room, 0o755)
+  giveCredentials(room, { uid, gid })
   const directory = options.directory ?? join(room, 'data')
   const as = process.getuid?.() === 0 ? { uid, gid } : {}
   const plain = { PATH: process.env.PATH ?? '', LC_ALL: 'C.UTF-8', TZ: 'UTC', HOME: room }

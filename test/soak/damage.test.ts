@@ -8,8 +8,9 @@ vi.mock(import('../../src/repository/proofs.js'), async original => {
 
 describe('verify', () => {
   it('finds every single flipped, missing and cut-off byte, without exception', async () => {
-    const { repository } = await smallRepository()
-    const { context, stop } = sharedPool()
+    const at = await smallRepository()
+    const { repository } = at
+    const { context, stop } = sharedPool(at)
     for (const file of storedFiles(repository)) {
       await flipBytes(context, repository, file, 1)
       await cutShort(context, repository, file, 1)

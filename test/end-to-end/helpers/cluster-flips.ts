@@ -1,22 +1,22 @@
-import { cpSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import type { TestCluster } from '../../helpers/postgres.js'
+import { partName, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { storedIn } from '../../helpers/stored.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { clusterPlace, SOURCE } from './cluster.js'
 import { flipBytes, verifyAll } from './damage.js'
 import { sharedPool } from './small-repository.js'
 
 /** A repository with a full and an incr of a cluster, and their ids. */
-export interface ClusterChain {
-  repository: string
+export interface ClusterChain extends TestRepository {
   ids: string[]
 }
 
 export async function clusterChain(cluster: TestCluster): Promise<ClusterChain> {
   const at = clusterPlace(cluster)
   const backups = [await at.backUp('full'), await at.backUp('incr')]
-  return { repository: at.repository, ids: backups.map(({ id }) => id) }
+  return { repository: at.repository, keyFile: at.keyFile, ids: backups.map(({ id }) => id) }
 }
 
 /**
@@ -25,9 +25,11 @@ export async function clusterChain(cluster: TestCluster): Promise<ClusterChain> 
  * @param times how many times more than a few
  */
 export async function flipCluster(chain: ClusterChain, times: number): Promise<void> {
-  const repository = join(temporaryDirectory(), 'repository')
-  cpSync(chain.repository, repository, { recursive: true })
-  const { context, stop } = sharedPool()
+  const directory = temporaryDirectory()
+  const { repository } = testRepository(join(directory, 'repository'), join(directory, 'key'))
+  const stored = storedIn(repository)
+  storedIn(chain.repository).copyTo(repository)
+  const { context, stop } = sharedPool(chain)
   const [full = '', incr = ''] = chain.ids
   for (const [id, part, flips] of [
     [full, 'base.tar.zst', 12],
@@ -37,8 +39,8 @@ export async function flipCluster(chain: ClusterChain, times: number): Promise<v
     [incr, 'blocks.idx', 4],
     [incr, 'tree.jsonl.zst', 6],
   ] as const) {
-    const name = `${SOURCE}/${id}/${part}`
-    const stride = Math.ceil(statSync(join(repository, name)).size / (flips * times))
+    const name = `${SOURCE}/${id}/${partName(part)}`
+    const stride = Math.ceil(stored.size(name) / (flips * times))
     expect(await flipBytes(context, repository, name, stride)).toBeGreaterThan(1)
   }
   expect((await verifyAll(context, repository)).map(({ status }) => status)).toEqual(['ok', 'ok'])

@@ -4,6 +4,8 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { onTestFinished } from 'vitest'
 import type { TestCluster } from '../../helpers/postgres.js'
+import { inBucket, inYaml, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { idsIn, storedIn } from '../../helpers/stored.js'
 import { type Finished, type Running, type RunOptions, run, start } from './run.js'
 
 // biome-ignore lint/suspicious/noExplicitAny: whatever a command printed; the tests say what it must be
@@ -13,11 +15,10 @@ type Printed = any
 export const SOURCE = 'crm'
 
 /** A cluster under backup, with a repository, a state directory and a configuration of its own. */
-export interface ClusterPlace {
+export interface ClusterPlace extends TestRepository {
   cluster: TestCluster
   /** Below the cluster's room: removed with it, and open to the server's user. */
   directory: string
-  repository: string
   state: string
   config: string
   run(command: string, args?: readonly string[], options?: RunOptions): Promise<Finished>
@@ -39,10 +40,6 @@ export interface PlaceOptions {
   connection?: string
   /** Further lines of the source's configuration. */
   more?: readonly string[]
-  /** The repository, as a configuration has it, and what every run's environment holds. */
-  s3?: { yaml: string; url: string; env: Record<string, string> }
-  /** Path of a key file that opens the repository. */
-  keyFile?: string
   /** Use the repository and the state directory of another place. */
   beside?: ClusterPlace
 }
@@ -54,17 +51,16 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   const directory = join(cluster.room, `place-${places++}`)
   mkdirSync(directory)
   chmodSync(directory, 0o755)
-  const { repository, state } = options.beside ?? {
-    repository: options.s3?.url ?? join(directory, 'repository'),
+  const { repository, keyFile, state } = options.beside ?? {
+    // One key for all places of a cluster: some hold copies of each other's repository.
+    ...testRepository(join(directory, 'repository'), join(cluster.room, 'key'), cluster),
     state: join(directory, 'state'),
   }
   const config = join(directory, 'config.yaml')
   const lines = [
     'timezone: UTC',
     `state: ${state}`,
-    options.keyFile === undefined
-      ? `repositories: { local: ${options.s3?.yaml ?? `{ path: ${repository} }`} }`
-      : `repositories: { local: { path: ${repository}, encryption: { recipients: [{ key_file: ${options.keyFile} }] } } }`,
+    `repositories: { local: ${inYaml({ repository, keyFile })} }`,
     'sources:',
     `  ${SOURCE}:`,
     '    kind: postgres',
@@ -74,16 +70,16 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   writeFileSync(config, `${lines.join('\n')}\n`)
   const all = (command: string, args: readonly string[]) => [...command.split(' '), ...args, '--config', config]
   const ended = async (command: string, args: readonly string[] = [], settings: RunOptions = {}) =>
-    run(all(command, args), within(settings))
-  const within = (settings: RunOptions) => ({ ...settings, env: { ...options.s3?.env, ...settings.env } })
+    run(all(command, args), settings)
   const place: ClusterPlace = {
     cluster,
     directory,
     repository,
+    keyFile,
     state,
     config,
     run: ended,
-    start: (command, args = [], settings = {}) => start(all(command, args), within(settings)),
+    start: (command, args = [], settings = {}) => start(all(command, args), settings),
     async json(command, args = [], settings = {}) {
       const { code, stdout, stderr } = await ended(command, [...args, '--json'], settings)
       return {
@@ -109,25 +105,26 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
 
 /** Ids of the committed backups, oldest first. */
 export function backupsIn({ repository }: ClusterPlace): string[] {
-  const room = join(repository, SOURCE)
-  if (!existsSync(room)) return []
-  return readdirSync(room)
-    .filter(name => /^\d{8}T/.test(name))
-    .sort()
+  return idsIn(repository, SOURCE)
 }
 
-/** A file of a backup in the repository. */
-export function partOf({ repository }: ClusterPlace, id: string, name: string): string {
-  return join(repository, SOURCE, id, name)
+/** What a backup's manifest says. */
+export function manifestOf({ repository }: ClusterPlace, id: string): Printed {
+  return JSON.parse(storedIn(repository).read(`${SOURCE}/${id}/manifest.json`).toString())
 }
 
 /** Recovers a backup with what lies in the repository alone, and returns where. */
-export function recovered({ repository, directory }: ClusterPlace, id: string): string {
+export function recovered({ repository, keyFile, directory }: ClusterPlace, id: string): string {
   const output = join(directory, `recovered-${id}`)
-  execFileSync(process.execPath, [join(repository, 'recover.mjs'), join(repository, SOURCE, id), output], {
-    stdio: 'pipe',
-  })
+  const here = storedIn(repository).asDirectory()
+  const key = keyFile === undefined ? [] : ['--key-file', keyFile]
+  execFileSync(process.execPath, [join(here, 'recover.mjs'), join(here, SOURCE, id), output, ...key], { stdio: 'pipe' })
   return output
+}
+
+/** The flag that lets the server's user into a repository that root makes: nobody owns a bucket on this machine. */
+export function ownedBy({ user }: TestCluster): string[] {
+  return inBucket || process.getuid?.() !== 0 ? [] : ['--owner', user]
 }
 
 /** Every row of every table of every database, large objects, and who and what there is: as one digest for each. */

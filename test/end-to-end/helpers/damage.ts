@@ -1,25 +1,25 @@
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { expect } from 'vitest'
 import { noJournal } from '../../../src/cli/journal.js'
 import type { Context } from '../../../src/context.js'
 import { NexusError } from '../../../src/errors.js'
 import type { VerifiedBackup } from '../../../src/operations/results.js'
 import { verify } from '../../../src/operations/verify.js'
+import { idsIn, placeAt, storedIn } from '../../helpers/stored.js'
 
 /**
  * Every file of a repository whose loss verify can know of, relative to it. Not among them are files that carry nothing:
  * the lock files are empty and the notes beside them only tell who waits for whom.
  */
 export function storedFiles(repository: string): string[] {
-  return readdirSync(repository, { recursive: true, encoding: 'utf8' })
-    .filter(name => !name.includes('.locks') && statSync(join(repository, name)).isFile())
-    .sort()
+  return storedIn(repository)
+    .files()
+    .filter(name => !/(^|\/)\.?locks\//.test(name))
 }
 
 /** Verifies everything, in this process: for the thousands of times that no process each could be started for. */
 export async function verifyAll(context: Context, repository: string): Promise<VerifiedBackup[]> {
-  const repositories = [{ name: 'repository', path: repository }]
+  const repositories = [{ name: 'repository', ...placeAt(repository) }]
   const { results } = await verify(context, noJournal, { repositories, sources: [], targets: [], drill: false })
   return results
 }
@@ -45,9 +45,7 @@ export async function expectFound(context: Context, repository: string, file: st
     if (!named) throw new Error(`${file}: ${what}: not found: ${JSON.stringify(damaged)}`)
     return
   }
-  const ids = readdirSync(join(repository, file.split('/')[0] ?? ''))
-    .filter(name => /^\d{8}T/.test(name))
-    .sort()
+  const ids = idsIn(repository, file.split('/')[0] ?? '')
   const own = damaged.find(result => result.id === id)
   const lost = ids.slice(ids.indexOf(id))
   if (own === undefined || own.findings.length === 0) throw new Error(`${file}: ${what}: not found`)
@@ -58,39 +56,39 @@ export async function expectFound(context: Context, repository: string, file: st
 
 /** Flips a bit in every `stride`th byte of a file, one byte after the other, and asks verify each time. */
 export async function flipBytes(context: Context, repository: string, file: string, stride: number): Promise<number> {
-  const path = join(repository, file)
-  const sound = readFileSync(path)
+  const stored = storedIn(repository)
+  const sound = stored.read(file)
   let count = 0
   for (let at = 0; at < sound.length; at += stride) {
     const broken = Buffer.from(sound)
     // Another bit each time, but not always the same one of a letter.
     broken[at] = (sound[at] ?? 0) ^ (1 << ((at * 5 + Math.floor(at / 8)) % 8))
-    writeFileSync(path, broken)
+    stored.write(file, broken)
     await expectFound(context, repository, file, `bit flipped in byte ${at}`)
     count += 1
   }
-  writeFileSync(path, sound)
+  stored.write(file, sound)
   return count
 }
 
 /** Cuts a file at every `stride`th length below its own. */
 export async function cutShort(context: Context, repository: string, file: string, stride: number): Promise<void> {
-  const path = join(repository, file)
-  const sound = readFileSync(path)
+  const stored = storedIn(repository)
+  const sound = stored.read(file)
   for (let length = sound.length - 1; length >= 0; length -= stride) {
-    truncateSync(path, length)
+    stored.write(file, sound.subarray(0, length))
     await expectFound(context, repository, file, `cut to ${length} bytes`)
   }
-  writeFileSync(path, Buffer.concat([sound, Buffer.from('\n')]))
+  stored.write(file, Buffer.concat([sound, Buffer.from('\n')]))
   await expectFound(context, repository, file, 'a byte too many')
-  writeFileSync(path, sound)
+  stored.write(file, sound)
 }
 
 /** Takes a file away and puts it back. */
 export async function takeAway(context: Context, repository: string, file: string): Promise<void> {
-  const path = join(repository, file)
-  const sound = readFileSync(path)
-  rmSync(path)
+  const stored = storedIn(repository)
+  const sound = stored.read(file)
+  stored.remove(file)
   await expectFound(context, repository, file, 'missing')
-  writeFileSync(path, sound)
+  stored.write(file, sound)
 }

@@ -1,9 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { runFake } from '../../cli/fake-io.js'
+import { kindEnvironment, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { idsIn, storedIn } from '../../helpers/stored.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { SOURCE } from './cluster.js'
 import { digestOf } from './kills.js'
@@ -13,9 +15,8 @@ import { type Finished, run } from './run.js'
 export type Wrong = any
 
 /** A copy of a cluster's repository whose writer means harm: every checksum fits. */
-export interface HostileCluster {
+export interface HostileCluster extends TestRepository {
   directory: string
-  repository: string
   /** A directory with a file, which nothing may touch. */
   outside: string
   /** A full and an incr. */
@@ -28,24 +29,25 @@ export interface HostileCluster {
 }
 
 /** @param template repository with a full and an incr of a cluster */
-export function hostileCluster(template: string): HostileCluster {
+export function hostileCluster(template: TestRepository): HostileCluster {
   const directory = temporaryDirectory()
-  const [repository, outside] = [join(directory, 'repository'), join(directory, 'outside')]
-  cpSync(template, repository, { recursive: true })
+  const { keyFile } = template
+  const { repository } = testRepository(join(directory, 'repository'), keyFile ?? '')
+  const outside = join(directory, 'outside')
+  const stored = storedIn(repository)
+  storedIn(template.repository).copyTo(repository)
   mkdirSync(outside)
   writeFileSync(join(outside, 'file'), 'not yours')
-  const ids = readdirSync(join(repository, SOURCE))
-    .filter(name => /^\d{8}T/.test(name))
-    .sort()
-  const file = (index: number, name: string) => join(repository, SOURCE, ids[index] ?? '', name)
+  const ids = idsIn(repository, SOURCE)
+  const file = (index: number, name: string) => `${SOURCE}/${ids[index]}/${name}`
   const summed = (index: number, name: string, bytes: Buffer) => {
-    writeFileSync(file(index, name), bytes)
-    const sums = readFileSync(file(index, 'SHA256SUMS'), 'utf8')
+    stored.write(file(index, name), bytes)
+    const sums = stored.read(file(index, 'SHA256SUMS')).toString()
     const line = new RegExp(`^[0-9a-f]{64}(?= {2}${name.replaceAll('.', '\\.')}$)`, 'm')
-    writeFileSync(file(index, 'SHA256SUMS'), sums.replace(line, sha256(bytes)))
+    stored.write(file(index, 'SHA256SUMS'), sums.replace(line, sha256(bytes)))
   }
   const manifest: HostileCluster['manifest'] = (index, change) => {
-    const value = JSON.parse(readFileSync(file(index, 'manifest.json'), 'utf8'))
+    const value = JSON.parse(stored.read(file(index, 'manifest.json')).toString())
     change(value)
     summed(index, 'manifest.json', Buffer.from(`${JSON.stringify(value, null, 2)}\n`))
   }
@@ -61,12 +63,13 @@ export function hostileCluster(template: string): HostileCluster {
   return {
     directory,
     repository,
+    keyFile,
     outside,
     ids,
     tree,
     manifest,
     entries(index, change) {
-      const lines = zstd(['-d', '-c'], readFileSync(file(index, 'tree.jsonl.zst'))).toString()
+      const lines = zstd(['-d', '-c'], stored.read(file(index, 'tree.jsonl.zst'))).toString()
       const entries = lines
         .trim()
         .split('\n')
@@ -112,12 +115,13 @@ export function command(at: HostileCluster, args: readonly string[]): Promise<Fi
 
 /** The same within this process: one of their own for each of the many cases would take too long. */
 export const within: Runner = async (at, args) => {
-  const { status, stderr } = await runFake([...args, ...flagsOf(at)])
+  const { status, stderr } = await runFake([...args, ...flagsOf(at)], { env: kindEnvironment })
   return { code: status, signal: null, stderr }
 }
 
-function flagsOf({ repository, directory }: HostileCluster): string[] {
-  return ['--config', '/dev/null', '--repo', repository, '--state', join(directory, 'state')]
+function flagsOf({ repository, keyFile, directory }: HostileCluster): string[] {
+  const key = keyFile === undefined ? [] : ['--key-file', keyFile]
+  return [...key, '--config', '/dev/null', '--repo', repository, '--state', join(directory, 'state')]
 }
 
 export function expectDamage({ code, signal, stderr }: Pick<Finished, 'code' | 'signal' | 'stderr'>): void {
@@ -127,7 +131,8 @@ export function expectDamage({ code, signal, stderr }: Pick<Finished, 'code' | '
 
 /** Runs the copy's own recover.mjs. */
 export function recovering(at: HostileCluster, id: string, target: string) {
-  const args = [...LITTLE_MEMORY, join(at.repository, 'recover.mjs'), join(at.repository, SOURCE, id), target]
+  const here = storedIn(at.repository).asDirectory()
+  const args = [...LITTLE_MEMORY, join(here, 'recover.mjs'), join(here, SOURCE, id), target]
   return spawnSync(process.execPath, args, { encoding: 'utf8' })
 }
 

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'vitest'
+import { testRepository } from '../../helpers/repository-kind.js'
+import { storedIn } from '../../helpers/stored.js'
 import { changeDatabase, crashAfterCommit, crashMidway, expectedState, makeDatabase, stateOf } from './database.js'
 import { backupIds, leftoversBeside, leftoversIn, type Place, place, setAside } from './place.js'
 import { type Running, run, start } from './run.js'
@@ -153,16 +155,16 @@ export async function killHotRestores(count: number): Promise<void> {
 /** prune, killed: what is listed is sound, what must be kept is there, and the next prune finishes. */
 export async function killPrunes(count: number): Promise<void> {
   const at = place()
-  const template = join(at.directory, 'template')
+  const template = testRepository(join(at.directory, 'template'), join(at.directory, 'key')).repository
   await makeDatabase(at.database, { rows: 40 })
   await at.ok('create', ['--init', '--type', 'full'])
   for (const type of ['incr', 'full', 'incr', 'full', 'full']) await at.ok('create', ['--type', type])
-  cpSync(at.repository, template, { recursive: true })
+  storedIn(at.repository).copyTo(template)
   const newest = backupIds(at).at(-1)
   const { duration } = await at.ok('prune', ['app', '--keep-last', '1'])
   await atMoments(count, duration, async kill => {
-    rmSync(at.repository, { recursive: true })
-    cpSync(template, at.repository, { recursive: true })
+    storedIn(at.repository).remove('')
+    storedIn(template).copyTo(at.repository)
     await kill(at.start('prune', ['app', '--keep-last', '1']))
     expect(backupIds(at)).toContain(newest)
     await expectListedSound(at)

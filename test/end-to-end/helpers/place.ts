@@ -1,5 +1,7 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { inBucket, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { idsIn, storedIn } from '../../helpers/stored.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { type Finished, type Running, type RunOptions, run, start } from './run.js'
 
@@ -7,11 +9,10 @@ import { type Finished, type Running, type RunOptions, run, start } from './run.
 type Printed = any
 
 /** One database with its own repository and state directory, and the command line for them. */
-export interface Place {
+export interface Place extends TestRepository {
   directory: string
   /** The application's database. */
   database: string
-  repository: string
   state: string
   /** The flags that say all that. */
   flags: string[]
@@ -28,7 +29,7 @@ export interface Place {
   ok(command: string, args?: readonly string[], options?: RunOptions): Promise<Finished>
 }
 
-/** Where else the repository lies, and what every run's environment holds. */
+/** A plain repository at another place, and what every run's environment holds. */
 export interface PlaceWishes {
   repository?: string
   env?: Record<string, string>
@@ -37,10 +38,14 @@ export interface PlaceWishes {
 /** A fresh place; the source is called `app`. The database is still to be made. */
 export function place(directory = temporaryDirectory(), { env = {}, ...wishes }: PlaceWishes = {}): Place {
   const database = join(directory, 'live', 'app.db')
-  const repository = wishes.repository ?? join(directory, 'repository')
-  const state = join(directory, 'state')
   mkdirSync(dirname(database), { recursive: true })
+  const { repository, keyFile } =
+    wishes.repository === undefined
+      ? testRepository(join(directory, 'repository'), join(directory, 'key'))
+      : { repository: wishes.repository, keyFile: undefined }
+  const state = join(directory, 'state')
   const flags = ['--sqlite', database, '--repo', repository, '--state', state]
+  if (keyFile !== undefined) flags.push('--key-file', keyFile)
   const all = (command: string, args: readonly string[]) => [command, ...args, ...flags]
   const ended = async (command: string, args: readonly string[] = [], options: RunOptions = {}) =>
     run(all(command, args), within(options))
@@ -49,6 +54,7 @@ export function place(directory = temporaryDirectory(), { env = {}, ...wishes }:
     directory,
     database,
     repository,
+    keyFile,
     state,
     flags,
     run: ended,
@@ -69,13 +75,9 @@ export function place(directory = temporaryDirectory(), { env = {}, ...wishes }:
   }
 }
 
-/** Ids of the source's committed backup directories, oldest first. */
+/** Ids of the source's committed backups, oldest first. */
 export function backupIds({ repository }: Place, source = 'app'): string[] {
-  const directory = join(repository, source)
-  if (!existsSync(directory)) return []
-  return readdirSync(directory)
-    .filter(name => /^\d{8}T.*-(full|diff|incr)-/.test(name))
-    .sort()
+  return idsIn(repository, source)
 }
 
 /** What lies beside the database that is neither it nor SQLite's, nor something set aside. */
@@ -88,11 +90,13 @@ export function leftoversBeside(database: string): string[] {
 
 /** Half-made things in a repository. */
 export function leftoversIn(repository: string): string[] {
-  const found: string[] = []
-  for (const entry of readdirSync(repository, { recursive: true, encoding: 'utf8' })) {
-    if (basename(entry).startsWith('.partial-') || basename(entry) === '.prune-plan.json') found.push(entry)
+  const isHalfMade = (name: string) => name.startsWith('.partial-') || name === '.prune-plan.json'
+  if (!inBucket) {
+    return readdirSync(repository, { recursive: true, encoding: 'utf8' }).filter(name => isHalfMade(basename(name)))
   }
-  return found
+  const stored = storedIn(repository)
+  const names = stored.files().filter(name => isHalfMade(basename(name)) || name.includes('/.pending/'))
+  return [...names, ...stored.unfinished()]
 }
 
 /** Names set aside by restores, oldest first. */

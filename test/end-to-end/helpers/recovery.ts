@@ -1,7 +1,6 @@
-import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { forOthers } from '../../helpers/checkout.js'
 import type { TestCluster } from '../../helpers/postgres.js'
+import { storedIn } from '../../helpers/stored.js'
 import { becomes, type ClusterPlace, contentOf, SOURCE } from './cluster.js'
 import { binary } from './run.js'
 
@@ -47,8 +46,7 @@ export async function archived(cluster: TestCluster, place: ClusterPlace): Promi
 
 /** Every file of the archive, below the source's `wal`, sorted. */
 export function walFiles({ repository }: ClusterPlace): string[] {
-  const directory = join(repository, SOURCE, 'wal')
-  if (!existsSync(directory)) return []
-  const names = readdirSync(directory, { recursive: true, encoding: 'utf8' })
-  return names.filter(name => /\.zst(\.enc)?$/.test(name)).sort()
+  const below = `${SOURCE}/wal/`
+  const names = storedIn(repository).files(`${SOURCE}/wal`)
+  return names.filter(name => /\.zst(\.enc)?$/.test(name)).map(name => name.slice(below.length))
 }

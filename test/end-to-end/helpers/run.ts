@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { checkout, forOthers } from '../../helpers/checkout.js'
+import { kindEnvironment } from '../../helpers/repository-kind.js'
 
 /**
  * The program under test, where every user reaches it: a restored server calls it as its own user. Another build can be
@@ -103,7 +104,7 @@ export function printed(running: Running, text: string): Promise<void> {
   })
 }
 
-/** What cron gives a job: nearly nothing. */
+/** What cron gives a job: nearly nothing, and what it must be told to reach a bucket. */
 function minimalEnvironment(added: Record<string, string> = {}): Record<string, string> {
-  return { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: '/nonexistent', ...added }
+  return { PATH: process.env.PATH ?? '/usr/bin:/bin', HOME: '/nonexistent', ...kindEnvironment, ...added }
 }

@@ -1,8 +1,7 @@
-import { rmSync } from 'node:fs'
 import { vi } from 'vitest'
 import type { Context } from '../../../src/context.js'
 import { WorkerPool } from '../../../src/image/workers/pool.js'
-import { testContext } from '../../helpers/context.js'
+import { contextWith } from '../../helpers/context.js'
 import { changeDatabase, makeDatabase } from './database.js'
 import { type Place, place } from './place.js'
 
@@ -16,7 +15,6 @@ export async function smallRepository(): Promise<Place> {
     await at.ok('create', ['--type', type])
   }
   await at.ok('verify')
-  rmSync(`${at.repository}/app/.locks`, { recursive: true })
   return at
 }
 
@@ -24,8 +22,9 @@ export async function smallRepository(): Promise<Place> {
  * One pair of worker threads for thousands of verifications, instead of a pair for each. Everything else runs as it is;
  * the caller keeps proofs from being written (`vi.mock`), for each would be one file more to damage.
  */
-export function sharedPool(): { context: Context; stop: () => Promise<void> } {
-  const context = testContext({ now: () => new Date(), stateDirectory: place().state })
+export function sharedPool({ keyFile }: Pick<Place, 'keyFile'>): { context: Context; stop: () => Promise<void> } {
+  const { state: stateDirectory } = place()
+  const context = contextWith(keyFile, { now: () => new Date(), stateDirectory })
   const pool = WorkerPool.start(context.signal)
   const stop = pool.stop.bind(pool)
   pool.stop = async () => {}

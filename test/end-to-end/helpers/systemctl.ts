@@ -1,5 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { inYaml } from '../../helpers/repository-kind.js'
+import type { Place } from './place.js'
 
 /**
  * A `systemctl` of our own on PATH, which writes down how it was called: machines that run tests have no systemd, so
@@ -28,13 +30,13 @@ export function fakeSystemctl(directory: string, fails: 'stop' | 'start' | 'noth
 }
 
 /** A configuration for a place's source with a service to stop and start. */
-export function withService(directory: string, settings: { database: string; repository: string; state: string }) {
+export function withService(directory: string, settings: Pick<Place, 'database' | 'repository' | 'keyFile' | 'state'>) {
   const file = join(directory, 'config.yaml')
   writeFileSync(
     file,
     [
       `state: ${settings.state}`,
-      `repositories: { local: { path: ${settings.repository} } }`,
+      `repositories: { local: ${inYaml(settings)} }`,
       `sources: { app: { kind: sqlite, path: ${settings.database}, service: app.service } }`,
       '',
     ].join('\n'),

@@ -1,16 +1,16 @@
 import { chmodSync, chownSync, linkSync, lutimesSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { inYaml, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { isRoot, noise } from '../../sources/files/trees.js'
 import { type Finished, type RunOptions, run, start } from './run.js'
 
 /** Directories under backup, with a configuration of their own. */
-export interface FilesPlace {
+export interface FilesPlace extends TestRepository {
   room: string
   /** The roots: a directory of attachments and one of logs. */
   uploads: string
   logs: string
-  repository: string
   run(command: string, args?: readonly string[], options?: RunOptions): Promise<Finished>
   start(command: string, args?: readonly string[]): ReturnType<typeof start>
   /** Runs and fails the test unless it ends with this status; returns what it printed with `--json`. */
@@ -20,14 +20,17 @@ export interface FilesPlace {
 /** A source `up` with two roots; `more` are further lines of its configuration. */
 export function filesPlace(more: readonly string[] = []): FilesPlace {
   const room = temporaryDirectory()
-  const [uploads, logs, repository, file] = ['live/uploads', 'live/logs', 'repository', 'config.yaml'].map(name =>
-    join(room, name),
-  ) as [string, string, string, string]
+  const [uploads, logs, file] = ['live/uploads', 'live/logs', 'config.yaml'].map(name => join(room, name)) as [
+    string,
+    string,
+    string,
+  ]
+  const { repository, keyFile } = testRepository(join(room, 'repository'), join(room, 'key'))
   mkdirSync(uploads, { recursive: true })
   mkdirSync(logs)
   const lines = [
     `state: ${join(room, 'state')}`,
-    `repositories: { local: { path: ${repository} } }`,
+    `repositories: { local: ${inYaml({ repository, keyFile })} }`,
     'sources:',
     '  up:',
     '    kind: files',
@@ -41,6 +44,7 @@ export function filesPlace(more: readonly string[] = []): FilesPlace {
     uploads,
     logs,
     repository,
+    keyFile,
     run: (command, args, options) => run(all(command, args), options),
     start: (command, args) => start(all(command, args)),
     async json(command, args = [], { status = 0, ...options } = {}) {

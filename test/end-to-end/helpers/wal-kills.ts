@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { storedIn } from '../../helpers/stored.js'
 import { atMoments } from './kills.js'
 import { MIB, type WalPlace, walPlace } from './wal-place.js'
 
@@ -16,6 +17,7 @@ export async function expectStored(at: WalPlace, names: readonly string[]): Prom
 /** pitr archive, killed while it looks ahead: what a note tells is stored, and what is stored is whole. */
 export async function killLookingAhead(count: number): Promise<void> {
   const at = await walPlace()
+  const stored = storedIn(at.repository)
   const call = (name: string) => ['pitr', 'archive', `pg_wal/${name}`]
   const names = at.ready([1, 2, 3, 4, 5, 6, 7, 8], { segmentBytes: 4 * MIB })
   for (const name of names) {
@@ -26,7 +28,7 @@ export async function killLookingAhead(count: number): Promise<void> {
   const [first = ''] = names
   const { duration } = await at.archiveSegment(first)
   await atMoments(count, duration, async kill => {
-    rmSync(join(at.repository, 'main/wal'), { recursive: true, force: true })
+    if (stored.files('main/wal').length > 0) stored.remove('main/wal')
     rmSync(join(at.data, 'pg_wal/.nexus-backup'), { recursive: true, force: true })
     await kill(at.start(['--config', at.config, ...call(first)]))
     for (const name of names) if ((await at.withoutNode(call(name))) === 0) await expectStored(at, [name])

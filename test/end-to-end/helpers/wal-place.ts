@@ -1,26 +1,31 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { walReader } from '../../../src/operations/sealing/wal-seal-for.js'
 import { initRepository } from '../../../src/repository/open.js'
-import { type S3Settings, s3Location } from '../../../src/repository/storage/s3/settings.js'
+import type { Repository } from '../../../src/repository/types.js'
 import type { WalArchive } from '../../../src/repository/wal/types.js'
 import { segmentName } from '../../../src/sources/postgres/wal-names.js'
 import { forOthers } from '../../helpers/checkout.js'
+import { contextWith } from '../../helpers/context.js'
+import { inBucket, inYaml, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { placeAt } from '../../helpers/stored.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { controlBytes, type SegmentWishes, segmentBytes, system } from '../../sources/postgres/segments.js'
-import { binary, type Finished, type Running, type RunOptions, startProcess } from './run.js'
+import { binary, type Finished, type Running, type RunOptions, run, startProcess } from './run.js'
 
 export const MIB = 1024 * 1024
 
 /** A data directory as far as archiving sees one, a repository and a configuration: no server. */
-export interface WalPlace {
+export interface WalPlace extends TestRepository {
   directory: string
   data: string
-  repository: string
   config: string
   archive: WalArchive
   /** Makes segments in pg_wal that the server wants archived. Returns their names. */
   ready(numbers: readonly number[], wishes?: SegmentWishes): string[]
-  /** Where a segment is stored. */
+  /** The name under which a segment is stored in the repository. */
+  storedName(name: string): string
+  /** Where that is, in a directory. */
   stored(name: string): string
   /** Calls the program as PostgreSQL does: by itself, in the data directory. */
   call(words: readonly string[], options?: RunOptions): Promise<Finished>
@@ -33,30 +38,28 @@ export interface WalPlace {
 export interface WalPlaceWishes {
   /** Whose everything is; ours by default. */
   owner?: { uid: number; gid: number }
-  /** Another place for the repository. */
+  /** Another place for the repository, a directory. */
   repository?: string
-  /** A bucket as repository, and the environment in which it is reached; `unreachable`: it is not made. */
-  s3?: { place: S3Settings; env: Record<string, string>; unreachable?: boolean }
+  /** Made without encryption, whatever the suites run on. */
+  plain?: boolean
 }
 
-export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
+export async function walPlace({ owner, plain = false, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
   const directory = temporaryDirectory()
   chmodSync(directory, 0o755)
   const data = join(directory, 'data')
-  const repository = s3 === undefined ? (wishes.repository ?? join(directory, 'repository')) : s3Location(s3.place)
+  const wanted = testRepository(join(directory, 'repository'), join(directory, 'key'), owner)
+  const keyFile = plain ? undefined : wanted.keyFile
+  const repository = wishes.repository ?? wanted.repository
   const config = join(directory, 'config.yaml')
   for (const path of ['', 'global', 'pg_wal', 'pg_wal/archive_status']) make(join(data, path))
   writeFileSync(join(data, 'global/pg_control'), controlBytes())
   own(join(data, 'global/pg_control'))
-  const ids = owner === undefined ? {} : { owner: String(owner.uid) }
-  const where = { path: repository, ...(s3 === undefined ? {} : { s3: s3.place }) }
-  const room = s3?.unreachable ? undefined : (await initRepository(where, { now: new Date(), ...ids })).source('main')
-  const { bucket, prefix, endpoint } = s3?.place ?? {}
-  const written =
-    s3 === undefined ? `path: ${repository}` : `s3: { bucket: ${bucket}, prefix: ${prefix}, endpoint: "${endpoint}" }`
+  const ids = owner === undefined || inBucket ? {} : { owner: String(owner.uid) }
+  const made = await madeRepository({ repository, keyFile }, ids)
   writeFileSync(
     config,
-    `repositories: { local: { ${written} } }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
+    `repositories: { local: ${inYaml({ repository, keyFile })} }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
   )
   const away = join(directory, 'no-node')
   writeFileSync(away, '#!/bin/sh\nexit 77\n', { mode: 0o755 })
@@ -65,7 +68,7 @@ export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): P
       cwd: data,
       ...owner,
       ...options,
-      env: { NEXUS_BACKUP_NODE: process.execPath, ...s3?.env, ...options.env },
+      env: { NEXUS_BACKUP_NODE: process.execPath, ...options.env },
     })
 
   function make(path: string): void {
@@ -77,14 +80,17 @@ export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): P
     if (owner !== undefined) chownSync(path, owner.uid, owner.gid)
   }
 
+  const storedName = (name: string) =>
+    `main/wal/${system}/${name.slice(0, 8)}/${name}.zst${keyFile === undefined ? '' : '.enc'}`
+
   return {
     directory,
     data,
     repository,
+    keyFile,
     config,
     get archive() {
-      if (room === undefined) throw new Error('there is no repository')
-      return room.wal(system)
+      return made.source('main').wal(system, walReader(contextWith(keyFile), made))
     },
     ready(numbers, segment = {}) {
       return numbers.map(number => {
@@ -97,7 +103,8 @@ export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): P
         return name
       })
     },
-    stored: name => join(repository, 'main/wal', system, name.slice(0, 8), `${name}.zst`),
+    storedName,
+    stored: name => join(repository, storedName(name)),
     start,
     call: (words, options) => start(['--config', config, ...words], options).done,
     archiveSegment: (name, options) => start(['--config', config, 'pitr', 'archive', `pg_wal/${name}`], options).done,
@@ -105,6 +112,19 @@ export async function walPlace({ owner, s3, ...wishes }: WalPlaceWishes = {}): P
       return (await start(['--config', config, ...words], { env: { NEXUS_BACKUP_NODE: away } }).done).code
     },
   }
+}
+
+/** Makes a repository as no `create` would: before there is anything to back up. */
+export async function madeRepository(
+  { repository, keyFile }: TestRepository,
+  owner: { owner?: string },
+): Promise<Repository> {
+  const made = await initRepository(placeAt(repository), { now: new Date(), ...owner })
+  if (keyFile === undefined) return made
+  const state = temporaryDirectory()
+  const { code, stderr } = await run(['keys', 'add', `key-file=${keyFile}`, '--repo', repository, '--state', state])
+  if (code !== 0) throw new Error(`keys add ended with ${code}: ${stderr}`)
+  return made
 }
 
 /** Names in the spool of pg_wal. */

@@ -1,7 +1,9 @@
 // Another nexus-backup in the middle of its work: hold-lock.mjs REPOSITORY writer|delete exclusive|shared PURPOSE SOURCE
 const [repository, name, mode, purpose, source] = process.argv.slice(2)
 const { openRepository } = await import(new URL('../../../dist/repository/open.js', import.meta.url))
-const room = (await openRepository(repository)).source(source)
+const { inEnvironment, placeFromUrl } = await import(new URL('../../../dist/config/s3-url.js', import.meta.url))
+const place = repository.startsWith('s3://') ? inEnvironment(placeFromUrl(repository), process.env) : repository
+const room = (await openRepository(place)).source(source)
 await room.lock(name, mode, {
   waitSeconds: 0,
   purpose,
