@@ -86,7 +86,23 @@ describe.skipIf(!canMount)('a full disk', () => {
     await at.ok('verify')
   })
 
-  it('under the journal never loses a backup: it is made, and the missing record ends the run with 3', async () => {
+  // Beside a bucket there is no other disk for what a create needs while it works.
+  it.runIf(inBucket)('under the state directory fails a create, which names it, and the next one is fine', async () => {
+    const at = place()
+    smallDisk(at.state, 4 * MB)
+    await makeDatabase(at.database)
+    await at.ok('create', ['--init'])
+    const free = fill(at.state, 0)
+    const { code, stderr } = await at.run('create', ['--type', 'full'])
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining(`state directory ${at.state}`) })
+    expect(stderr).toContain('hint: ')
+    expect(leftoversIn(at.repository)).toEqual([])
+    free()
+    await at.ok('create')
+    expect(backupIds(at)).toHaveLength(2)
+  })
+
+  onDisk('under the journal never loses a backup: it is made, and the missing record ends the run with 3', async () => {
     const at = place()
     smallDisk(at.state, 4 * MB)
     await makeDatabase(at.database)

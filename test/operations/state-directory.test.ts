@@ -4,13 +4,16 @@ import { expect, test } from 'vitest'
 import { withStateScratch } from '../../src/operations/state-directory.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 
-test('scratch is gone when the work ends, and what killed runs left goes a day later', async () => {
+test('scratch is gone when the work ends, and so is what killed runs of this machine left; of others a day later', async () => {
   const state = temporaryDirectory()
   const scratch = join(state, 'scratch')
   const dead = 2 ** 22 + 1
+  const [, machine = ''] = await withStateScratch(state, async path => basename(path).split('-'))
   const days = {
+    [`${dead}-${machine}-${'d'.repeat(16)}`]: 0,
     [`${dead}-${'a'.repeat(16)}`]: 2,
     [`${dead}-${'b'.repeat(16)}`]: 0,
+    [`${dead}-00000000-${'e'.repeat(16)}`]: 0,
     [`${process.pid}-${'c'.repeat(16)}`]: 2,
     mine: 2,
   }
@@ -21,11 +24,21 @@ test('scratch is gone when the work ends, and what killed runs left goes a day l
     utimesSync(join(scratch, name), then, then)
   }
   const used = await withStateScratch(state, async path => {
-    expect(basename(path)).toMatch(/^\d+-[0-9a-f]{16}$/)
+    expect(basename(path)).toMatch(/^\d+-[0-9a-f]{8}-[0-9a-f]{16}$/)
     return path
   })
   expect(existsSync(used)).toBe(false)
-  expect(readdirSync(scratch).sort()).toEqual(Object.keys(days).slice(1).sort())
+  expect(readdirSync(scratch).sort()).toEqual(Object.keys(days).slice(2).sort())
   await expect(withStateScratch(state, () => Promise.reject(new Error('no')))).rejects.toThrow('no')
-  expect(readdirSync(scratch)).toHaveLength(3)
+  expect(readdirSync(scratch)).toHaveLength(4)
+})
+
+test('a state directory that is full or of no use is named', async () => {
+  const state = temporaryDirectory()
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
+  const failing = withStateScratch(state, () => Promise.reject(full))
+  await expect(failing).rejects.toMatchObject({ code: 'disk_full', message: expect.stringContaining(state) })
+  writeFileSync(join(state, 'file'), '')
+  const inVain = withStateScratch(join(state, 'file'), async () => {})
+  await expect(inVain).rejects.toMatchObject({ code: 'state_unusable', hint: expect.stringContaining('--state') })
 })
