@@ -9,12 +9,13 @@ import { idsIn, placeAt, storedIn } from '../../helpers/stored.js'
 
 /**
  * Every file of a repository whose loss verify can know of, relative to it. Not among them are files that carry nothing:
- * the lock files are empty and the notes beside them only tell who waits for whom.
+ * the lock files are empty and the notes beside them only tell who waits for whom. Nor keys: what is
+ * changed or lost of them test/operations/sealing/tampering.test.ts says.
  */
 export function storedFiles(repository: string): string[] {
   return storedIn(repository)
     .files()
-    .filter(name => !/(^|\/)\.?locks\//.test(name))
+    .filter(name => !/(^|\/)(\.?locks|keys)\//.test(name))
 }
 
 /** Verifies everything, in this process: for the thousands of times that no process each could be started for. */
