@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { isFull } from '../repository/storage/faults.js'
 import { machineId } from '../repository/storage/s3/machine.js'
 
 /**
@@ -70,10 +71,6 @@ async function removeAbandoned(own: string, machine: string): Promise<void> {
 function machineMark(): string {
   const id = machineId() ?? randomBytes(8)
   return createHash('sha256').update(id).digest('hex').slice(0, 8)
-}
-
-function isFull(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')
 }
 
 function full(stateDirectory: string, cause: unknown): NexusError {

@@ -23,13 +23,21 @@ for (const kind of kinds) {
   if (spawnSync('npx', args, { cwd: root, env, stdio: 'inherit' }).status !== 0) status = 1
   const { testResults, ...all } = JSON.parse(readFileSync(results, 'utf8'))
   const count = (tests, wanted) => tests.filter(test => wanted.includes(test.status)).length
-  for (const { name, assertionResults: tests } of testResults.sort((a, b) => a.name.localeCompare(b.name))) {
+  // A suite that could not even begin has no failed test.
+  let broken = 0
+  for (const { name, status: outcome, assertionResults: tests } of testResults.sort((a, b) =>
+    a.name.localeCompare(b.name),
+  )) {
     const skipped = count(tests, ['skipped', 'pending', 'todo'])
-    const counts = `${count(tests, ['passed'])} passed, ${count(tests, ['failed'])} failed, ${skipped} skipped`
-    lines.push(`${kind}: ${basename(name, '.test.ts')}: ${counts}`)
+    const failed = count(tests, ['failed'])
+    const counts = `${count(tests, ['passed'])} passed, ${failed} failed, ${skipped} skipped`
+    const isBroken = outcome === 'failed' && failed === 0
+    if (isBroken) broken += 1
+    lines.push(`${kind}: ${basename(name, '.test.ts')}: ${counts}${isBroken ? ', COULD NOT RUN' : ''}`)
   }
   const { numPassedTests: passed, numFailedTests: failed, numPendingTests: skipped } = all
-  lines.push(`${kind}: ${passed} passed, ${failed} failed, ${skipped} skipped`)
+  const suitesBroken = broken > 0 ? `, ${broken} suites could not run` : ''
+  lines.push(`${kind}: ${passed} passed, ${failed} failed, ${skipped} skipped${suitesBroken}`)
 }
 rmSync(scratch, { recursive: true })
 process.stdout.write(`\n${lines.join('\n')}\n`)

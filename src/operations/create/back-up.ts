@@ -5,6 +5,7 @@ import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
+import { namingFull } from '../../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
 import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
@@ -113,8 +114,9 @@ async function withScratch<T>(
 ): Promise<T> {
   const desk = await room.begin(makeBackupId(context.now(), plan.type))
   try {
-    if (desk.localPath === undefined) return await withStateScratch(context.stateDirectory, work)
-    return await work(desk.localPath)
+    const { localPath: path } = desk
+    if (path === undefined) return await withStateScratch(context.stateDirectory, work)
+    return await namingFull({ verb: 'writing', path, location: room.repository.location }, () => work(path))
   } finally {
     await desk.discard()
   }

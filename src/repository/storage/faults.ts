@@ -20,6 +20,23 @@ export async function guarded<T>(doing: Doing, work: () => Promise<T>): Promise<
   }
 }
 
+/**
+ * Runs work that reads its source and writes files of its own on the repository's disk: that the disk is full is told as
+ * of the repository. Every other error may be the source's and stays as it is.
+ */
+export async function namingFull<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    throw isFull(error) ? await explained(error, doing) : error
+  }
+}
+
+/** Whether the system said that a disk has no room, or a quota none. */
+export function isFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')
+}
+
 async function explained(error: unknown, doing: Doing): Promise<unknown> {
   const errno = errnoOf(error)
   if (error instanceof NexusError || errno === undefined) return error

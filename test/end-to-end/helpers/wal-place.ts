@@ -1,4 +1,6 @@
-import { chmodSync, chownSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { walReader } from '../../../src/operations/sealing/wal-seal-for.js'
 import { initRepository } from '../../../src/repository/open.js'
@@ -11,7 +13,7 @@ import { inBucket, inYaml, type TestRepository, testRepository } from '../../hel
 import { placeAt } from '../../helpers/stored.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { controlBytes, type SegmentWishes, segmentBytes, system } from '../../sources/postgres/segments.js'
-import { binary, type Finished, type Running, type RunOptions, run, startProcess } from './run.js'
+import { binary, type Finished, type Running, type RunOptions, startProcess } from './run.js'
 
 export const MIB = 1024 * 1024
 
@@ -121,9 +123,10 @@ export async function madeRepository(
 ): Promise<Repository> {
   const made = await initRepository(placeAt(repository), { now: new Date(), ...owner })
   if (keyFile === undefined) return made
-  const state = temporaryDirectory()
-  const { code, stderr } = await run(['keys', 'add', `key-file=${keyFile}`, '--repo', repository, '--state', state])
-  if (code !== 0) throw new Error(`keys add ended with ${code}: ${stderr}`)
+  const state = mkdtempSync(join(tmpdir(), 'nexus-backup-state-'))
+  const words = ['keys', 'add', `key-file=${keyFile}`, '--repo', repository, '--state', state]
+  execFileSync(process.execPath, [binary, ...words], { stdio: 'pipe' })
+  rmSync(state, { recursive: true, force: true })
   return made
 }
 

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { initRepository, openRepository } from '../../../src/repository/open.js'
-import { faultOf } from '../../../src/repository/storage/faults.js'
+import { faultOf, namingFull } from '../../../src/repository/storage/faults.js'
 import { LocalStorage } from '../../../src/repository/storage/local.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { makeBackup } from '../chains.js'
@@ -156,4 +156,13 @@ test('a defect in the program is not dressed up as a disk error', async () => {
   await expect(storage.writeOnce('a', undefined as unknown as Uint8Array)).rejects.toBeInstanceOf(TypeError)
   rmSync(join(path, 'a'), { force: true })
   expect(() => readFileSync(join(path, 'a'))).toThrow()
+})
+
+test('a full disk under files of a run’s own is told as the repository’s; errors of its source stay as they are', async () => {
+  const doing = { verb: 'writing', path: '/srv/backups/app/.partial-x', location: '/srv/backups' }
+  const failing = (code: string) =>
+    namingFull(doing, () => Promise.reject(Object.assign(new Error(`${code}: write`), { code })))
+  await expect(failing('ENOSPC')).rejects.toMatchObject({ code: 'repository_full' })
+  await expect(failing('EDQUOT')).rejects.toMatchObject({ message: expect.stringContaining('/srv/backups') })
+  await expect(failing('EACCES')).rejects.toMatchObject({ code: 'EACCES' })
 })
