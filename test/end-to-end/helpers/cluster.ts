@@ -42,6 +42,8 @@ export interface PlaceOptions {
   more?: readonly string[]
   /** Use the repository and the state directory of another place. */
   beside?: ClusterPlace
+  /** This bucket, whatever the suites run on: as a configuration has it, as `--repo` takes it, what programs need. */
+  s3?: { yaml: string; url: string; env: Record<string, string> }
 }
 
 let places = 0
@@ -51,16 +53,18 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   const directory = join(cluster.room, `place-${places++}`)
   mkdirSync(directory)
   chmodSync(directory, 0o755)
-  const { repository, keyFile, state } = options.beside ?? {
-    // One key for all places of a cluster: some hold copies of each other's repository.
-    ...testRepository(join(directory, 'repository'), join(cluster.room, 'key'), cluster),
-    state: join(directory, 'state'),
-  }
+  const { s3 } = options
+  const fresh = () =>
+    s3 === undefined
+      ? // One key for all places of a cluster: some hold copies of each other's repository.
+        testRepository(join(directory, 'repository'), join(cluster.room, 'key'), cluster)
+      : { repository: s3.url, keyFile: undefined }
+  const { repository, keyFile, state } = options.beside ?? { ...fresh(), state: join(directory, 'state') }
   const config = join(directory, 'config.yaml')
   const lines = [
     'timezone: UTC',
     `state: ${state}`,
-    `repositories: { local: ${inYaml({ repository, keyFile })} }`,
+    `repositories: { local: ${s3?.yaml ?? inYaml({ repository, keyFile })} }`,
     'sources:',
     `  ${SOURCE}:`,
     '    kind: postgres',
@@ -69,8 +73,10 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
   ]
   writeFileSync(config, `${lines.join('\n')}\n`)
   const all = (command: string, args: readonly string[]) => [...command.split(' '), ...args, '--config', config]
+  const withStore = (settings: RunOptions): RunOptions =>
+    s3 === undefined ? settings : { ...settings, env: { ...s3.env, ...settings.env } }
   const ended = async (command: string, args: readonly string[] = [], settings: RunOptions = {}) =>
-    run(all(command, args), settings)
+    run(all(command, args), withStore(settings))
   const place: ClusterPlace = {
     cluster,
     directory,
@@ -79,7 +85,7 @@ export function clusterPlace(cluster: TestCluster, options: PlaceOptions = {}): 
     state,
     config,
     run: ended,
-    start: (command, args = [], settings = {}) => start(all(command, args), settings),
+    start: (command, args = [], settings = {}) => start(all(command, args), withStore(settings)),
     async json(command, args = [], settings = {}) {
       const { code, stdout, stderr } = await ended(command, [...args, '--json'], settings)
       return {

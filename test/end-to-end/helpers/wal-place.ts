@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { walReader } from '../../../src/operations/sealing/wal-seal-for.js'
 import { initRepository } from '../../../src/repository/open.js'
+import { type S3Settings, s3Location } from '../../../src/repository/storage/s3/settings.js'
 import type { Repository } from '../../../src/repository/types.js'
 import type { WalArchive } from '../../../src/repository/wal/types.js'
 import { segmentName } from '../../../src/sources/postgres/wal-names.js'
@@ -44,15 +45,22 @@ export interface WalPlaceWishes {
   repository?: string
   /** Made without encryption, whatever the suites run on. */
   plain?: boolean
+  /** This bucket, not encrypted, whatever the suites run on. */
+  s3?: { place: S3Settings; env: Record<string, string> }
 }
 
-export async function walPlace({ owner, plain = false, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
+export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlaceWishes = {}): Promise<WalPlace> {
   const directory = temporaryDirectory()
   chmodSync(directory, 0o755)
   const data = join(directory, 'data')
   const wanted = testRepository(join(directory, 'repository'), join(directory, 'key'), owner)
-  const keyFile = plain ? undefined : wanted.keyFile
-  const repository = wishes.repository ?? wanted.repository
+  const keyFile = plain || s3 !== undefined ? undefined : wanted.keyFile
+  const repository = s3 === undefined ? (wishes.repository ?? wanted.repository) : s3Location(s3.place)
+  const { bucket, prefix, endpoint } = s3?.place ?? {}
+  const yaml =
+    s3 === undefined
+      ? inYaml({ repository, keyFile })
+      : `{ s3: { bucket: ${bucket}, prefix: "${prefix}", endpoint: "${endpoint}" } }`
   const config = join(directory, 'config.yaml')
   for (const path of ['', 'global', 'pg_wal', 'pg_wal/archive_status']) make(join(data, path))
   writeFileSync(join(data, 'global/pg_control'), controlBytes())
@@ -61,7 +69,7 @@ export async function walPlace({ owner, plain = false, ...wishes }: WalPlaceWish
   const made = await madeRepository({ repository, keyFile }, ids)
   writeFileSync(
     config,
-    `repositories: { local: ${inYaml({ repository, keyFile })} }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
+    `repositories: { local: ${yaml} }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
   )
   const away = join(directory, 'no-node')
   writeFileSync(away, '#!/bin/sh\nexit 77\n', { mode: 0o755 })
@@ -70,7 +78,7 @@ export async function walPlace({ owner, plain = false, ...wishes }: WalPlaceWish
       cwd: data,
       ...owner,
       ...options,
-      env: { NEXUS_BACKUP_NODE: process.execPath, ...options.env },
+      env: { NEXUS_BACKUP_NODE: process.execPath, ...s3?.env, ...options.env },
     })
 
   function make(path: string): void {
