@@ -31,8 +31,10 @@ async function listOne(context: Context, settings: RepositorySettings): Promise<
   return { repository: location, encrypted: current !== undefined, epochs, hosts: await hostsOf(repository) }
 }
 
-async function hostsOf({ storage }: Repository): Promise<ListedHost[]> {
-  const epochs = await readEpochs(storage)
+/** A host counts as trusted by the repository's own epochs; where there are none, by those of what was copied there. */
+async function hostsOf({ storage, id: repository }: Repository): Promise<ListedHost[]> {
+  const own = await readOwnEpochs(storage, repository)
+  const epochs = own.length > 0 ? own : await readEpochs(storage)
   const hosts: ListedHost[] = []
   for (const { name } of await storage.list(hostsDirectory)) {
     const id = name.endsWith('.json') ? name.slice(0, -'.json'.length) : ''

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
 import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
-import { readEpochs } from '../../repository/keys/key-room.js'
+import { lineOf } from '../../repository/keys/key-room.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { isSignedBy } from '../../repository/sealed/sealed-manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
@@ -60,18 +60,18 @@ async function measure(room: SourceRoom, id: string, name: string): Promise<{ by
 }
 
 /**
- * Checks who signed a manifest. A wrong signature is damage; a key for which no epoch has given its word may be a new
- * host's or an intruder's, and is said.
+ * Checks who signed a manifest. A wrong signature is damage; a key for which no epoch of the backup's line has given its
+ * word may be a new host's or an intruder's, and is said.
  */
 export async function checkSignature(context: Context, room: SourceRoom, manifest: Manifest): Promise<Finding[]> {
   const { encryption } = manifest
   if (encryption === undefined) return []
-  const { storage } = room.repository
+  const { storage, id: repository } = room.repository
   const host = await readHost(storage, encryption.signer)
   const part = 'manifest.json'
   if (host === undefined) return [{ part, problem: `was signed with the key ${encryption.signer}, which nobody knows` }]
   if (!isSignedBy(manifest, encryption, host.signing_key)) return [{ part, problem: 'its signature does not hold' }]
-  if (!(await isVouchedFor(storage, host, await readEpochs(storage)))) {
+  if (!(await isVouchedFor(storage, host, await lineOf(storage, encryption.epoch, repository)))) {
     context.warn(
       `${manifest.id} was signed by ${host.host} with the key ${host.id}, for which nobody has vouched: nexus-backup keys trust ${host.id}`,
     )

@@ -86,6 +86,24 @@ export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], re
   return epochs.filter((_, n) => begun[n])
 }
 
+/**
+ * The epochs whose word counts for what is sealed to one of them: the repository's own, and its line where it came with a
+ * copy, in which each was made by those who held the one before. Anybody who may write can put an epoch of his own beside
+ * them, and let it vouch for his key.
+ * @param id the epoch that something is sealed to
+ * @throws NexusError damage when the repository's own do not follow one another
+ */
+export async function lineOf(storage: Storage, id: string, repository: string): Promise<Epoch[]> {
+  const own = await readOwnEpochs(storage, repository)
+  const others = (await readEpochs(storage)).filter(epoch => epoch.repository !== repository)
+  const line = others.filter(epoch => epoch.id === id)
+  // The array grows while it is walked: whatever follows, or is followed by, one of the line belongs to it.
+  for (const known of line) {
+    line.push(...others.filter(other => !line.includes(other) && (follows(other, known) || follows(known, other))))
+  }
+  return [...own, ...line]
+}
+
 /** The epoch that counts as the one after another, or as the first; undefined where there is none. */
 async function readBegun(storage: Storage, before: string | null): Promise<string | undefined> {
   const name = nameOfBegun(before)

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { epochPrivate, newEpochSecret } from '../../../src/keys/epoch-keys.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
 import { listKeys } from '../../../src/operations/keys/list-keys.js'
 import { removeKey } from '../../../src/operations/keys/remove-key.js'
@@ -9,7 +10,11 @@ import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
 import { testKeys } from '../../../src/operations/keys/test-keys.js'
 import { trustHost } from '../../../src/operations/keys/trust-host.js'
 import { restore } from '../../../src/operations/restore.js'
+import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
 import { verify } from '../../../src/operations/verify.js'
+import { formatEpoch } from '../../../src/repository/keys/epoch.js'
+import { formatVouch, readHost } from '../../../src/repository/keys/host-file.js'
+import { epochFile, vouchFile } from '../../../src/repository/keys/key-layout.js'
 import { openRepository } from '../../../src/repository/open.js'
 import { checkRootFiles } from '../../../src/repository/root-files.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
@@ -209,6 +214,29 @@ describe('keys', () => {
     const request = { repositories: [repository], sources: [app.source], targets: [], drill: false }
     const { results } = await verify(context, app.journal, request)
     expect(results.map(({ status }) => status)).toEqual(['ok', 'ok'])
+  })
+
+  it.each([
+    true,
+    false,
+  ])('does not take the word of an epoch that an intruder put beside (repository’s own id: %s)', async own => {
+    const app = await encryptedApplication([keyFile()])
+    await app.create()
+    const intruder = { ...withKeys(app), host: 'db9', stateDirectory: join(temporaryDirectory(), 'state') }
+    const { create } = await import('../../../src/operations/create.js')
+    await create(intruder, app.journal, requestFor({ ...app.source, name: 'second' }))
+    const repository = await openRepository(app.source.repository)
+    const keys = epochPrivate(newEpochSecret())
+    const known = { repository: own ? repository.id : randomUUID(), now: new Date() }
+    const { id, bytes } = await formatEpoch(keys, known, null)
+    await repository.storage.writeOnce(epochFile(id), bytes)
+    const host = await readHost(repository.storage, (await hostSigner(intruder)).id)
+    if (host === undefined) throw new Error('the intruder is not registered')
+    await repository.storage.writeOnce(vouchFile(host.id, id), formatVouch(host, id, keys, new Date()))
+    app.warnings.length = 0
+    const request = { repositories: [app.source.repository], sources: [], targets: ['second'], drill: false }
+    await verify(app.context, app.journal, request)
+    expect(app.warnings.join()).toContain('nobody has vouched')
   })
 
   it('says whose signature nobody has vouched for, until somebody does', async () => {
