@@ -161,7 +161,7 @@ describe('pitr restore of a cluster', () => {
   from 1 backup: ${id}
   to /srv/copy
   tablespace 16390: /ts/a to /ts/b
-  recovered to 2025-11-03T05:30:00.000Z
+  to be recovered to 2025-11-03T05:30:00.000Z
   log: timeline 1, 7 segments, 000000010000000000000003 to 000000010000000000000009
 `,
     ])

@@ -13,7 +13,7 @@ export function renderClusterPlan(plan: ClusterRestorePlan, zone: string): strin
     `  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`,
     `  to ${printable(plan.target)}`,
     ...plan.tablespaces.map(({ oid, from, to }) => `  tablespace ${oid}: ${printable(from)} to ${printable(to)}`),
-    `  recovered ${printable(plan.until)}`,
+    `  to be recovered ${printable(plan.until)}`,
     `  log: timeline ${plan.timeline}, ${segments}`,
   ]
   return lines.map(line => `${line}\n`).join('')
