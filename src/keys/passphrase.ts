@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { randomBytes, scrypt } from 'node:crypto'
 import { promisify } from 'node:util'
 import { NexusError } from '../errors.js'
@@ -33,6 +34,15 @@ export async function passphraseKey(passphrase: string, salt: Uint8Array, cost: 
   const { log_n: logN, r, p } = cost
   const run = promisify<string, Uint8Array, number, object, Buffer>(scrypt)
   return run(passphrase.normalize('NFC'), salt, KEY_BYTES, { N: 2 ** logN, r, p, maxmem: 2 * MOST_BYTES })
+}
+
+/** A passphrase as a file or a program gives it. @throws NexusError configuration, as `passphraseOf` */
+export function passphraseIn(bytes: Uint8Array, where: string): string {
+  if (isUtf8(bytes)) return passphraseOf(Buffer.from(bytes).toString('utf8'), where)
+  // Decoded anyway, every byte that is none becomes the same letter: other files would open the repository too.
+  throw new NexusError('configuration', 'passphrase_invalid', `no passphrase in ${where}: it is not UTF-8 text`, {
+    hint: 'write it as one line of text; random bytes as base64: openssl rand -base64 32',
+  })
 }
 
 /** A passphrase as a file, a program or a terminal gives it: the line break at its end is not part of it. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { messageOf, NexusError } from '../errors.js'
-import { passphraseOf } from './passphrase.js'
+import { passphraseIn, passphraseOf } from './passphrase.js'
 import type { KeyTools, PassphraseSource } from './recipient.js'
 import { readSecretFile } from './secret-file.js'
 
@@ -19,7 +19,7 @@ export async function readPassphrase(
 ): Promise<string> {
   switch (source.from) {
     case 'file':
-      return passphraseOf(readSecretFile(source.path, 'passphrase file').toString('utf8'), source.path)
+      return passphraseIn(readSecretFile(source.path, 'passphrase file'), source.path)
     case 'credential':
       return readCredential(source.name, tools)
     case 'command':
@@ -55,12 +55,12 @@ function readCredential(name: string, { env }: KeyTools): string {
     })
   }
   const path = join(directory, name)
-  return passphraseOf(readSecretFile(path, 'credential').toString('utf8'), `the credential ${name}`)
+  return passphraseIn(readSecretFile(path, 'credential'), `the credential ${name}`)
 }
 
 async function runCommand([program = '', ...args]: readonly string[], tools: KeyTools): Promise<string> {
   const { execa } = await import('execa')
-  let stdout: string
+  let stdout: Uint8Array
   try {
     const done = await execa(program, args, {
       env: tools.env as Record<string, string>,
@@ -70,6 +70,7 @@ async function runCommand([program = '', ...args]: readonly string[], tools: Key
       timeout: COMMAND_MS,
       maxBuffer: 65_536,
       stripFinalNewline: false,
+      encoding: 'buffer',
       cancelSignal: tools.signal,
     })
     stdout = done.stdout
@@ -82,7 +83,7 @@ async function runCommand([program = '', ...args]: readonly string[], tools: Key
     })
   }
   try {
-    return passphraseOf(stdout, `what ${program} printed`)
+    return passphraseIn(stdout, `what ${program} printed`)
   } catch (error) {
     throw new NexusError('configuration', 'passphrase_command_failed', messageOf(error))
   }

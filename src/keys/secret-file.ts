@@ -5,6 +5,10 @@ import { errnoOf, messageOf, NexusError } from '../errors.js'
 /** Bytes a file with a secret in it may have. */
 const limit = 64 * 1024
 
+/** How long who writes into a pipe may take, and how often it is looked at. */
+const PIPE_MS = 60_000
+const PAUSE_MS = 20
+
 /**
  * Reads a file that holds a secret: a plain file, or what a shell or systemd hands over as one.
  * @param what for messages: `key file`, `passphrase file`
@@ -13,9 +17,11 @@ const limit = 64 * 1024
 export function readSecretFile(path: string, what: string): Buffer {
   let descriptor: number | undefined
   try {
-    descriptor = openSync(path, constants.O_RDONLY)
+    // Opened otherwise, a named pipe that nobody writes into holds this process where no signal reaches it.
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const status = fstatSync(descriptor)
     if (status.isDirectory()) throw unreadable(path, what, 'it is a directory')
+    if (!status.isFile() && !status.isFIFO()) throw unreadable(path, what, 'it is a device')
     assertPrivate(path, what, status)
     if (status.isFile()) assertInPlace(path, what)
     return contentOf(descriptor, path, what)
@@ -31,12 +37,25 @@ function contentOf(descriptor: number, path: string, what: string): Buffer {
   const buffer = Buffer.alloc(limit + 1)
   let length = 0
   for (let read = -1; read !== 0 && length < buffer.length; length += read) {
-    read = readSync(descriptor, buffer, length, buffer.length - length, null)
+    read = readOrWait(descriptor, buffer.subarray(length), () => unreadable(path, what, 'nobody writes into the pipe'))
   }
   if (length > limit) throw unreadable(path, what, 'it is larger than 64 KiB')
   const content = Buffer.from(buffer.subarray(0, length))
   buffer.fill(0)
   return content
+}
+
+/** Reads on, or waits for who writes into a pipe; 0 at the end, which is also what a pipe without a writer says. */
+function readOrWait(descriptor: number, buffer: Buffer, tooLong: () => NexusError): number {
+  for (let waited = 0; waited < PIPE_MS; waited += PAUSE_MS) {
+    try {
+      return readSync(descriptor, buffer, 0, buffer.length, null)
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN') throw error
+    }
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS)
+  }
+  throw tooLong()
 }
 
 /** A group may read it (a backup group, a server's user): that is said with its mode. Everybody else must not. */

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -5,6 +6,7 @@ import { createKeyFile, readKeyFile } from '../../src/keys/key-file.js'
 import { assertWorthy, isBearable, passphraseOf } from '../../src/keys/passphrase.js'
 import { readPassphrase } from '../../src/keys/read-passphrase.js'
 import type { KeyTools } from '../../src/keys/recipient.js'
+import { checkout } from '../helpers/checkout.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 
 const tools: KeyTools = { env: process.env, signal: new AbortController().signal, ask: undefined }
@@ -92,7 +94,40 @@ describe('a key file', () => {
   })
 })
 
+describe('what is no plain file', () => {
+  it('and no pipe either is refused, and nobody is told to change the permissions of a device', () => {
+    const failure = expect.objectContaining({ code: 'secret_unreadable', message: expect.stringContaining('a device') })
+    expect(() => readKeyFile('/dev/null')).toThrow(failure)
+  })
+
+  it('but a pipe is read to its end; one that nobody has open for writing is empty and waits for nobody', () => {
+    const pipe = join(temporaryDirectory(), 'pipe')
+    execFileSync('mkfifo', ['-m', '600', pipe])
+    expect(() => readKeyFile(pipe)).toThrow(expect.objectContaining({ code: 'key_file_invalid' }))
+    const path = join(temporaryDirectory(), 'key')
+    createKeyFile(path, new Date())
+    // What a shell hands over as a file: the writer has it open before we have, and may write later.
+    const script = 'exec "$0" --input-type=module -e "$1" <(sleep 0.2; cat "$2")'
+    const program = `import { readKeyFile } from ${JSON.stringify(join(checkout, 'dist/keys/key-file.js'))}; console.log(readKeyFile(process.argv[1]).length)`
+    expect(execFileSync('bash', ['-c', script, process.execPath, program, path], { encoding: 'utf8' })).toBe('32\n')
+  })
+})
+
 describe('a passphrase', () => {
+  it('is text: bytes that are none would all be taken for the same letter', async () => {
+    const path = join(temporaryDirectory(), 'passphrase')
+    for (const bytes of [Buffer.alloc(12, 0xff), Buffer.concat([Buffer.alloc(11, 0xff), Buffer.from([0xfe])])]) {
+      writeFileSync(path, bytes, { mode: 0o600 })
+      const sources = [
+        { from: 'file', path },
+        { from: 'command', command: ['cat', path] },
+      ] as const
+      for (const source of sources) {
+        await expect(readPassphrase(source, tools)).rejects.toThrow('not UTF-8')
+      }
+    }
+  })
+
   it('is one line without its end', () => {
     expect(passphraseOf('six random words\n', 'x')).toBe('six random words')
     expect(passphraseOf('dos\r\n', 'x')).toBe('dos')
