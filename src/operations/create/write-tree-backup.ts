@@ -1,4 +1,3 @@
-import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DigestTable } from '../../image/digest-table.js'
 import { type StoreTreeSettings, storeTree } from '../../image/tree/store-tree.js'
@@ -6,13 +5,13 @@ import type { Tree } from '../../image/tree/tree.js'
 import { makeBackupId, partNameFor } from '../../repository/layout.js'
 import type { Manifest, ManifestPart } from '../../repository/manifest.js'
 import type { SealedWriter } from '../../repository/sealed/sealed-backup.js'
-import type { PartWriter } from '../../repository/storage/storage.js'
 import type { TreeCapture } from '../../sources/tree-capture.js'
 import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
 import { treeOf } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
 import { digestSeedOf, memoryFor, parentDigests } from './chain-digests.js'
 import { commitBackup } from './commit-backup.js'
+import { type CopyingWriter, copyingWriter } from './copying-writer.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
 import { assertSound } from './sound-source.js'
 
@@ -46,13 +45,15 @@ async function storeImage(
   const before = plan.parent === null ? null : await parentOf(task, plan.parent, scratch)
   const tablePath = join(scratch, 'digests')
   const table = DigestTable.create(tablePath, 0)
+  let copy: CopyingWriter | undefined
   try {
     const input = await capture.open(before?.tree ?? null)
     const part = await writer.create(before === null ? partNameFor(capture.name, '.tar.zst') : 'blocks.zst')
     const index = await writer.create('blocks.idx')
     const treePath = writer.key === null ? null : join(scratch, 'tree')
     const tree = await writer.create('tree.jsonl.zst')
-    const copied = treePath === null ? tree : copying(tree, treePath)
+    if (treePath !== null) copy = copyingWriter(tree, treePath)
+    const copied = copy ?? tree
     let done = 0
     const advance = (bytes: number) => {
       done += bytes
@@ -81,6 +82,7 @@ async function storeImage(
   } finally {
     before?.table.close()
     table.close()
+    await copy?.release()
   }
 }
 
@@ -93,20 +95,4 @@ async function parentOf(
   const remembered = parent.encryption && (await memoryFor(context, room, source.name).tree(parent))
   const tree = remembered ?? (await treeOf(room, await openBackup(context, room.repository, parent)))
   return { tree, table: await parentDigests(task, parent, scratch) }
-}
-
-/** Keeps a copy of what is written, in a file that is not there yet. */
-function copying(writer: PartWriter, path: string): PartWriter {
-  const opening = open(path, 'wx', 0o600)
-  opening.catch(() => {})
-  return {
-    async write(bytes) {
-      await (await opening).writeFile(bytes)
-      await writer.write(bytes)
-    },
-    async close() {
-      await (await opening).close()
-      return writer.close()
-    },
-  }
 }
