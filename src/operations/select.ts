@@ -1,6 +1,7 @@
 import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
+import { unsealedProblem } from '../policy/unsealed.js'
 import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
@@ -96,6 +97,7 @@ async function latestOf(
     )
   })
   if (lost !== undefined) throw unusable(lost.id, lost.problem, best && newestSound(best.survey))
+  if (best?.survey.unsealed.has(best.manifest.id)) throw unsealed(best)
   if (best !== undefined) return assertWhole(best)
   const when = at === undefined ? '' : ` captured at or before ${at.toISOString()}`
   throw new NexusError('not-found', 'backup_not_found', `there is no backup of ${backup}${when}`, {
@@ -130,8 +132,17 @@ function assertWhole(selected: Selected): Selected {
   throw unusable(selected.manifest.id, problem, newestSound(selected.survey))
 }
 
-function newestSound({ manifests, broken }: Survey): string | undefined {
-  return manifests.findLast(({ id }) => !broken.has(id))?.id
+function newestSound({ manifests, broken, unsealed }: Survey): string | undefined {
+  return manifests.findLast(({ id }) => !broken.has(id) && !unsealed.has(id))?.id
+}
+
+/** What "the latest" means is never what somebody without a key has put on top. */
+function unsealed({ manifest: { id }, survey }: Selected): NexusError {
+  const instead = newestSound(survey)
+  const use = instead === undefined ? '' : `; the newest encrypted backup is ${instead}; name it to use it`
+  return new NexusError('damage', 'backup_unsealed', `${id} ${unsealedProblem}`, {
+    hint: `somebody may have put it there: nexus-backup-recovery(7), suspected intruder${use}`,
+  })
 }
 
 function unusable(id: string, problem: string, instead?: string): NexusError {

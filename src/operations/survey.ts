@@ -2,6 +2,7 @@ import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
 import { damagedByProof, provenBackups, unsoundBackups } from '../policy/proven.js'
+import { unsealedBackups } from '../policy/unsealed.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../repository/types.js'
 import type { ListedProblem } from './results.js'
@@ -16,6 +17,8 @@ export interface Survey {
   broken: ReadonlyMap<string, string>
   proven: ReadonlySet<string>
   unsound: ReadonlySet<string>
+  /** In plain, though earlier ones are encrypted: nobody with a key made them. */
+  unsealed: ReadonlySet<string>
   /** Everything damaged or broken, then everything partial. */
   problems: ListedProblem[]
 }
@@ -64,6 +67,7 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
     broken,
     proven: provenBackups(manifests, proofs, damaged, now),
     unsound: unsoundBackups(manifests),
+    unsealed: unsealedBackups(manifests),
     problems: [
       ...[...broken].map(([id, reason]) => problem(id, 'damaged', whyBroken(id, reason))),
       ...entries.flatMap(entry => (entry.status === 'damaged' ? [problem(entry.id, 'damaged', entry.problem)] : [])),

@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { type CopyMember, type CopyPlan, planCopy } from '../../policy/copy-plan.js'
+import { unsealedProblem } from '../../policy/unsealed.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Entry, SourceRoom } from '../../repository/types.js'
 import { type Survey, survey } from '../survey.js'
@@ -28,7 +29,7 @@ export async function planSourceCopy(
   const there = entries.filter(({ status }) => status !== 'partial')
   const plan = planCopy({
     origin: found.manifests.map(memberOf),
-    broken: found.broken,
+    broken: new Map([...found.broken, ...[...found.unsealed].map(id => [id, `it ${unsealedProblem}`] as const)]),
     present: manifestsOf(there).map(memberOf),
     taken: new Set(there.map(({ id }) => id)),
   })

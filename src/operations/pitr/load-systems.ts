@@ -1,6 +1,7 @@
 import type { RepositorySettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import { unsealedProblem } from '../../policy/unsealed.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
@@ -80,7 +81,8 @@ function clusterBase(
   { facts }: Manifest,
   known: Survey,
 ): ClusterBase {
-  const problem = isSound ? null : (known.broken.get(id) ?? 'it was made of a damaged cluster (--allow-damaged)')
+  const unsound = isSound ? null : (known.broken.get(id) ?? 'it was made of a damaged cluster (--allow-damaged)')
+  const problem = known.unsealed.has(id) ? `it ${unsealedProblem}` : unsound
   return {
     id,
     capturedAt: at,

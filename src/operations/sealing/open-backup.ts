@@ -42,8 +42,10 @@ export async function openBackup(
   return { manifest: withoutNull(opened), key }
 }
 
-/** A selected backup with its manifest open. @throws NexusError as `openBackup` */
-export async function openSelected(context: Pick<Context, 'keys'>, selected: Selected): Promise<Selected> {
+/** A selected backup with its manifest open, its chain signed. @throws NexusError as `openBackup` and `assertSigned` */
+export async function openSelected(context: Pick<Context, 'keys' | 'warn'>, selected: Selected): Promise<Selected> {
+  const { assertSigned } = await import('./signatures.js')
+  await assertSigned(context, selected)
   const { manifest } = await openBackup(context, selected.room.repository, selected.manifest)
   return { ...selected, manifest }
 }

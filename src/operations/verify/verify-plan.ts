@@ -1,5 +1,6 @@
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
+import { unsealedBackups, unsealedProblem } from '../../policy/unsealed.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
@@ -73,7 +74,7 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
     check: sound.filter(manifest => check.has(manifest)),
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
     targets: whole ? sound.slice(-1) : chosen,
-    problems: whole ? await ownFiles(room) : [],
+    problems: [...unsealedAmong(sound, named), ...(whole ? await ownFiles(room) : [])],
     hasWal: whole && (await room.walSystems()).length > 0,
     wanted,
   }
@@ -87,6 +88,14 @@ function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manife
     if (error instanceof NexusError && error.kind === 'damage') return [manifest]
     throw error
   }
+}
+
+/** Told of the source, not kept as a proof of the backup: its bytes may be what somebody wrote. */
+function unsealedAmong(sound: readonly Manifest[], named: (entry: Manifest) => boolean): VerifyPlan['problems'] {
+  const unsealed = unsealedBackups(sound)
+  return sound
+    .filter(manifest => unsealed.has(manifest.id) && named(manifest))
+    .map(({ id }) => ({ part: id, problem: unsealedProblem }))
 }
 
 /** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */

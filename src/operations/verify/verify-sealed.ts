@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
-import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
-import { lineOf } from '../../repository/keys/key-room.js'
 import type { Manifest } from '../../repository/manifest.js'
-import { isSignedBy } from '../../repository/sealed/sealed-manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { VerifiedBackup } from '../results.js'
 import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
+import { signedBy, warnOfStranger } from '../sealing/signatures.js'
 
 type Finding = VerifiedBackup['findings'][number]
 
@@ -66,15 +64,8 @@ async function measure(room: SourceRoom, id: string, name: string): Promise<{ by
 export async function checkSignature(context: Context, room: SourceRoom, manifest: Manifest): Promise<Finding[]> {
   const { encryption } = manifest
   if (encryption === undefined) return []
-  const { storage, id: repository } = room.repository
-  const host = await readHost(storage, encryption.signer)
-  const part = 'manifest.json'
-  if (host === undefined) return [{ part, problem: `was signed with the key ${encryption.signer}, which nobody knows` }]
-  if (!isSignedBy(manifest, encryption, host.signing_key)) return [{ part, problem: 'its signature does not hold' }]
-  if (!(await isVouchedFor(storage, host, await lineOf(storage, encryption.epoch, repository)))) {
-    context.warn(
-      `${manifest.id} was signed by ${host.host} with the key ${host.id}, for which nobody has vouched: nexus-backup keys trust ${host.id}`,
-    )
-  }
+  const signed = await signedBy(room.repository, manifest, encryption)
+  if ('problem' in signed) return [{ part: 'manifest.json', problem: signed.problem }]
+  if (!signed.isTrusted) warnOfStranger(context, manifest.id, signed.host)
   return []
 }

@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
 import { NexusError } from '../../../src/errors.js'
+import { copySource } from '../../../src/operations/copy/copy-source.js'
 import { prune } from '../../../src/operations/prune.js'
+import { restore } from '../../../src/operations/restore.js'
 import { openBackup } from '../../../src/operations/sealing/open-backup.js'
 import { verify } from '../../../src/operations/verify.js'
 import { formatChecksums, parseChecksums } from '../../../src/repository/checksums.js'
@@ -18,7 +20,7 @@ import { isSignedBy, openManifest } from '../../../src/repository/sealed/sealed-
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { sha256 } from '../../repository/manifests.js'
 import { memoryReader } from '../../repository/sealed/memory-part.js'
-import type { Application } from '../application.js'
+import { type Application, application } from '../application.js'
 import { accessWith, encryptedApplication, keyFile } from './encrypted.js'
 
 /** Two fulls of a small database, the second with one row more. */
@@ -72,6 +74,21 @@ function believed(bytes: Buffer, id: string, key: BackupKey, signingKey: Buffer)
   const opened = openManifest(stored, stored.encryption, key)
   if (!isSignedBy(stored, stored.encryption, signingKey)) throw damage('not signed')
   return opened
+}
+
+/** Restores to a new path. */
+async function restored(app: Application, repository: string, backup: string): Promise<void> {
+  const path = join(temporaryDirectory(), 'restored.db')
+  const target = { kind: 'path' as const, path, force: false }
+  const repositories = [{ name: 'copy', path: repository }]
+  await restore(app.context, app.journal, {
+    repositories,
+    backup,
+    target,
+    source: app.source,
+    at: undefined,
+    dryRun: false,
+  })
 }
 
 describe('an encrypted backup that somebody tampers with', () => {
@@ -173,6 +190,46 @@ describe('an encrypted backup that somebody tampers with', () => {
     const bytes = Buffer.from(`${JSON.stringify({ ...manifest, id: two, parts: present.parts }, null, 2)}\n`)
     forge(join(copy.path, 'app', two), 'manifest.json', bytes)
     expect((await copy.look()).get(two)?.status).toBe('damaged')
+  })
+
+  it('is not restored when nobody whom the repository knows has signed it', async () => {
+    const { app, ids } = await twoBackups()
+    const [, id] = ids
+    const copy = copyOf(app)
+    const manifest = JSON.parse(readFileSync(copy.of(id, 'manifest.json'), 'utf8'))
+    manifest.encryption.signature = Buffer.alloc(64, 7).toString('base64')
+    forge(join(copy.path, 'app', id), 'manifest.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`))
+    for (const backup of [id, 'app']) {
+      await expect(restored(app, copy.path, backup)).rejects.toMatchObject({ kind: 'damage', code: 'manifest_forged' })
+    }
+  })
+
+  it('is not the latest when somebody without a key puts one in plain on top', async () => {
+    const { app, ids } = await twoBackups()
+    const copy = copyOf(app)
+    const intruder = await application({ database: { rows: 9 } })
+    const forged = (await intruder.create({ type: 'full' })).backups[0]?.id ?? ''
+    cpSync(join(intruder.source.repository.path, 'app', forged), join(copy.path, 'app', forged), { recursive: true })
+    const manifest = JSON.parse(readFileSync(copy.of(forged, 'manifest.json'), 'utf8'))
+    manifest.sequence = 99
+    forge(join(copy.path, 'app', forged), 'manifest.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`))
+    await expect(restored(app, copy.path, 'app')).rejects.toMatchObject({
+      kind: 'damage',
+      code: 'backup_unsealed',
+      hint: expect.stringContaining(ids[1]),
+    })
+    await restored(app, copy.path, ids[1])
+    // Who names it has seen what it is.
+    await restored(app, copy.path, forged)
+    expect(app.warnings.join()).toContain(`${forged} is not encrypted`)
+    const seen = await copy.look()
+    expect(seen.get('app')).toEqual({ status: 'damaged', findings: [{ part: forged, problem: expect.any(String) }] })
+    // Nor does it go on to a copy.
+    const to = { name: 'second', path: join(temporaryDirectory(), 'second') }
+    const task = { source: 'app', from: { name: 'copy', path: copy.path }, to }
+    const report = await copySource(app.context, app.journal, task, true)
+    expect(report.backups).toEqual(ids)
+    expect(report.problems).toMatchObject([{ id: forged }])
   })
 
   it('is missed when it is gone, or an older state was put back, by the host that remembers it', async () => {
