@@ -1,4 +1,5 @@
 import { messageOf, NexusError } from '../../errors.js'
+import { keysDirectory } from '../keys/key-layout.js'
 import type { SequentialReader, Storage } from '../storage/storage.js'
 import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
@@ -35,10 +36,24 @@ export function walArchive(
   /** Forms of files that this process has put or found. */
   const placed = new Map<string, WalForm>()
   let isGroundDurable = false
+  let sealedFirst: Promise<boolean> | undefined
 
-  /** A file in the form that it has. */
+  /**
+   * Whoever may add files but replace none can put one in plain beside a sealed one: where there are keys, the sealed one
+   * counts for those who only read too.
+   */
+  function isSealedFirst(): Promise<boolean> {
+    sealedFirst ??= seal.writing === null ? hasKeys() : Promise.resolve(true)
+    return sealedFirst
+  }
+
+  async function hasKeys(): Promise<boolean> {
+    return (await storage.list(keysDirectory)).length > 0
+  }
+
+  /** A file in the form that it has; a sealed one before one in plain. */
   async function found<T>(name: string, look: (path: string) => Promise<T>): Promise<{ what: T; form: WalForm }> {
-    const [first = 'plain', second = 'sealed'] = forms
+    const [first = 'plain', second = 'sealed'] = (await isSealedFirst()) ? ['sealed', 'plain'] : forms
     try {
       return { what: await look(pathOf(name, first)), form: first }
     } catch (error) {

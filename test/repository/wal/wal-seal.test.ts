@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { epochPrivate } from '../../../src/keys/epoch-keys.js'
@@ -35,7 +35,7 @@ async function place() {
   const room = (await initRepository(directory, { now: times.now })).source('main')
   const file = (wal: string, suffix = '.zst.enc') =>
     join(directory, 'main', 'wal', system, wal.slice(0, 8), `${wal}${suffix}`)
-  return { room, file, wal: (seal?: WalSeal) => room.wal(system, seal) }
+  return { directory, room, file, wal: (seal?: WalSeal) => room.wal(system, seal) }
 }
 
 describe('a sealed log', () => {
@@ -58,6 +58,19 @@ describe('a sealed log', () => {
     await wal().check(name)
     expect(await wal().remove([name])).toBe(stored.length)
     expect(await wal().names()).toEqual([])
+  })
+
+  it('is read as it was sealed, also when somebody has put a file in plain beside it', async () => {
+    const { directory, wal, file } = await place()
+    await wal(blind).put(name, plain, times)
+    const forged = await place()
+    await forged.wal().put(name, Buffer.alloc(1000, 'forged'), times)
+    copyFileSync(forged.file(name, '.zst'), file(name, '.zst'))
+    mkdirSync(join(directory, 'keys', epoch), { recursive: true })
+    const reader: WalSeal = { writing: null, open }
+    expect((await wal(reader).read(name)).plain.equals(plain)).toBe(true)
+    expect((await wal(full).read(name)).plain.equals(plain)).toBe(true)
+    expect((await wal(reader).header(name)).encryption).toBeDefined()
   })
 
   it('knows the same content again by its mark, or by opening it, and else takes nothing for granted', async () => {
