@@ -81,7 +81,7 @@ async function add(
   for (const settings of recipients) {
     const wrapped = await wrapFor(settings, epoch.id, keys.secret, context.keys.tools)
     newcomers.push({ settings, id: wrapped.id })
-    documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }))
+    documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }, keys.secret))
   }
   await renewRecoveryOf(context, repository)
   const ids = [...documents.keys()]

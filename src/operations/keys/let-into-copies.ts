@@ -45,7 +45,7 @@ export async function letIntoCopies(
       const now = context.now()
       await storage.writeOnce(
         recipientFile(head.id, wrapped.id),
-        formatRecipient(head.id, wrapped, { label, since: now, added: now }),
+        formatRecipient(head.id, wrapped, { label, since: now, added: now }, secret),
       )
       isAnybody = true
     }

@@ -53,7 +53,7 @@ export async function warnOfOldKeys(
   settings: RepositorySettings,
   epoch: string,
 ): Promise<void> {
-  const recipients = await readRecipients(repository.storage, epoch)
+  const recipients = await readRecipients(repository.storage, epoch, ({ message }) => context.warn(message))
   const now = context.now()
   warnOfAge(
     context,

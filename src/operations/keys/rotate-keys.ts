@@ -3,10 +3,11 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { RecipientSettings } from '../../keys/recipient.js'
 import { unwrapWith } from '../../keys/wrapping.js'
 import { readRecipients } from '../../repository/keys/key-room.js'
-import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
+import { isLetIn, type RecipientDocument } from '../../repository/keys/recipient-file.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
 import { beginEpoch, type NewRecipient } from '../sealing/begin-epoch.js'
@@ -54,6 +55,7 @@ async function rotate(
   const unknown = out.find(id => recipients.every(recipient => recipient.id !== id))
   if (unknown !== undefined) throw notThere(location, unknown, recipients)
   const staying = recipients.filter(({ id }) => !out.includes(id))
+  assertLetIn(staying, keys, location)
   const wanted = await reached(context, current.id, staying, location)
   const result = { command: 'keys rotate', repository: location, recipients: staying.map(({ id }) => id) } as const
   const without = [...out]
@@ -69,6 +71,20 @@ async function rotate(
 function overtaken(location: string): NexusError {
   return new NexusError('locked', 'rotated_meanwhile', `another run rotated the keys of ${location} meanwhile`, {
     hint: 'this one changed nothing; see what there is now: nexus-backup keys list, and run it again if it is still wanted',
+  })
+}
+
+/**
+ * What wraps for a public key asks nobody whose it is: the new secret would go to whoever entered himself. The others open
+ * what was wrapped for them first.
+ */
+function assertLetIn(recipients: readonly RecipientDocument[], { secret }: EpochPrivate, location: string): void {
+  const wrapped = recipients.filter(({ kind }) => kind === 'gpg' || kind === 'aws-kms')
+  const ids = wrapped.filter(recipient => !isLetIn(recipient, secret)).map(({ id }) => id)
+  if (ids.length === 0) return
+  const problem = `nobody who opens ${location} has let these in: ${ids.join(', ')}`
+  throw new NexusError('refused', 'recipient_forged', problem, {
+    hint: `somebody may have put them there; leave them out: ${ids.map(id => `--without ${id}`).join(' ')}; one that is yours is let in again afterwards with nexus-backup keys add`,
   })
 }
 

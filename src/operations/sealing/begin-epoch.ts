@@ -41,7 +41,10 @@ export async function beginEpoch(
   const documents = new Map<string, Buffer>()
   for (const { settings, label, since, id: known } of recipients) {
     const wrapped = await wrapFor(settings, id, keys.secret, access.tools, known)
-    documents.set(recipientFile(id, wrapped.id), formatRecipient(id, wrapped, { label, since, added: now }))
+    documents.set(
+      recipientFile(id, wrapped.id),
+      formatRecipient(id, wrapped, { label, since, added: now }, keys.secret),
+    )
     ids.push(wrapped.id)
   }
   await renewRecoveryOf(context, repository)

@@ -17,15 +17,20 @@ import {
 } from './key-layout.js'
 import { parseRecipient, type RecipientDocument } from './recipient-file.js'
 
+/** Told of each damaged document, which is then left out; without it damage is thrown. */
+export type OnDamage = (error: NexusError, id: string) => void
+
 /** Every epoch in a repository, oldest first. Empty for one that is not encrypted. @throws NexusError damage */
-export async function readEpochs(storage: Storage): Promise<Epoch[]> {
+export async function readEpochs(storage: Storage, onDamage?: OnDamage): Promise<Epoch[]> {
   const found = await storage.list(keysDirectory)
   const ids = found.filter(({ name, kind }) => kind === 'directory' && isEpochId(name)).map(({ name }) => name)
   const epochs = await mapParallel(ids.sort(), 8, async id => {
     try {
       return parseEpoch(await storage.readSmall(epochFile(id), keyFileLimit), id)
     } catch (error) {
-      if (!(error instanceof NexusError) || error.kind !== 'not-found') throw error
+      if (!(error instanceof NexusError)) throw error
+      if (error.kind === 'damage' && onDamage !== undefined) onDamage(error, id)
+      else if (error.kind !== 'not-found') throw error
       // Its recipients come first, then itself: what was interrupted before is none.
       return undefined
     }
@@ -51,9 +56,12 @@ export async function writeBegun(storage: Storage, epoch: string, before: string
   }
 }
 
-/** A repository's own epochs, oldest first, as far as one follows the other; empty where it is not encrypted. */
-export async function readOwnEpochs(storage: Storage, repository: string): Promise<Epoch[]> {
-  const epochs = await readEpochs(storage)
+/**
+ * A repository's own epochs, oldest first, as far as one follows the other; empty where it is not encrypted.
+ * @param onDamage told of damaged ones, with which the line then ends
+ */
+export async function readOwnEpochs(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Epoch[]> {
+  const epochs = await readEpochs(storage, onDamage)
   const first = await readBegun(storage, null)
   if (first === undefined) return []
   const own = new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
@@ -64,6 +72,7 @@ export async function readOwnEpochs(storage: Storage, repository: string): Promi
   for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
     const next = own.get(id)
     const last = line.at(-1)
+    if (next === undefined && onDamage !== undefined) return line
     if (next === undefined) throw keysDamaged(epochFile(id), 'it is missing')
     if (line.includes(next) || (last !== undefined && !follows(next, last))) {
       throw keysDamaged(epochFile(id), 'it was not made by those who hold the epoch before it')
@@ -89,13 +98,13 @@ export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], re
 /**
  * The epochs whose word counts for what is sealed to one of them: the repository's own, and its line where it came with a
  * copy, in which each was made by those who held the one before. Anybody who may write can put an epoch of his own beside
- * them, and let it vouch for his key.
+ * them, and let it vouch for his key. A damaged one has no word.
  * @param id the epoch that something is sealed to
  * @throws NexusError damage when the repository's own do not follow one another
  */
 export async function lineOf(storage: Storage, id: string, repository: string): Promise<Epoch[]> {
-  const own = await readOwnEpochs(storage, repository)
-  const others = (await readEpochs(storage)).filter(epoch => epoch.repository !== repository)
+  const own = await readOwnEpochs(storage, repository, () => {})
+  const others = (await readEpochs(storage, () => {})).filter(epoch => epoch.repository !== repository)
   const line = others.filter(epoch => epoch.id === id)
   // The array grows while it is walked: whatever follows, or is followed by, one of the line belongs to it.
   for (const known of line) {
@@ -148,14 +157,26 @@ export function currentEpoch(own: readonly Epoch[], pin: EpochPin | undefined): 
 }
 
 /** Who can open an epoch, oldest first. @throws NexusError damage */
-export async function readRecipients(storage: Storage, epoch: string): Promise<RecipientDocument[]> {
+export async function readRecipients(
+  storage: Storage,
+  epoch: string,
+  onDamage?: OnDamage,
+): Promise<RecipientDocument[]> {
   const found = await storage.list(recipientsDirectory(epoch))
   const ids = found.flatMap(({ name }) => {
     const id = name.endsWith('.json') ? name.slice(0, -'.json'.length) : ''
     return isRecipientId(id) ? [id] : []
   })
-  const recipients = await mapParallel(ids, 8, async id =>
-    parseRecipient(await storage.readSmall(recipientFile(epoch, id), keyFileLimit), epoch, id),
-  )
-  return recipients.sort((a, b) => (a.added < b.added ? -1 : a.added > b.added ? 1 : a.id < b.id ? -1 : 1))
+  const recipients = await mapParallel(ids, 8, async id => {
+    try {
+      return parseRecipient(await storage.readSmall(recipientFile(epoch, id), keyFileLimit), epoch, id)
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind !== 'damage' || onDamage === undefined) throw error
+      onDamage(error, id)
+      return undefined
+    }
+  })
+  return recipients
+    .filter(recipient => recipient !== undefined)
+    .sort((a, b) => (a.added < b.added ? -1 : a.added > b.added ? 1 : a.id < b.id ? -1 : 1))
 }

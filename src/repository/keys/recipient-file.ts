@@ -1,5 +1,7 @@
 import * as v from 'valibot'
+import { derivedKey, macOf } from '../../keys/derive.js'
 import { recipientKinds, type Wrapped } from '../../keys/recipient.js'
+import { canonicalJson } from '../json.js'
 import { base64, formatKeyDocument, instant, keysDamaged, parseKeyDocument, shortText } from './key-document.js'
 import { isEpochId, isRecipientId, recipientFile } from './key-layout.js'
 
@@ -17,6 +19,8 @@ const recipientSchema = v.looseObject({
   parameters: v.record(v.string(), v.union([shortText, v.number()])),
   /** The epoch's secret, as this kind wraps it. */
   secret: base64(1, 32 * 1024),
+  /** By a key of the epoch's secret, over everything else: whoever may only write can enter nobody. */
+  mac: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/))),
 })
 
 /** One who can open an epoch, as `keys/EPOCH/recipients/ID.json` has it. */
@@ -26,9 +30,10 @@ export function formatRecipient(
   epoch: string,
   wrapped: Wrapped,
   known: { label: string | null; since: Date; added: Date },
+  epochSecret: Uint8Array,
 ): Buffer {
   const { id, kind, parameters, secret } = wrapped
-  return formatKeyDocument({
+  const document = {
     format: 1,
     epoch,
     id,
@@ -38,7 +43,17 @@ export function formatRecipient(
     added: known.added.toISOString(),
     parameters,
     secret: secret.toString('base64'),
-  })
+  }
+  return formatKeyDocument({ ...document, mac: entryMac(document, epoch, epochSecret) })
+}
+
+/** Whether a recipient was entered by somebody who opens the epoch. */
+export function isLetIn({ mac, secret, ...rest }: RecipientDocument, epochSecret: Uint8Array): boolean {
+  return mac === entryMac({ ...rest, secret: secret.toString('base64') }, rest.epoch, epochSecret)
+}
+
+function entryMac(document: object, epoch: string, epochSecret: Uint8Array): string {
+  return macOf(derivedKey(epochSecret, epoch, 'recipient'), `nexus-backup 1 recipient ${canonicalJson(document)}`)
 }
 
 /** @throws NexusError damage */

@@ -3,7 +3,7 @@ import { type EpochPrivate, epochPrivate } from '../../keys/epoch-keys.js'
 import { describeRecipient, type KeyTools, type RecipientSettings } from '../../keys/recipient.js'
 import { unwrapWith } from '../../keys/wrapping.js'
 import type { Storage } from '../storage/storage.js'
-import { type Epoch, previousSecret } from './epoch.js'
+import { type Epoch, follows, previousSecret } from './epoch.js'
 import { keysDamaged } from './key-document.js'
 import { epochFile } from './key-layout.js'
 import { readEpochs, readRecipients } from './key-room.js'
@@ -21,8 +21,11 @@ interface Means {
 
 /** The document of an epoch, and those of all. @throws NexusError damage */
 export async function findEpoch(storage: Storage, id: string): Promise<{ epoch: Epoch; epochs: Epoch[] }> {
-  const epochs = await readEpochs(storage)
+  const damaged = new Map<string, NexusError>()
+  const epochs = await readEpochs(storage, (error, damagedId) => damaged.set(damagedId, error))
   const epoch = epochs.find(candidate => candidate.id === id)
+  const damage = damaged.get(id)
+  if (damage !== undefined) throw damage
   if (epoch === undefined) throw keysDamaged(epochFile(id), 'it is missing')
   return { epoch, epochs }
 }
@@ -41,7 +44,8 @@ export async function unwrapEpoch(
   const tried: string[] = []
   const recipients: RecipientDocument[] = []
   for (const member of fromThere(epoch, epochs)) {
-    const own = await readRecipients(storage, member.id)
+    // One who is damaged does not keep the others out.
+    const own = await readRecipients(storage, member.id, ({ message }) => tried.push(message))
     recipients.push(...own)
     // The wanted one's own entry is this very search.
     const known = member === epoch ? undefined : await means.known(member.sealing_key.toString('base64'))
@@ -77,11 +81,14 @@ function isTerminal(means: RecipientSettings): boolean {
   return means.kind === 'passphrase' && means.passphrase.from === 'terminal'
 }
 
-/** An epoch and all that came after it: an interrupted rotation and the one run again both follow the same. */
+/**
+ * An epoch and all that came after it, each made by who held the one before: an interrupted rotation and the one run again
+ * both follow the same.
+ */
 export function fromThere(epoch: Epoch, epochs: readonly Epoch[]): Epoch[] {
   const members = [epoch]
-  for (const { id } of members) {
-    members.push(...epochs.filter(candidate => candidate.previous === id && !members.includes(candidate)))
+  for (const known of members) {
+    members.push(...epochs.filter(candidate => follows(candidate, known) && !members.includes(candidate)))
   }
   return members
 }

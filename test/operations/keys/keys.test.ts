@@ -1,8 +1,10 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { secretName } from '../../../src/keys/derive.js'
 import { epochPrivate, newEpochSecret } from '../../../src/keys/epoch-keys.js'
+import { readKeyFile } from '../../../src/keys/key-file.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
 import { listKeys } from '../../../src/operations/keys/list-keys.js'
 import { removeKey } from '../../../src/operations/keys/remove-key.js'
@@ -15,6 +17,7 @@ import { verify } from '../../../src/operations/verify.js'
 import { formatEpoch } from '../../../src/repository/keys/epoch.js'
 import { formatVouch, readHost } from '../../../src/repository/keys/host-file.js'
 import { epochFile, vouchFile } from '../../../src/repository/keys/key-layout.js'
+import { formatRecipient } from '../../../src/repository/keys/recipient-file.js'
 import { openRepository } from '../../../src/repository/open.js'
 import { checkRootFiles } from '../../../src/repository/root-files.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
@@ -108,6 +111,54 @@ describe('keys', () => {
       hosts: [{ is_trusted: true }],
     })
     expect(repositories[0]?.epochs[0]?.recipients.map(({ label }) => label)).toEqual([null, 'safe'])
+  })
+
+  it('opens for everybody whose own entry is sound, whatever somebody has put beside it', async () => {
+    const [first, second] = [keyFile(), keyFile()]
+    const app = await encryptedApplication([first, second])
+    const backup = (await app.create()).backups[0]?.id ?? ''
+    const keys = join(app.source.repository.path, 'keys')
+    const [epoch = ''] = readdirSync(keys).filter(name => name.includes('T'))
+    const recipients = join(keys, epoch, 'recipients')
+    const entry = (id: string) => join(recipients, `${id}.json`)
+    writeFileSync(entry(`key-${secretName(readKeyFile(second.path))}`), 'rotten')
+    writeFileSync(entry('key-0000000000000000'), Buffer.alloc(100_000))
+    mkdirSync(join(keys, '20200101T000000.000Z-00000000'))
+    writeFileSync(join(keys, '20200101T000000.000Z-00000000', 'epoch.json'), 'garbage')
+    expect(await restores(app, withKeys(app, first), backup)).toBe(true)
+    // But it is said, and no backup is blamed for it.
+    const request = { repositories: [app.source.repository], sources: [], targets: [], drill: false }
+    const { results } = await verify(withKeys(app, first), app.journal, request)
+    expect(results.map(({ status, findings }) => [status, findings.length])).toEqual([
+      ['damaged', 3],
+      ['ok', 0],
+    ])
+    // Those of the others are named when nobody is left.
+    const stranger = { ...app.context, keys: accessWith(keyFile()) }
+    const opening = stranger.keys.open((await openRepository(app.source.repository)).storage, epoch)
+    await expect(opening).rejects.toThrow(/is no recipient.*damaged|damaged.*is no recipient/s)
+  })
+
+  it('rotates for nobody whom somebody without a key has entered', async () => {
+    const key = keyFile()
+    const app = await encryptedApplication([key])
+    await app.create()
+    const { repository } = app.source
+    const keys = join(repository.path, 'keys')
+    const [epoch = ''] = readdirSync(keys).filter(name => name.includes('T'))
+    const arn = 'arn:aws:kms:eu-west-1:666666666666:key/thief'
+    const wrapped = { kind: 'aws-kms' as const, id: 'kms-00000000', parameters: { key: arn }, secret: Buffer.from('x') }
+    const now = new Date()
+    const known = { label: 'safe', since: now, added: now }
+    const path = join(keys, epoch, 'recipients', 'kms-00000000.json')
+    writeFileSync(path, formatRecipient(epoch, wrapped, known, Buffer.alloc(32)))
+    const rotate = (without: string[]) => rotateKeys(app.context, app.journal, { repository, without, dryRun: false })
+    await expect(rotate([])).rejects.toMatchObject({
+      kind: 'refused',
+      code: 'recipient_forged',
+      hint: expect.stringContaining('--without kms-00000000'),
+    })
+    expect((await rotate(['kms-00000000'])).recipients).toHaveLength(1)
   })
 
   it('takes one out, but never the last one, nor when nobody who stays is proven', async () => {
