@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config'
 import { shared } from './vitest.shared.js'
 
 /** Suites that also run on encrypted repositories in a bucket every time; `npm run suites` runs all on every kind. */
-const onOtherKinds = ['concurrency', 'contract', 'pitr', 'wal-retention']
+const onOtherKinds = ['contract', 'pitr', 'wal-retention']
 
 export default defineConfig({
   ...shared,
