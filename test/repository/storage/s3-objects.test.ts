@@ -154,3 +154,12 @@ test('an authority’s file that cannot be read is a mistake of the configuratio
     code: 'ca_file_unreadable',
   })
 })
+
+test('a stranger among the markers keeps nobody from reading, only who clears leftovers away', async () => {
+  const place = await server.newPlace()
+  const storage = await S3Storage.open(place)
+  await storage.writeOnce('main/one/manifest.json', Buffer.from('{}'))
+  for (const name of ['one', 'stranger']) await storage.writeOnce(`main/.pending/${name}`, Buffer.from('hello'))
+  expect(await storage.list('main')).toEqual([{ name: 'one', kind: 'directory' }])
+  await expect(storage.removeLeftovers('main')).rejects.toMatchObject({ kind: 'damage', code: 'marker_damaged' })
+})

@@ -74,7 +74,8 @@ export class S3Storage implements Storage {
   async #uncommitted(parent: string, present: ReadonlySet<string>): Promise<Set<string>> {
     const ids = await markedIds(this.#bucket, parent)
     const states = await mapParallel(ids, 16, async id => {
-      const state = await readMarker(this.#bucket, `${parent}/${id}`)
+      // What is no marker hides nothing, and keeps nobody from restoring: who removes leftovers is told of it.
+      const state = await readMarker(this.#bucket, `${parent}/${id}`).catch(unlessDamaged)
       if (state !== 'writing') return state === 'removing'
       return !present.has(id) || !(await this.#hasManifest(`${parent}/${id}`))
     })
@@ -192,4 +193,8 @@ export class S3Storage implements Storage {
     this.#leases.set(source, known)
     return known
   }
+}
+
+function unlessDamaged(error: unknown): undefined {
+  if (!(error instanceof NexusError) || error.code !== 'marker_damaged') throw error
 }
