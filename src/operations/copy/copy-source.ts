@@ -26,10 +26,12 @@ interface Way {
 
 /** What would be copied of one source, taking no lock and writing nothing. */
 export async function previewCopy(context: Context, task: CopyTask, init: boolean): Promise<CopyReport> {
+  assertOutside(task)
   const origin = (await openRepository(task.from)).source(task.source)
   await assertBackups(origin)
   const target = await existing(task, init)
   const { found, plan, bytes, there } = await planSourceCopy(context, origin, target)
+  assertSealedAlike(task, { origin, plan, sealed: await sealsInto(task, target) })
   const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
   const files = wal.reduce((sum, { names }) => sum + names.length, 0)
   return { ...reportOf(task, plan, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
@@ -47,6 +49,7 @@ export async function copySource(
   task: CopyTask,
   init: boolean,
 ): Promise<CopyReport> {
+  assertOutside(task)
   const origin = (await openRepository(task.from)).source(task.source)
   await assertBackups(origin)
   const { source, to } = task
@@ -56,6 +59,8 @@ export async function copySource(
     journal,
     subject,
     async () => {
+      // What is refused makes no repository either.
+      if (init && (await existing(task, init)) === undefined) await previewCopy(context, task, init)
       const repository = init ? await initRepository(to, { now: context.now() }) : await openTarget(task)
       assertAnother(origin.repository, repository)
       const target = repository.source(source)
@@ -69,15 +74,37 @@ export async function copySource(
   )
 }
 
+/** Whether nothing may be stored in plain where the copy goes. */
+async function sealsInto({ to }: CopyTask, target: SourceRoom | undefined): Promise<boolean> {
+  const isWanted = to.encryption !== undefined
+  return target === undefined ? isWanted : isSealed(target.repository, isWanted)
+}
+
+/** @throws NexusError refused `copy_unencrypted` */
+function assertSealedAlike(
+  { to }: CopyTask,
+  { origin, plan, sealed }: { origin: SourceRoom; plan: CopyPlan<Manifest & CopyMember>; sealed: boolean },
+): void {
+  const plain = sealed ? plan.copy.find(({ encryption }) => encryption === undefined) : undefined
+  if (plain !== undefined) throw inPlain(plain.id, origin.repository.location, to.path)
+}
+
+/** A copy inside the repository that it is made from is lost with it, and lies among its backups. */
+function assertOutside({ from, to }: CopyTask): void {
+  if (!to.path.startsWith(`${from.path}/`)) return
+  throw new NexusError('refused', 'copy_inside', `${to.path} is inside ${from.path}, which is copied from`, {
+    hint: 'name a place outside of it with --to, best on another disk',
+  })
+}
+
 async function carryOut(context: Context, task: CopyTask, { origin, target }: Way): Promise<CopyReport> {
   await target.removeLeftovers()
   // Whose the name is comes before what is to be copied: another machine's history is always another one.
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
   const { found, plan, bytes: total, there } = await planSourceCopy(context, origin, target)
-  const sealed = await isSealed(target.repository, task.to.encryption !== undefined)
-  const plain = sealed ? plan.copy.find(({ encryption }) => encryption === undefined) : undefined
-  if (plain !== undefined) throw inPlain(plain.id, origin.repository.location, target.repository.location)
+  const sealed = await sealsInto(task, target)
+  assertSealedAlike(task, { origin, plan, sealed })
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)

@@ -188,3 +188,26 @@ describe('copies of an encrypted repository', () => {
     expect(copies).toEqual([])
   })
 })
+
+describe('a copy that is refused', () => {
+  it('leaves no repository behind, and is refused by a dry run too', async () => {
+    const app = await application()
+    await app.create({ init: true })
+    const to = elsewhere({ encryption: { recipients: [keyFile()], maxKeyAge: 1 } })
+    const tasks = [{ source: 'app', from: app.source.repository, to }]
+    for (const dryRun of [true, false]) {
+      const { failures } = await copy(testContext(), noJournal, { tasks, init: true, dryRun })
+      expect(failures).toMatchObject([{ kind: 'refused', code: 'copy_unencrypted' }])
+      expect(existsSync(to.path)).toBe(false)
+    }
+  })
+
+  it('is one into the repository that it is made from', async () => {
+    const app = await application()
+    await app.create({ init: true })
+    const to = elsewhere({ path: join(app.source.repository.path, 'app', 'inner') })
+    const { failures } = await run(app.source.repository, to)
+    expect(failures).toMatchObject([{ kind: 'refused', code: 'copy_inside' }])
+    expect(existsSync(to.path)).toBe(false)
+  })
+})
