@@ -9,7 +9,7 @@ import { wrapFor } from '../../keys/wrapping.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { KeyAccess } from '../../repository/keys/key-access.js'
 import { recipientFile } from '../../repository/keys/key-layout.js'
-import { currentEpoch, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { readRecipients } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
@@ -19,6 +19,7 @@ import { renewRecoveryOf } from '../sealing/renew-recovery.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
 import { type LetIn, letIntoCopies } from './let-into-copies.js'
+import { currentOrNone } from './repository-keys.js'
 import type { KeysAddResult } from './results.js'
 
 export interface KeysAddRequest {
@@ -42,10 +43,6 @@ export async function addKeys(context: Context, journal: Journal, request: KeysA
       return current === undefined ? begin(context, repository, request) : add(context, repository, request, current)
     }),
   )
-}
-
-async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
-  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id))
 }
 
 async function begin(context: Context, repository: Repository, request: KeysAddRequest): Promise<KeysAddResult> {

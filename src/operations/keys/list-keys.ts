@@ -2,11 +2,10 @@ import type { RepositorySettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
 import { hostsDirectory, isSignerId } from '../../repository/keys/key-layout.js'
-import { currentEpoch, readEpochs, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { readEpochs, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
-import { readPin } from '../sealing/host-keys.js'
-import { listedRecipient, warnOfAge } from './repository-keys.js'
+import { currentOrNone, listedRecipient, warnOfAge } from './repository-keys.js'
 import type { KeysListResult, ListedHost, ListedKeys } from './results.js'
 
 /** Who can open the repositories, since when, and whose signatures they know. Needs no key. */
@@ -19,7 +18,7 @@ export async function listKeys(context: Context, repositories: readonly Reposito
 async function listOne(context: Context, settings: RepositorySettings): Promise<ListedKeys> {
   const repository = await openRepository(settings)
   const { storage, location } = repository
-  const current = currentEpoch(await readOwnEpochs(storage, repository.id), await readPin(context, repository.id))
+  const current = await currentOrNone(context, repository)
   const epochs: ListedKeys['epochs'] = []
   for (const { id, created } of await readEpochs(storage)) {
     const recipients = (await readRecipients(storage, id)).map(recipient =>

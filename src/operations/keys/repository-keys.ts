@@ -11,10 +11,17 @@ import type { ListedRecipient } from './results.js'
 
 const DAY_MS = 24 * 3600 * 1000
 
-/** The epoch that new backups are sealed to. @throws NexusError not-found `not_encrypted` */
+/**
+ * The epoch that new backups are sealed to; undefined where the repository has no keys of its own.
+ * @throws NexusError damage when its own do not follow what this host knows
+ */
+export async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
+  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id))
+}
+
+/** The epoch that new backups are sealed to. @throws NexusError as `currentOrNone`, not-found `not_encrypted` */
 export async function currentOf(context: Context, repository: Repository): Promise<Epoch> {
-  const epochs = await readOwnEpochs(repository.storage, repository.id)
-  const current = currentEpoch(epochs, await readPin(context, repository.id))
+  const current = await currentOrNone(context, repository)
   if (current !== undefined) return current
   throw notEncrypted(repository)
 }
