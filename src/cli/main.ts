@@ -1,10 +1,9 @@
 import { armExitGuard } from './exit-guard.js'
-import { walCommand, walStatus } from './wal-command.js'
 
 /** The process around the command line: exit guard, signals, output that breaks. */
 export function main(): void {
   const argv = process.argv.slice(2)
-  const failure = walStatus(walCommand(argv), 1)
+  const failure = failureOf(argv)
   const disarm = armExitGuard(failure)
   // Node's own status for an error that nobody caught would end a recovery early.
   if (failure !== 1) process.on('uncaughtException', error => endBadly(error, failure))
@@ -21,6 +20,14 @@ export function main(): void {
       endBadly(error, failure)
     },
   )
+}
+
+/**
+ * The status of a run that ends before its command is known, or by a defect. It must be 126 where PostgreSQL may be the
+ * caller: a restore_command below that ends recovery as if the WAL ended there. The declaration is not loaded for it.
+ */
+function failureOf(argv: readonly string[]): number {
+  return argv.includes('pitr') && argv.includes('fetch') ? 126 : 1
 }
 
 function endBadly(error: unknown, status: number): void {

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { globalOptions } from './declaration/globals.js'
 import type { CommandDeclaration } from './declaration/types.js'
 
 /** Option values by long name, as text; a switch is true, an option that may be repeated a list. */
@@ -38,7 +39,8 @@ export function countOption(options: OptionValues, name: string): number | undef
 
 /** The flags that say which configuration, repository and source are meant, for a command to paste anywhere. */
 export function placeFlags(options: OptionValues, cwd: string): [name: string, value: string][] {
-  return ['config', 'repo', 'state', 'sqlite', 'name', 'key-file', 'passphrase-file'].flatMap(name => {
+  const places = globalOptions.filter(({ place }) => place === true)
+  return places.flatMap(({ name }) => {
     const value = textOption(options, name)
     if (value === undefined) return []
     const isPath = name !== 'name' && !/^[a-z0-9]+:\/\//i.test(value)

@@ -1,14 +1,24 @@
 import { shellQuoted } from '../operations/shell.js'
+import { commands } from './declaration/index.js'
 
-const command = /nexus-backup (?=(?:create|list|verify|restore|prune|pitr|config)\b)/g
+const words = commands.map(({ name }) => name).join('|')
+const command = new RegExp(`nexus-backup (?=(?:${words})\\b)`, 'g')
 
 /**
  * Commands in a message, completed with the configuration, repository and source that this run was given, so that they
- * can be pasted as they are. Flags that the text has already are left out.
+ * can be pasted as they are. Flags that a command has already are left out.
  */
 export function pasteable(text: string, flags: readonly (readonly [name: string, value: string])[]): string {
-  const missing = flags.filter(([name]) => !text.includes(`${name} `))
-  if (missing.length === 0) return text
-  const words = missing.flatMap(([name, value]) => [name, shellQuoted(value)]).join(' ')
-  return text.replace(command, match => `${match}${words} `)
+  const starts = [...text.matchAll(command)].map(({ index, 0: { length } }) => index + length)
+  return [0, ...starts]
+    .map((from, at) => {
+      const part = text.slice(from, starts[at])
+      return at === 0 ? part : `${flagsFor(part, flags)}${part}`
+    })
+    .join('')
+}
+
+function flagsFor(command: string, flags: readonly (readonly [name: string, value: string])[]): string {
+  const missing = flags.filter(([name]) => !new RegExp(`${name}[ =]`).test(command))
+  return missing.map(([name, value]) => `${name} ${shellQuoted(value)} `).join('')
 }

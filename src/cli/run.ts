@@ -8,7 +8,7 @@ import type { Outcome } from './outcome.js'
 import { noPaint, type Paint, paintFor } from './output/colour.js'
 import { errorDocument, errorText } from './output/errors.js'
 import { type OptionValues, type ParsedCommand, placeFlags, switchOption } from './parsed.js'
-import { type WalCommand, walCommand, walStatus } from './wal-command.js'
+import { type WalCommand, walCommandMeant, walCommandNamed, walStatus } from './wal-command.js'
 import { hasSwitch, helpAskedFor } from './words.js'
 
 /** Major and minor of the JSON documents; additive within a major (design section 7). */
@@ -19,8 +19,8 @@ const formatVersion = '1.0'
  * Everything it knows of the process comes in `io`; it never exits and never throws.
  */
 export async function runCommandLine(argv: readonly string[], io: CommandIo): Promise<number> {
-  const wal = walCommand(argv)
-  const fallback = { json: wantsJson(argv, io), noColor: hasSwitch(argv, '--no-color'), wal }
+  const fallback = { json: wantsJson(argv, io), noColor: hasSwitch(argv, '--no-color') }
+  let wal = walCommandMeant(argv)
   const warnings: string[] = []
   try {
     const early = await answerEarly(argv)
@@ -30,10 +30,11 @@ export async function runCommandLine(argv: readonly string[], io: CommandIo): Pr
     }
     const { parseCommandLine } = await import('./parser.js')
     const parsed = parseCommandLine(argv)
+    wal = walCommandNamed(parsed.command.name)
     const options = completeOptions(parsed, io.env)
     return await runParsed(parsed, options, io, { warnings, wal })
   } catch (error) {
-    return await reportError(error, io, { ...fallback, warnings, place: [] })
+    return await reportError(error, io, { ...fallback, wal, warnings, place: [] })
   }
 }
 

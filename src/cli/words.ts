@@ -1,9 +1,8 @@
-import { globalOptions } from './declaration/globals.js'
-import { commands, findCommand } from './declaration/index.js'
+import { everyOption, findCommand } from './declaration/index.js'
 import type { CommandDeclaration } from './declaration/types.js'
 
 const withValue = new Set(
-  [...globalOptions, ...commands.flatMap(command => [command, ...(command.subcommands ?? [])]).flatMap(c => c.options)]
+  everyOption()
     .filter(option => option.value !== undefined)
     .map(option => `--${option.name}`),
 )

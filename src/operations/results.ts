@@ -119,6 +119,23 @@ export interface VerifyResult {
   results: VerifiedBackup[]
 }
 
+/** What a verify would read; nothing is read, kept or recorded. */
+export interface VerifyPreview extends VerifyResult {
+  dry_run: true
+  plan: {
+    source: string
+    repository: string
+    /** Ids to check, parents first. */
+    backups: string[]
+    /** Bytes of their parts as stored. */
+    bytes_stored: number
+    /** Whether archived WAL is checked too. */
+    wal: boolean
+    /** Ids that would be restored into scratch space. */
+    drill: string[]
+  }[]
+}
+
 export interface RestoreResult {
   command: 'restore' | 'pitr restore'
   id: string | null

@@ -5,7 +5,7 @@ import type { Journal } from '../journal/types.js'
 import { openRepository } from '../repository/open.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
-import type { VerifiedBackup, VerifyResult } from './results.js'
+import type { VerifiedBackup, VerifyPreview, VerifyResult } from './results.js'
 import { roomsOf } from './rooms.js'
 import { withStateScratch } from './state-directory.js'
 import { drill } from './verify/drill.js'
@@ -31,12 +31,34 @@ export async function verify(context: Context, journal: Journal, request: Verify
     }
   }
   for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
-  if (results.length === 0) {
-    throw new NexusError('not-found', 'nothing_to_verify', 'there is nothing to verify yet', {
-      hint: 'take a first backup with: nexus-backup create',
-    })
-  }
+  if (results.length === 0) throw nothingToVerify()
   return { command: 'verify', results }
+}
+
+/**
+ * What `verify` would check, from the lists of the repositories alone.
+ *
+ * @throws NexusError `not-found` when a target does not exist or there is nothing to verify
+ */
+export async function previewVerify(context: Context, request: VerifyRequest): Promise<VerifyPreview> {
+  const rooms = await roomsOf(request.repositories, undefined)
+  const plans = await planVerify(context, rooms, request.targets)
+  if (plans.length === 0) throw nothingToVerify()
+  const plan = plans.map(({ room, check, hasWal, targets }) => ({
+    source: room.name,
+    repository: room.repository.location,
+    backups: check.map(({ id }) => id),
+    bytes_stored: check.flatMap(({ parts }) => parts).reduce((sum, { bytes }) => sum + bytes, 0),
+    wal: hasWal,
+    drill: request.drill ? targets.map(({ id }) => id) : [],
+  }))
+  return { command: 'verify', dry_run: true, results: [], plan }
+}
+
+function nothingToVerify(): NexusError {
+  return new NexusError('not-found', 'nothing_to_verify', 'there is nothing to verify yet', {
+    hint: 'take a first backup with: nexus-backup create',
+  })
 }
 
 async function verifyOne(

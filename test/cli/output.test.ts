@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { commands } from '../../src/cli/declaration/index.js'
 import { noPaint, paintFor, wantsColour } from '../../src/cli/output/colour.js'
 import { errorDocument, errorText } from '../../src/cli/output/errors.js'
 import { humanBytes, humanDuration, humanTime, printable } from '../../src/cli/output/format.js'
@@ -120,6 +121,18 @@ describe('a command in a hint', () => {
   it('is completed with the place of the run, quoted', () => {
     expect(pasteable('try: nexus-backup list itsm', place)).toBe(
       "try: nexus-backup --repo '/srv/my backups' --name itsm list itsm",
+    )
+  })
+
+  it.each(commands.map(({ name }) => name))('is completed whichever it is: %s', name => {
+    expect(pasteable(`nexus-backup ${name} x`, place)).toBe(
+      `nexus-backup --repo '/srv/my backups' --name itsm ${name} x`,
+    )
+  })
+
+  it('is completed for itself where a text has several', () => {
+    expect(pasteable('nexus-backup keys add F --repo=/x, then nexus-backup keys rotate', place)).toBe(
+      "nexus-backup --name itsm keys add F --repo=/x, then nexus-backup --repo '/srv/my backups' --name itsm keys rotate",
     )
   })
 

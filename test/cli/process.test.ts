@@ -54,6 +54,14 @@ describe.skipIf(!built)('the process', () => {
     )
   })
 
+  it.each([
+    [['--key-file', '/no/such', 'pitr', 'fetch', 'F', '/P']],
+    [['--passphrase-file=/no/such', '--repo', '/no/such', 'pitr', 'fetch', 'F', '/P', '--source', 'x']],
+    [['pitr', 'fetch', '--no-such-option', 'F', '/P']],
+  ])('stops a recovery by every failure: %j', argv => {
+    expect(run(argv).status).toBe(126)
+  })
+
   it('ends with one JSON object on stderr when JSON is asked for', () => {
     const { status, stderr } = run(['list', '--json', '--config', '/nonexistent/c.yaml'])
     expect(status).toBe(7)

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import type { ClusterRestorePlan, RestoreClusterResult } from '../../src/operations/pitr/requests.js'
+import { restoreCommandOf } from '../../src/operations/wal/restore-command.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 import { runFake } from './fake-io.js'
 import { backup, plan as filePlan, restored as fileRestored, id, listed } from './fixtures.js'
@@ -214,6 +215,17 @@ describe('pitr restore of a cluster', () => {
       source: undefined,
       flags: ['--repo', '/repo'],
     })
+  })
+
+  it('hands the key of its own command line to the server', async () => {
+    operations.list.mockResolvedValue(listed({ backups: [{ ...listedOf('pg'), kind: 'postgres' }] }))
+    const place = ['--repo', '/repo', '--key-file', 'key']
+    const env = { NEXUS_BACKUP_PASSPHRASE_FILE: '/secret' }
+    await runFake([...place, 'pitr', 'restore', 'pg', '--end', '--to', '/srv/copy'], { env })
+    const request = operations.restoreCluster.mock.calls[0]?.[2]
+    expect(restoreCommandOf({ program: request.program, flags: request.flags }, 'pg')).toContain(
+      ' --repo /repo --key-file /desk/key --passphrase-file /secret pitr fetch --source pg %f %p;',
+    )
   })
 })
 

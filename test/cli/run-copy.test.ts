@@ -106,7 +106,7 @@ describe('create with copies', () => {
     operations.create.mockResolvedValue(created({ copy_failures: [missed] }))
     const run = await runFake(['create', 'itsm', ...configuration()])
     expect(run.status).toBe(3)
-    expect(run.stderr).toContain('nexus-backup copy')
+    expect(run.stderr).toMatch(/hint: .* nexus-backup --config \S+ --state \S+ copy$/m)
   })
 })
 

@@ -223,8 +223,11 @@ async function recovering(name: string, command: string): Promise<TestCluster> {
   return copy
 }
 
-function commandFor(source: string, other: { node?: string; program?: string; config?: string } = {}): string {
-  return restoreCommand({ node: process.execPath, program, config: lab.config, repository: null, source, ...other })
+function commandFor(
+  source: string,
+  { config = lab.config, ...other }: { node?: string; program?: string; config?: string } = {},
+): string {
+  return restoreCommand({ node: process.execPath, program, flags: ['--config', config], source, ...other })
 }
 
 /** The server ends with FATAL and has not come up with less than there was. */

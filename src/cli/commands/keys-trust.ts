@@ -14,8 +14,8 @@ export const runKeysTrust: Handler = async invocation => {
   })
   return {
     document: { ...result, dry_run: dryRun },
-    text: () => `${result.id} is vouched for as the key of ${result.host}\n`,
-    always: false,
+    text: () => `${result.id} ${dryRun ? 'would be' : 'is'} vouched for as the key of ${result.host}\n`,
+    always: dryRun,
     failures: [],
   }
 }

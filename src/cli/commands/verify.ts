@@ -1,20 +1,26 @@
 import { NexusError } from '../../errors.js'
+import type { VerifyRequest } from '../../operations/requests.js'
 import type { VerifyResult } from '../../operations/results.js'
-import { verify } from '../../operations/verify.js'
+import { previewVerify, verify } from '../../operations/verify.js'
 import type { Handler } from '../invocation.js'
 import { counted } from '../output/format.js'
-import { isWalResult, renderVerify } from '../output/render-verify.js'
+import { isWalResult, renderVerify, renderVerifyPlan } from '../output/render-verify.js'
 import { switchOption } from '../parsed.js'
 
 /** `verify [BACKUP|SOURCE]... [--drill]` */
 export const runVerify: Handler = async invocation => {
   const settings = await invocation.settings()
-  const result: VerifyResult = await verify(await invocation.context(), await invocation.journal(), {
+  const request: VerifyRequest = {
     repositories: settings.repositories,
     sources: settings.sources,
     targets: [...invocation.operands],
     drill: switchOption(invocation.options, 'drill'),
-  })
+  }
+  if (switchOption(invocation.options, 'dry-run')) {
+    const preview = await previewVerify(await invocation.context(), request)
+    return { document: preview, text: () => renderVerifyPlan(preview), always: true, failures: [] }
+  }
+  const result = await verify(await invocation.context(), await invocation.journal(), request)
   const failures = verifyFailures(result)
   return {
     document: result,

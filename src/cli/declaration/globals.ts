@@ -5,6 +5,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'config',
     value: 'FILE',
+    place: true,
     description: 'Read this configuration instead of looking in the usual places',
     environment: 'NEXUS_BACKUP_CONFIG',
     complete: 'file',
@@ -12,6 +13,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'repo',
     value: 'DIR',
+    place: true,
     description: 'Use this repository, a directory or s3://BUCKET/PREFIX, whatever the configuration says',
     environment: 'NEXUS_BACKUP_REPO',
     complete: 'directory',
@@ -19,6 +21,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'state',
     value: 'DIR',
+    place: true,
     description: 'Directory of the catalog, the journal and the digest caches',
     environment: 'NEXUS_BACKUP_STATE',
     complete: 'directory',
@@ -26,17 +29,20 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'sqlite',
     value: 'FILE',
+    place: true,
     description: 'Work on this SQLite database, without a configuration; needs --repo',
     complete: 'file',
   },
   {
     name: 'name',
     value: 'NAME',
+    place: true,
     description: 'Name of the source given by --sqlite; the stem of the file when left out',
   },
   {
     name: 'key-file',
     value: 'FILE',
+    place: true,
     description: 'Key that opens an encrypted repository, and with create --init makes one',
     environment: 'NEXUS_BACKUP_KEY_FILE',
     complete: 'file',
@@ -44,6 +50,7 @@ export const globalOptions: readonly OptionDeclaration[] = [
   {
     name: 'passphrase-file',
     value: 'FILE',
+    place: true,
     description: 'The same with the passphrase in this file',
     environment: 'NEXUS_BACKUP_PASSPHRASE_FILE',
     complete: 'file',

@@ -32,6 +32,8 @@ export interface OptionDeclaration {
   /** Environment variable that sets it; the flag wins. */
   environment?: string
   complete?: Completion
+  /** Says where configuration, repository, source or key lie: commands in hints repeat it. */
+  place?: true
 }
 
 export interface ArgumentDeclaration {

@@ -22,6 +22,7 @@ export const verifyCommand: CommandDeclaration = {
   examples: [
     { does: 'Everything', command: 'nexus-backup verify' },
     { does: 'The weekly restore test of one source', command: 'nexus-backup verify itsm --drill' },
+    { does: 'What that would read, and how much', command: 'nexus-backup verify itsm --drill --dry-run' },
     { does: 'One backup', command: 'nexus-backup verify 20251103T030000.123Z-full-7f3a' },
   ],
   exits: exitsWith({

@@ -1,6 +1,6 @@
-import type { VerifiedBackup, VerifyResult } from '../../operations/results.js'
+import type { VerifiedBackup, VerifyPreview, VerifyResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
-import { humanDuration, printable } from './format.js'
+import { counted, humanBytes, humanDuration, printable } from './format.js'
 
 const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
   stored: 'stored bytes',
@@ -11,6 +11,15 @@ const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
 /** A line for each backup, and its findings below it. */
 export function renderVerify({ results }: VerifyResult, paint: Paint): string {
   return results.map(result => renderOne(result, paint)).join('')
+}
+
+/** A line for each source, and one for each restore that a drill would make. */
+export function renderVerifyPlan({ plan }: VerifyPreview): string {
+  const lines = plan.flatMap(({ source, repository, backups, bytes_stored, wal, drill }) => [
+    `${printable(source)}: would verify ${counted(backups.length, 'backup')} (${humanBytes(bytes_stored)})${wal ? ' and archived WAL' : ''} in ${printable(repository)}`,
+    ...drill.map(id => `${printable(source)}: would restore ${printable(id)} into scratch space`),
+  ])
+  return lines.map(line => `${line}\n`).join('')
 }
 
 function renderOne(result: VerifiedBackup, paint: Paint): string {

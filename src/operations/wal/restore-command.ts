@@ -7,10 +7,8 @@ export interface RestoreCommand {
   node: string
   /** This program's script. */
   program: string
-  /** Configuration file; null for a run from flags alone. */
-  config: string | null
-  /** Repository; null for the one that the configuration names. */
-  repository: string | null
+  /** Options that say where configuration, repository and key lie, with absolute paths. */
+  flags: readonly string[]
   source: string
 }
 
@@ -19,12 +17,8 @@ export interface RestoreCommand {
  * and lets recovery end there; everything else, Node's own crashes too, becomes 126 and stops it. Any status from 1 to 125
  * would end recovery early as if the log ended there (anchors/postgres.md 2.2). Not quoted for a configuration file.
  */
-export function restoreCommand({ node, program, config, repository, source }: RestoreCommand): string {
-  const place = [
-    ...(config === null ? [] : ['--config', config]),
-    ...(repository === null ? [] : ['--repo', repository]),
-  ]
-  const words = [program, ...place, 'pitr', 'fetch', '--source', source].map(asInSettings)
+export function restoreCommand({ node, program, flags, source }: RestoreCommand): string {
+  const words = [program, ...flags, 'pitr', 'fetch', '--source', source].map(asInSettings)
   return `NEXUS_BACKUP_NODE=${asInSettings(node)} ${words.join(' ')} %f %p; r=$?; case $r in 0|5) exit $r;; *) exit 126;; esac`
 }
 
@@ -36,6 +30,5 @@ function asInSettings(word: string): string {
 /** The same for how the command line says that this program is called. */
 export function restoreCommandOf({ program, flags }: RecoveryCalls, source: string): string {
   const [node = '', script = ''] = program
-  const after = (flag: string) => (flags.includes(flag) ? (flags[flags.indexOf(flag) + 1] ?? null) : null)
-  return restoreCommand({ node, program: script, config: after('--config'), repository: after('--repo'), source })
+  return restoreCommand({ node, program: script, flags, source })
 }

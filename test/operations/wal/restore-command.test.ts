@@ -13,8 +13,7 @@ function restored(directory: string, script: string, node = '/usr/bin/node') {
   const command = restoreCommand({
     node,
     program,
-    config: join(directory, "o'config.yaml"),
-    repository: null,
+    flags: ['--config', join(directory, "o'config.yaml")],
     source: 'main',
   })
   const text = command.replace(/%([fp%])/g, (_, letter: string) => (letter === '%' ? '%' : `the-${letter}`))
@@ -46,9 +45,12 @@ describe('a restore_command', () => {
     )
   })
 
-  it('names a repository where there is no configuration', () => {
-    const command = restoreCommand({ node: '/n', program: '/p', config: null, repository: '/r', source: 'main' })
-    expect(command).toContain('NEXUS_BACKUP_NODE=/n /p --repo /r pitr fetch --source main %f %p;')
+  it('names repository and key where there is no configuration', () => {
+    const flags = ['--repo', '/r', '--key-file', '/k', '--passphrase-file', '/p f']
+    const command = restoreCommand({ node: '/n', program: '/p', flags, source: 'main' })
+    expect(command).toContain(
+      "NEXUS_BACKUP_NODE=/n /p --repo /r --key-file /k --passphrase-file '/p f' pitr fetch --source main %f %p;",
+    )
     execFileSync('sh', ['-n', '-c', command])
   })
 })
