@@ -16,6 +16,8 @@ const schema = v.object({
   server_version_num: v.pipe(number, v.minValue(130_000)),
   timeline: number,
   data_checksums: v.boolean(),
+  /** Where its recovery begins; older manifests lack it. */
+  start_segment: v.optional(v.pipe(v.string(), v.regex(/^[0-9A-F]{24}$/))),
   owner: v.optional(text, ''),
   group: v.optional(text, ''),
   uid: v.optional(number, 0),

@@ -8,11 +8,13 @@ import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import { connectionParameter } from '../../sources/postgres/connection.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { SOCKET_PORT } from '../../sources/postgres/server-settings.js'
+import { historyName } from '../../sources/postgres/wal-names.js'
 import { lockOptions, withLocks } from '../locked.js'
 import { openSelected } from '../sealing/open-backup.js'
 import { reselect } from '../select.js'
 import { shellQuoted } from '../shell.js'
 import { restoreCommandOf } from '../wal/restore-command.js'
+import { archiveOf, tryRestoreCommand } from '../wal/try-restore-command.js'
 import { majorOf } from './base-facts.js'
 import { layOut } from './lay-out.js'
 import { withLayoutRecord } from './layout-record.js'
@@ -31,7 +33,9 @@ export async function planClusterRestore(
   context: Context,
   request: RestoreClusterRequest,
 ): Promise<ClusterRestorePlan> {
-  return (await prepareClusterRestore(context, request)).plan
+  const prepared = await prepareClusterRestore(context, request)
+  if (request.dryRun) await tryRecovery(context, request, prepared, await clusterAccount(prepared.facts))
+  return prepared.plan
 }
 
 /**
@@ -71,6 +75,7 @@ async function carryOut(
 ): Promise<RestoreClusterResult> {
   const { plan, selected, facts } = prepared
   const account = await clusterAccount(facts)
+  await tryRecovery(context, request, prepared, account)
   for (const note of plan.notes) context.warn(`${plan.source}: ${note}`)
   const settings = {
     recovery: recoveryOf(request, prepared),
@@ -109,6 +114,26 @@ function recoveryOf(
   if (recoveryTimeline === null) return null
   const command = restoreCommandOf({ program, flags }, plan.source)
   return { restoreCommand: command, target: setting, timeline: recoveryTimeline, action: targetAction }
+}
+
+/** A server that cannot fetch what its recovery needs is found out before a byte is staged. */
+async function tryRecovery(
+  context: Context,
+  request: RestoreClusterRequest,
+  prepared: PreparedRestore,
+  account: Account | null,
+): Promise<void> {
+  const recovery = recoveryOf(request, prepared)
+  if (recovery === null) return
+  const { plan, facts, selected } = prepared
+  await tryRestoreCommand(context, {
+    command: recovery.restoreCommand,
+    account,
+    file: plan.wal?.from ?? facts.start_segment ?? historyName(plan.timeline),
+    needed: plan.wal !== null,
+    archive: archiveOf(context, selected, facts),
+    fromBucket: selected.room.repository.location.startsWith('s3://'),
+  })
 }
 
 interface StartedCopy {

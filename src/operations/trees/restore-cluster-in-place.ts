@@ -4,6 +4,7 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { RecoverySettings } from '../../sources/postgres/recovery-settings.js'
+import { historyName } from '../../sources/postgres/wal-names.js'
 import { realTarget } from '../../sources/sqlite/restore-record.js'
 import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
@@ -14,6 +15,7 @@ import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
 import { previousName } from '../set-aside.js'
 import { restoreCommandOf } from '../wal/restore-command.js'
+import { archiveOf, tryRestoreCommand } from '../wal/try-restore-command.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { exists } from './tree-swap.js'
@@ -83,6 +85,14 @@ export async function restoreClusterInPlace(
     service: source.service,
   }
   const settings = settingsOf(source.name, facts, recovery)
+  await tryRestoreCommand(context, {
+    command: restoreCommandOf(recovery, source.name),
+    account,
+    file: facts.start_segment ?? historyName(facts.timeline),
+    needed: false,
+    archive: archiveOf(context, selected, facts),
+    fromBucket: selected.room.repository.location.startsWith('s3://'),
+  })
   const placed = await putTreesInPlace(context, placement, async () => {
     await layOut(context, { selected, directory: staged, tablespaces: [], account, settings, mark })
   })

@@ -232,6 +232,20 @@ describe('a target that cannot be reached', () => {
     await expect(planned({ target })).rejects.toMatchObject({ kind: 'not-found', code })
   })
 
+  it.runIf(isRoot)('is refused before anything is staged when the server could not fetch', async () => {
+    const closed = join(at.directory, 'closed.yaml')
+    writeFileSync(closed, readFileSync(at.config), { mode: 0o600 })
+    const flags = ['--config', closed]
+    const to = at.target()
+    for (const dryRun of [true, false]) {
+      const request = at.request({ flags, to, dryRun, start: null })
+      const run = dryRun ? planClusterRestore(at.context, request) : restoreCluster(at.context, at.journal, request)
+      await expect(run).rejects.toMatchObject({ kind: 'refused', code: 'restore_command_fails' })
+    }
+    expect(existsSync(to)).toBe(false)
+    expectTidy()
+  })
+
   it('is refused on a timeline that no backup is of, and for a source without backups', async () => {
     await expect(planned({ timeline: 9 })).rejects.toMatchObject({ kind: 'not-found', code: 'no_base' })
     await expect(planned({ backup: 'other' })).rejects.toMatchObject({ kind: 'not-found' })
@@ -262,15 +276,16 @@ describe('a target that cannot be reached', () => {
 })
 
 describe('an archive that is not whole', () => {
-  /** The same repository, to be harmed, and the first segment that recovery needs after a backup. */
-  function harmed(id: string): { own: BackedUpCluster; path: string; name: string } {
+  /** The same repository, to be harmed, and the first segment that recovery needs after a backup, or one after it. */
+  function harmed(id: string, after = 0): { own: BackedUpCluster; path: string; name: string } {
     const own = backedUpCluster(cluster)
     cpSync(at.repository, own.repository, { recursive: true, preserveTimestamps: true })
     const { facts } = JSON.parse(readFileSync(join(own.repository, SOURCE, id, 'manifest.json'), 'utf8'))
-    const path = walFiles(own.repository).find(file => {
+    const needed = walFiles(own.repository).filter(file => {
       const segment = basename(file, '.zst')
       return segment.length === 24 && segment > facts.stop_segment
     })
+    const path = needed[after]
     if (path === undefined) throw new Error('nothing is archived after the backup')
     return { own, path: join(own.repository, SOURCE, 'wal', path), name: basename(path, '.zst') }
   }
@@ -293,12 +308,27 @@ describe('an archive that is not whole', () => {
     expect(found.points.map(({ id }) => id)).toEqual([full])
   })
 
-  it('stops recovery at a flipped byte instead of ending it early, and keeps the copy for whoever looks', async () => {
-    const { own, path, name } = harmed(full)
+  async function flipped(after: number): Promise<ReturnType<typeof harmed>> {
+    const { own, path, name } = harmed(full, after)
     const bytes = readFileSync(path)
     bytes[bytes.length - 100] = (bytes[bytes.length - 100] ?? 0) ^ 1
     writeFileSync(path, bytes)
     await owned(own.repository)
+    return { own, path, name }
+  }
+
+  it('is damage before anything is staged where the first segment has a flipped byte', async () => {
+    const { own, name } = await flipped(0)
+    const to = own.target()
+    await expect(own.restore({ to, target: { kind: 'lsn', lsn: alpha.lsn } })).rejects.toMatchObject({
+      kind: 'damage',
+      message: expect.stringContaining(name),
+    })
+    expect(existsSync(to)).toBe(false)
+  })
+
+  it('stops recovery at a flipped byte instead of ending it early, and keeps the copy for whoever looks', async () => {
+    const { own, name } = await flipped(1)
     const to = own.target()
     const failed = await own.restore({ to, target: { kind: 'lsn', lsn: alpha.lsn } }).then(
       () => undefined,
