@@ -12,6 +12,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   prune: async () => (await import('./commands/prune.js')).runPrune,
   'pitr points': async () => (await import('./commands/pitr-points.js')).runPitrPoints,
   'pitr restore': async () => (await import('./commands/pitr-restore.js')).runPitrRestore,
+  'pitr check': async () => (await import('./commands/pitr-check.js')).runPitrCheck,
   'pitr archive': async () => (await import('./commands/pitr-archive.js')).runPitrArchive,
   'pitr fetch': async () => (await import('./commands/pitr-fetch.js')).runPitrFetch,
   copy: async () => (await import('./commands/copy.js')).runCopy,

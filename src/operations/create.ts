@@ -65,9 +65,10 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
     subject,
     () => backUp(context, journal, { ...one, open: () => repositoryFor(context, source, request) }),
     ({ manifest: { id, damaged_source: damaged } }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
-  ).then(({ manifest, lock }) => ({
+  ).then(({ manifest, lock, concerns }) => ({
     ...reportOf(manifest, source.repository.path),
     ...(lock === null ? {} : { lock }),
+    ...(concerns.length === 0 ? {} : { concerns }),
   }))
 }
 

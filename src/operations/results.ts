@@ -35,6 +35,16 @@ export interface LockReport {
 export interface CreatedBackup extends BackupReport {
   /** Absent where the repository has no object lock. */
   lock?: LockReport
+  /** What was seen meanwhile; absent when there is nothing. */
+  concerns?: Concern[]
+}
+
+/** What endangers a source although the work is done: the run ends with 3. */
+export interface Concern {
+  source: string
+  code: string
+  message: string
+  hint: string
 }
 
 /** A backup whose chain is whole and in which no verify has found damage. */
@@ -117,6 +127,8 @@ export interface VerifiedBackup {
 export interface VerifyResult {
   command: 'verify'
   results: VerifiedBackup[]
+  /** Absent when there is nothing. */
+  concerns?: Concern[]
 }
 
 /** What a verify would read; nothing is read, kept or recorded. */

@@ -5,7 +5,7 @@ import type { Journal } from '../journal/types.js'
 import { openRepository } from '../repository/open.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
-import type { VerifiedBackup, VerifyPreview, VerifyResult } from './results.js'
+import type { Concern, VerifiedBackup, VerifyPreview, VerifyResult } from './results.js'
 import { roomsOf } from './rooms.js'
 import { withStateScratch } from './state-directory.js'
 import { drill } from './verify/drill.js'
@@ -32,7 +32,27 @@ export async function verify(context: Context, journal: Journal, request: Verify
   }
   for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
   if (results.length === 0) throw nothingToVerify()
-  return { command: 'verify', results }
+  const concerns = await concernsOf(context, request, plans)
+  return { command: 'verify', results, ...(concerns.length === 0 ? {} : { concerns }) }
+}
+
+/**
+ * Clusters whose archiving is asked after: those verified as a whole that are configured with `keep.pitr`. A server that
+ * cannot be asked is a warning: verify also runs where there is none.
+ */
+async function concernsOf(
+  context: Context,
+  { sources }: VerifyRequest,
+  plans: readonly VerifyPlan[],
+): Promise<Concern[]> {
+  const concerns: Concern[] = []
+  for (const source of sources) {
+    const isWhole = plans.some(({ room, hasWal }) => hasWal && room.name === source.name)
+    if (!isWhole || source.kind !== 'postgres' || source.keep.pitr === undefined) continue
+    const { askArchiving } = await import('./pitr/archiving-concerns.js')
+    concerns.push(...(await askArchiving(context, source)))
+  }
+  return concerns
 }
 
 /**

@@ -32,6 +32,7 @@ const lines: Readonly<Record<string, (machine: Machine) => string[]>> = {
   prune: () => ['prune', '--keep-last', '1'],
   'pitr points': () => ['pitr', 'points', 'app'],
   'pitr restore': () => ['pitr', 'restore', 'app', '--end', '--to', 'restored.db'],
+  'pitr check': () => ['pitr', 'check'],
   'pitr archive': () => ['pitr', 'archive', 'pg_wal/000000010000000000000001', '--source', 'main'],
   'pitr fetch': () => ['pitr', 'fetch', '000000010000000000000001', 'pg_wal/RECOVERYXLOG', '--source', 'main'],
   copy: () => ['copy', '--to', 'copy', '--init'],

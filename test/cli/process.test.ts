@@ -62,6 +62,17 @@ describe.skipIf(!built)('the process', () => {
     expect(run(argv).status).toBe(126)
   })
 
+  it.each([
+    ['/no/such/node', ['pitr', 'archive', 'pg_wal/x'], 1],
+    ['no-such-node', ['--config', '/x', 'pitr', 'archive', 'pg_wal/x'], 1],
+    ['/etc/passwd', ['pitr', 'archive', 'pg_wal/x'], 1],
+    ['/no/such/node', ['pitr', 'fetch', 'x', 'y'], 127],
+    ['/no/such/node', ['list'], 127],
+  ])('says that Node is missing, and PostgreSQL counts it: %s %j', (node, argv, status) => {
+    const run = spawnSync(program, argv, { env: { PATH: '/usr/bin:/bin', NEXUS_BACKUP_NODE: node }, encoding: 'utf8' })
+    expect([run.status, run.stderr]).toEqual([status, expect.stringMatching(/^nexus-backup: error: cannot start: .*\nhint: /)])
+  })
+
   it('ends with one JSON object on stderr when JSON is asked for', () => {
     const { status, stderr } = run(['list', '--json', '--config', '/nonexistent/c.yaml'])
     expect(status).toBe(7)

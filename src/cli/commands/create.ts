@@ -8,6 +8,7 @@ import { counted } from '../output/format.js'
 import { renderCreate } from '../output/render-create.js'
 import { type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources } from '../sources.js'
+import { concernFailures } from './concern-failures.js'
 import { copyFailures } from './copy-failures.js'
 import { damagedBackups } from './list.js'
 
@@ -71,6 +72,7 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
       }),
     )
   }
+  failures.push(...concernFailures(result.backups.flatMap(({ concerns = [] }) => concerns)))
   const incomplete = result.backups.filter(backup => backup.incomplete)
   if (incomplete.length > 0) failures.push(incompleteBackups(incomplete.map(backup => backup.source)))
   if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))

@@ -6,6 +6,7 @@ import type { Handler } from '../invocation.js'
 import { counted } from '../output/format.js'
 import { isWalResult, renderVerify, renderVerifyPlan } from '../output/render-verify.js'
 import { switchOption } from '../parsed.js'
+import { concernFailures } from './concern-failures.js'
 
 /** `verify [BACKUP|SOURCE]... [--drill]` */
 export const runVerify: Handler = async invocation => {
@@ -21,7 +22,7 @@ export const runVerify: Handler = async invocation => {
     return { document: preview, text: () => renderVerifyPlan(preview), always: true, failures: [] }
   }
   const result = await verify(await invocation.context(), await invocation.journal(), request)
-  const failures = verifyFailures(result)
+  const failures = [...concernFailures(result.concerns ?? []), ...verifyFailures(result)]
   return {
     document: result,
     text: paint => renderVerify(result, paint),

@@ -31,7 +31,7 @@ export const pitrArchive: CommandDeclaration = {
   examples: [
     {
       does: 'In postgresql.conf',
-      command: "archive_command = 'nexus-backup pitr archive %p'",
+      command: "archive_command = 'nexus-backup pitr archive %p || exit 1'",
     },
   ],
   exits: exitsWith(

@@ -1,4 +1,5 @@
 import { exitsWith } from './exits.js'
+import { pitrCheck } from './pitr-check.js'
 import { pitrRestore } from './pitr-restore.js'
 import { pitrArchive, pitrFetch } from './pitr-wal.js'
 import type { ArgumentDeclaration, CommandDeclaration } from './types.js'
@@ -38,7 +39,7 @@ export const pitrCommand: CommandDeclaration = {
   group: 'main',
   arguments: [],
   options: [],
-  examples: [...points.examples, ...pitrRestore.examples],
+  examples: [...points.examples, ...pitrRestore.examples, ...pitrCheck.examples],
   exits: exitsWith({ 5: 'no such source, or no state at or before that time' }, [3]),
-  subcommands: [points, pitrRestore, pitrArchive, pitrFetch],
+  subcommands: [points, pitrRestore, pitrCheck, pitrArchive, pitrFetch],
 }

@@ -11,7 +11,7 @@ import { chainOf } from '../chain-members.js'
 import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
-import type { LockReport } from '../results.js'
+import type { Concern, LockReport } from '../results.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
@@ -48,6 +48,7 @@ export interface BackedUp {
   manifest: Manifest
   /** Null where the store locks nothing. */
   lock: LockReport | null
+  concerns: Concern[]
 }
 
 /** Takes one backup of one source, under its locks. */
@@ -93,7 +94,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     if (lock !== null) lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
     if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
-    return { manifest: written.manifest, lock }
+    return { manifest: written.manifest, lock, concerns: (await work.concerns?.(request)) ?? [] }
   })
 }
 

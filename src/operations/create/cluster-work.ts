@@ -1,5 +1,6 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
+import { archivingConcerns } from '../pitr/archiving-concerns.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'
@@ -33,6 +34,9 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
       } finally {
         await capture.close()
       }
+    },
+    async concerns({ init }) {
+      return known === undefined ? [] : archivingConcerns(source, known.session, { begins: init })
     },
   }
 }

@@ -1,6 +1,8 @@
 import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { Claim } from '../../repository/types.js'
+import type { CreateRequest } from '../requests.js'
+import type { Concern } from '../results.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import type { SourceIdentity } from './create-plan.js'
@@ -25,6 +27,8 @@ export interface SourceWork {
   probe(context: Context): Promise<ProbedSource>
   /** Captures and writes a backup; `scratch` is a directory for this run. Called after `probe`. */
   captureAndWrite(task: BackUpTask, scratch: string): Promise<OpenedBackup>
+  /** What endangers the source besides; asked when its backup is made. */
+  concerns?(request: CreateRequest): Promise<Concern[]>
 }
 
 /** The work for one source. Only its kind's modules are loaded: PostgreSQL's and the files' cost a tenth of a second. */

@@ -1,0 +1,157 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import type { PostgresSourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { recorded } from '../../journal/recorded.js'
+import type { Journal } from '../../journal/types.js'
+import { type ArchivingState, archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
+import { ownerAccount } from '../../sources/postgres/run-as.js'
+import { openSession } from '../../sources/postgres/session.js'
+import { switchWal } from '../../sources/postgres/switch-wal.js'
+import { failureOf } from '../failure.js'
+import type { RecoveryCalls } from '../requests.js'
+import type { Concern, Failure } from '../results.js'
+import { walReader } from '../sealing/wal-seal-for.js'
+import { roomOf } from '../wal/find-source.js'
+import { restoreCommandOf } from '../wal/restore-command.js'
+import { tryRestoreCommand } from '../wal/try-restore-command.js'
+
+export interface PitrCheckRequest {
+  sources: PostgresSourceSettings[]
+  /** How long to wait for the segment, in milliseconds. */
+  timeoutMs: number
+  /** How the server's restore_command calls this program. */
+  recovery: RecoveryCalls
+  /** Ask the server and change nothing. */
+  dryRun: boolean
+}
+
+/** What was seen of one cluster. */
+export interface CheckedArchiving extends Pick<ArchivingState, 'standby' | 'waiting' | 'lastArchived' | 'lastFailed'> {
+  source: string
+  /** The segment that was ended, archived and fetched; null where none was. */
+  segment: string | null
+  /** Until it was stored; null where none was. */
+  stored_ms: number | null
+}
+
+export interface PitrCheckResult {
+  command: 'pitr check'
+  checked: CheckedArchiving[]
+  failures: Failure[]
+}
+
+const POLL_MS = 200
+
+/**
+ * Proves for each cluster that WAL reaches its repository and comes back: the current segment is ended, waited for in the
+ * archive, and fetched by a restore_command as the server's user. A standby is only asked, its primary does the rest.
+ * One cluster's trouble does not stop the others; it is in `failures`.
+ */
+export async function checkPitr(
+  context: Context,
+  journal: Journal,
+  request: PitrCheckRequest,
+): Promise<PitrCheckResult> {
+  const checked: CheckedArchiving[] = []
+  const failures: Failure[] = []
+  for (const source of request.sources) {
+    const subject = { operation: 'pitr check', source: source.name, repository: source.repository.path }
+    try {
+      const { seen, concern } = await recorded(
+        context,
+        journal,
+        subject,
+        () => checkOne(context, source, request),
+        ({ concern }) => ({ result: concern === null ? 'done' : 'failed', error: concern?.message ?? null }),
+      )
+      checked.push(seen)
+      if (concern !== null) failures.push({ kind: 'failed', ...concern })
+    } catch (error) {
+      if (context.signal.aborted) throw error
+      failures.push(failureOf(source.name, error))
+    }
+  }
+  return { command: 'pitr check', checked, failures }
+}
+
+async function checkOne(
+  context: Context,
+  source: PostgresSourceSettings,
+  request: PitrCheckRequest,
+): Promise<{ seen: CheckedArchiving; concern: Concern | null }> {
+  const { name } = source
+  const session = await openSession(source, ['psql'], context)
+  const state = await readArchiving(session)
+  const seen = { source: name, ...seenOf(state), segment: null, stored_ms: null }
+  const found = archivingProblem(name, state)
+  // A failure of the past may be mended: what counts is whether the next segment arrives.
+  const hopeless = found !== null && (found.code === 'archiving_off' || found.code === 'archiving_unset')
+  if (hopeless || state.standby || request.dryRun) return { seen, concern: concernOf(name, found) }
+  const room = await roomOf(source)
+  const segment = await switchWal(session)
+  context.progress({ phase: `${name}: waiting for ${segment} in the archive`, done: 0, total: undefined })
+  const archive = room.wal(state.systemIdentifier, walReader(context, room.repository))
+  const storedMs = await awaitStored(context, () => archive.names(timelineOf(segment)), segment, request.timeoutMs)
+  if (storedMs === null) {
+    const now = await readArchiving(session)
+    return { seen: { ...seen, ...seenOf(now) }, concern: concernOf(name, missing(source, now, segment, request)) }
+  }
+  await tryRestoreCommand(context, {
+    command: restoreCommandOf(request.recovery, name),
+    account: source.dataDirectory === null ? session.account : await ownerAccount(source.dataDirectory),
+    file: segment,
+    needed: true,
+    archive,
+    fromBucket: room.repository.location.startsWith('s3://'),
+  })
+  return { seen: { ...seen, ...seenOf(await readArchiving(session)), segment, stored_ms: storedMs }, concern: null }
+}
+
+function seenOf({ standby, waiting, lastArchived, lastFailed }: ArchivingState) {
+  return { standby, waiting, lastArchived, lastFailed }
+}
+
+function timelineOf(segment: string): number {
+  return Number.parseInt(segment.slice(0, 8), 16)
+}
+
+/** Milliseconds until a segment was stored; null when it was not in time. */
+async function awaitStored(
+  { signal }: Context,
+  names: () => Promise<string[]>,
+  segment: string,
+  timeoutMs: number,
+): Promise<number | null> {
+  const began = performance.now()
+  for (;;) {
+    if ((await names()).includes(segment)) return Math.round(performance.now() - began)
+    if (performance.now() - began > timeoutMs) return null
+    await pause(POLL_MS, undefined, { signal })
+  }
+}
+
+/** The server's own trouble, where it knows of one: else the segment went elsewhere. */
+function missing(
+  { name, repository }: PostgresSourceSettings,
+  state: ArchivingState,
+  segment: string,
+  { timeoutMs }: PitrCheckRequest,
+): Omit<Concern, 'source'> {
+  const problem = archivingProblem(name, state)
+  if (problem !== null) return problem
+  const seconds = Math.round(timeoutMs / 1000)
+  const went = state.lastArchived !== null && state.lastArchived.name >= segment
+  return {
+    code: went ? 'archived_elsewhere' : 'archiving_slow',
+    message: went
+      ? `${name}: the server has archived ${segment}, and it is not in ${repository.path}`
+      : `${name}: ${segment} was not archived within ${seconds} seconds`,
+    hint: went
+      ? `see that archive_command runs 'nexus-backup pitr archive' for this repository: SHOW archive_command`
+      : `wait longer: nexus-backup pitr check ${name} --timeout ${seconds * 10}; the server's log says what the archiver does`,
+  }
+}
+
+function concernOf(source: string, problem: Omit<Concern, 'source'> | null): Concern | null {
+  return problem === null ? null : { source, ...problem }
+}
