@@ -14,6 +14,12 @@ export function lockOptions(context: Context, purpose: string): LockOptions {
   }
 }
 
+/** Why some of the locks could not be taken, each reason once. */
+function reasons(locks: readonly Lock[]): Set<string> {
+  const unlocked = locks.filter(lock => lock.unlocked)
+  return new Set(unlocked.map(({ why }) => (why === undefined ? 'is read-only' : `cannot be locked: ${why}`)))
+}
+
 /** Runs `work` under locks taken in the order given, and releases them in any case. */
 export async function withLocks<T>(
   room: SourceRoom,
@@ -24,8 +30,9 @@ export async function withLocks<T>(
   const held: Lock[] = []
   try {
     for (const [name, mode] of wanted) held.push(await room.lock(name, mode, options))
-    if (held.some(lock => lock.unlocked)) {
-      options.onWait(`${room.repository.location} is read-only: working without a lock, so do not prune it meanwhile`)
+    for (const why of reasons(held)) {
+      const { location } = room.repository
+      options.onWait(`${location} ${why}: working without a lock, so do not prune it meanwhile`)
     }
     return await work()
   } finally {

@@ -16,7 +16,9 @@ export interface LockOptions {
 
 /** A lock that ends with its holder: the kernel drops a local one, a lease on an object store runs out. */
 export interface Lock {
-  /** True on a read-only repository, where nothing could be locked: the caller warns and goes on. */
+  /** True where nothing could be locked: the caller warns and goes on. */
   readonly unlocked: boolean
+  /** Why not; absent on a repository that is read-only. */
+  readonly why?: string
   release(): Promise<void>
 }

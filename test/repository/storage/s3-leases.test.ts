@@ -161,15 +161,93 @@ describe('a lease on an object store', () => {
     expect(slept).toBe(true)
   })
 
-  test('that is none of ours is damage', async () => {
+  test('is refused as soon as the server forgets conditions, and what was written for it is removed', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const storage = await S3Storage.open(place)
+    await (await storage.lock('itsm', 'writer', 'exclusive', lockRequest())).release()
+    const before = await storage.list('locks/itsm')
+    proxy.rule = (_, what) => (what.startsWith('PUT') ? 'unconditional' : undefined)
+    for (const each of [storage, await S3Storage.open(place)]) {
+      const locking = each.lock('itsm', 'writer', 'exclusive', lockRequest())
+      await expect(locking).rejects.toMatchObject({ code: 'conditional_write_missing' })
+    }
+    expect(await storage.list('locks/itsm')).toEqual(before)
+  })
+
+  test('is not ours when what we wrote was replaced', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const storage = await S3Storage.open(place)
+    const other = holder({ purpose: 'prune itsm' })
+    let replaced = false
+    // Between our write and our look at it somebody replaces it, on a server that says it kept the condition.
+    proxy.rule = async (_, what) => {
+      const isRead = what.startsWith('GET') && what.includes(leaseName(1))
+      if (isRead && !replaced) await writeState(place, 1, [other])
+      replaced ||= isRead
+      return undefined
+    }
+    await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
+      kind: 'locked',
+      message: expect.stringContaining('prune itsm'),
+    })
+    expect(replaced).toBe(true)
+  })
+})
+
+/** Puts an object into the row that no run of this program has written. */
+async function plant({ bucket, prefix }: S3Settings, name: string, Body: string | Buffer): Promise<void> {
+  await server.client.send(new PutObjectCommand({ Bucket: bucket, Key: `${prefix}/locks/itsm/${name}`, Body }))
+}
+
+describe('a row of leases with something of a stranger in it', () => {
+  const future = '2099-01-01T00:00:00.000Z'
+  const blocking = (change: Partial<Holder>) => formatLease([holder({ lock: 'delete', ...change })])
+  test.each<[string, string, string | Buffer]>([
+    ['garbage', leaseName(3), '{"format":1}'],
+    ['bytes', leaseName(3), Buffer.from([0, 255, 7])],
+    ['nothing', leaseName(3), ''],
+    ['too much', leaseName(3), Buffer.alloc(300_000, 32)],
+    ['a lease renewed in 2099', leaseName(3), blocking({ since: future, renewed: future })],
+    ['a number beyond safe integers', '9999999999999999', blocking({})],
+    ['the largest safe integer', String(Number.MAX_SAFE_INTEGER), blocking({})],
+    ['a name that is no number', 'lease', blocking({})],
+  ])('%s keeps nobody out', async (_, name, content) => {
     const place = await server.newPlace()
-    const Key = `${place.prefix}/locks/itsm/${leaseName(3)}`
-    await server.client.send(new PutObjectCommand({ Bucket: place.bucket, Key, Body: '{"format":1}' }))
+    await plant({ ...place }, leaseName(1), formatLease([]))
+    await plant(place, name, content)
+    const told: string[] = []
+    const storage = await S3Storage.open(place)
+    const onWait = (message: string) => void told.push(message)
+    const writer = await storage.lock('itsm', 'writer', 'exclusive', lockRequest({ onWait }))
+    const reader = await storage.lock('itsm', 'delete', 'shared', lockRequest({ onWait }))
+    expect([writer.unlocked, reader.unlocked]).toEqual([false, false])
+    await expect(
+      (await S3Storage.open(place)).lock('itsm', 'writer', 'exclusive', lockRequest()),
+    ).rejects.toMatchObject({ kind: 'locked' })
+    await reader.release()
+    await writer.release()
+    await (await (await S3Storage.open(place)).lock('itsm', 'writer', 'exclusive', lockRequest())).release()
+  })
+
+  test.each<[string, string, string | Buffer, string]>([
+    ['of a later format', leaseName(3), '{"format":2,"holders":[]}', 'lease_newer'],
+    ['with the last number there is', leaseName(2 ** 52), formatLease([]), 'lease_numbers_spent'],
+  ])('%s stops writers in plain words, and readers go on without a lock', async (_, name, content, code) => {
+    const place = await server.newPlace()
+    await plant(place, name, content)
+    const other = { Bucket: place.bucket, Key: `${place.prefix}/itsm/source.json`, Body: '{}' }
+    await server.client.send(new PutObjectCommand(other))
     const storage = await S3Storage.open(place)
     await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({
-      kind: 'damage',
-      code: 'lease_damaged',
+      code,
+      hint: expect.any(String),
     })
+    const reader = await storage.lock('itsm', 'delete', 'shared', lockRequest())
+    expect(reader).toMatchObject({ unlocked: true, why: expect.any(String) })
+    expect(storage.writable).toBe(true)
+    await reader.release()
   })
 })
 
@@ -182,7 +260,8 @@ describe('a state of leases', () => {
         try {
           parseLease(bytes, 'here')
         } catch (error) {
-          expect(error).toMatchObject({ kind: 'damage', message: 'here is not a lease of nexus-backup' })
+          const { code } = error as { code: string }
+          expect(['lease_damaged', 'lease_newer']).toContain(code)
         }
       }),
     )
@@ -190,12 +269,13 @@ describe('a state of leases', () => {
 
   test('has a name that sorts as its number', () => {
     fc.assert(
-      fc.property(fc.maxSafeNat(), fc.maxSafeNat(), (a, b) => {
+      fc.property(fc.nat(2 ** 31 - 1), fc.nat(2 ** 31 - 1), (a, b) => {
         expect(leaseNumber(leaseName(a))).toBe(a)
         expect(leaseName(a) < leaseName(b)).toBe(a < b)
       }),
     )
-    expect(leaseNumber('7')).toBeUndefined()
+    expect(leaseNumber(leaseName(2 ** 52))).toBe(2 ** 52)
+    for (const name of ['7', leaseName(2 ** 52 + 1), '9999999999999999']) expect(leaseNumber(name)).toBeUndefined()
   })
 
   test('tells when the lease of somebody on another machine ends, should he have died', () => {

@@ -1,8 +1,8 @@
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
-import { formatLease, type Holder, leaseLimit, leaseName, leaseNumber, parseLease } from './lease-state.js'
+import { formatLease, type Holder, lastLease, leaseLimit, leaseName, leaseNumber, parseLease } from './lease-state.js'
 import { type Listed, listLevel } from './listing.js'
-import { assertConditional, getSmall, putOnce, removeIfAllowed } from './objects.js'
+import { assertConditional, getSmall, holdsExactly, putOnce, removeIfAllowed } from './objects.js'
 
 /** States that old are removed: nobody can be about to write one of their neighbours, however slow it is. */
 const KEPT_MS = 3_600_000
@@ -10,6 +10,8 @@ const KEPT_MS = 3_600_000
 const KEPT_STATES = 5
 /** Others who write at the same moment: each time one of us wins. */
 const ATTEMPTS = 50
+/** States looked through for one that can be read. */
+const LOOKED_THROUGH = 20
 
 /**
  * A source's row of states `locks/SOURCE/N`, each written once (If-None-Match: *): who writes N+1 knew N. The newest one
@@ -19,6 +21,7 @@ export class LeaseRow {
   readonly #bucket: Bucket
   readonly #directory: string
   #known: { number: number; holders: Holder[] } | undefined
+  readonly #passedOver = new Set<string>()
 
   constructor(bucket: Bucket, source: string) {
     this.#bucket = bucket
@@ -30,25 +33,34 @@ export class LeaseRow {
     return (await this.#newest()).holders
   }
 
+  /** Objects in the row that are no states, and that the next lower one stood in for. */
+  get passedOver(): readonly string[] {
+    return [...this.#passedOver]
+  }
+
   /**
    * Writes the state that follows the newest one.
    * @param change makes it of the holders by the newest; undefined: nothing is to be written
    * @param mine whose tokens tell that it was ours in case somebody else wrote a later one meanwhile
+   * @param takes a lock is taken: the server shows anew that it writes only once
    * @returns whether a state was written
+   * @throws NexusError failed `conditional_write_missing`, `lease_contended`, `lease_numbers_spent`, `lease_newer`
    */
   async advance(
     change: (holders: readonly Holder[]) => Holder[] | undefined,
-    mine: (holders: readonly Holder[]) => boolean,
+    { mine, takes }: { mine: (holders: readonly Holder[]) => boolean; takes: boolean },
   ): Promise<boolean> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const { number, holders, old } = await this.#newest()
       const next = change(holders)
       if (next === undefined) return false
+      if (number === lastLease) throw spent(this.#bucket.displayed(`${this.#directory}/${leaseName(number)}`))
       const bytes = formatLease(next)
       const name = `${this.#directory}/${leaseName(number + 1)}`
       if (!(await putOnce(this.#bucket, name, bytes))) continue
-      // A server that ignores the condition would let everybody in.
-      if (number === 0) await assertConditional(this.#bucket, name, bytes)
+      // A server that ignores the condition would let everybody in, and might begin to at any time.
+      if (takes) await this.#assertConditional(name, bytes)
+      if (!(await holdsExactly(this.#bucket, name, bytes))) continue
       // Whoever slept between reading and writing may have written a number that was used and removed long ago.
       const { files } = await listLevel(this.#bucket, this.#directory, leaseName(number))
       const newest = highestOf(files)
@@ -71,11 +83,46 @@ export class LeaseRow {
     const old = oldOf(files, number, this.#bucket.serverNow()).map(({ name }) => `${this.#directory}/${name}`)
     if (number === 0) return { number, holders: [], old }
     if (this.#known?.number === number) return { ...this.#known, old }
-    const name = `${this.#directory}/${leaseName(number)}`
-    const holders = parseLease(await getSmall(this.#bucket, name, leaseLimit), this.#bucket.displayed(name))
+    const holders = await this.#readable(files)
     this.#known = { number, holders }
     return { number, holders, old }
   }
+
+  /**
+   * The holders by the newest state that can be read. Whoever can put an object here could put a state without holders
+   * as well: garbage must not do more. A holder who is no longer in the row finds that at the next renewal, and stops.
+   */
+  async #readable(files: readonly Listed[]): Promise<Holder[]> {
+    const states = files.filter(({ name }) => leaseNumber(name) !== undefined)
+    states.sort((a, b) => (leaseNumber(b.name) ?? 0) - (leaseNumber(a.name) ?? 0))
+    for (const { name, modified } of states.slice(0, LOOKED_THROUGH)) {
+      const path = `${this.#directory}/${name}`
+      try {
+        return parseLease(await getSmall(this.#bucket, path, leaseLimit), this.#bucket.displayed(path), modified)
+      } catch (error) {
+        // One that is gone was old, and another run has tidied up.
+        if (!(error instanceof NexusError) || (error.kind !== 'damage' && error.kind !== 'not-found')) throw error
+        if (error.kind === 'damage') this.#passedOver.add(this.#bucket.displayed(path))
+      }
+    }
+    return []
+  }
+
+  async #assertConditional(name: string, bytes: Uint8Array): Promise<void> {
+    try {
+      await assertConditional(this.#bucket, name, bytes)
+    } catch (error) {
+      // The state would be believed by the next one who asks.
+      await removeIfAllowed(this.#bucket, [name])
+      throw error
+    }
+  }
+}
+
+function spent(name: string): NexusError {
+  return new NexusError('failed', 'lease_numbers_spent', `no lease can follow ${name}`, {
+    hint: 'nexus-backup has not written it; when no nexus-backup runs on this repository, remove it',
+  })
 }
 
 function highestOf(files: readonly Listed[]): number {

@@ -37,16 +37,36 @@ export function formatLease(holders: readonly Holder[]): Buffer {
   return prettyJson({ format: FORMAT, holders })
 }
 
-/** The holders by a state. @throws NexusError damage */
-export function parseLease(bytes: Uint8Array, where: string): Holder[] {
+/**
+ * The holders by a state. One who renewed after the store has written the state is left out: nobody's clock but the
+ * store's may say how long a lease lasts.
+ *
+ * @param written when the store wrote the state, by its own clock; null where it is not known
+ * @throws NexusError damage `lease_damaged`; failed `lease_newer` for the state of a later version of this program
+ */
+export function parseLease(bytes: Uint8Array, where: string, written: Date | null = null): Holder[] {
   try {
-    return v.parse(stateSchema, parseOutsideJson(bytes)).holders
+    const state = parseOutsideJson(bytes)
+    const { format } = v.parse(v.looseObject({ format: v.number() }), state)
+    if (format > FORMAT) throw newerLease(where, format)
+    const { holders } = v.parse(stateSchema, state)
+    return written === null ? holders : holders.filter(({ renewed }) => Date.parse(renewed) - +written < CLOCK_STEP_MS)
   } catch (cause) {
+    if (cause instanceof NexusError && cause.code === 'lease_newer') throw cause
     throw new NexusError('damage', 'lease_damaged', `${where} is not a lease of nexus-backup`, {
       cause,
       hint: 'find out who wrote it; when no nexus-backup runs, remove it',
     })
   }
+}
+
+/** How far the clocks of a store's machines may lie apart. */
+const CLOCK_STEP_MS = 60_000
+
+function newerLease(where: string, format: number): NexusError {
+  return new NexusError('failed', 'lease_newer', `${where} is of format ${format}, which this version does not know`, {
+    hint: 'a newer nexus-backup works on this repository: install that version here too',
+  })
 }
 
 /** Whether a holder keeps another from taking a lock. */
@@ -99,7 +119,11 @@ export function leaseName(number: number): string {
   return String(number).padStart(DIGITS, '0')
 }
 
-/** The number of a state's name; undefined for anything else. */
+/** No row gets this far by itself; above it numbers could no longer be counted exactly. */
+export const lastLease = 2 ** 52
+
+/** The number of a state's name; undefined for anything else, also for a number that no row can reach. */
 export function leaseNumber(name: string): number | undefined {
-  return /^\d{16}$/.test(name) ? Number(name) : undefined
+  const number = /^\d{16}$/.test(name) ? Number(name) : undefined
+  return number !== undefined && number <= lastLease ? number : undefined
 }

@@ -50,6 +50,9 @@ export class Leases implements Guard {
       return inTheWay.length === 0 || undefined
     }
     await takeOrWait(this.#source, options, pauses, { tryTake, holders: async () => this.#describe(inTheWay) })
+    for (const name of this.#row.passedOver) {
+      options.onWait(`${name} is not a lease of nexus-backup and is passed over; when no nexus-backup runs, remove it`)
+    }
     return { unlocked: false, release: () => this.#release(token, options) }
   }
 
@@ -162,7 +165,8 @@ export class Leases implements Guard {
       const there = new Set(holders.map(holder => holder.token))
       return wanted.every(each => there.has(each))
     }
-    const advancing = this.#tail.then(() => this.#row.advance(change, mine))
+    const takes = token !== undefined
+    const advancing = this.#tail.then(() => this.#row.advance(change, { mine, takes }))
     this.#tail = advancing.catch(() => undefined)
     return advancing
   }

@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import { NexusError } from '../../../errors.js'
 import { mapParallel } from '../../parallel.js'
@@ -105,11 +107,14 @@ async function putConditionally(
       }
     })
     if (outcome !== 'again') return outcome
+    await sleep(CONFLICT_PAUSE_MS * attempt + randomInt(CONFLICT_PAUSE_MS))
   }
 }
 
 /** Attempts at a name that somebody else is writing: soon it is written, and the answer is 412. */
 const CONFLICTS = 10
+/** Between two of them, and longer each time: an upload of the other takes its time. */
+const CONFLICT_PAUSE_MS = 50
 
 /** How an object is kept. */
 export interface Kept {
@@ -127,7 +132,8 @@ export function keptOf(bucket: Bucket, { storageClass, locked = false }: Kept): 
   }
 }
 
-async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Promise<boolean> {
+/** Whether an object is there with these very bytes. */
+export async function holdsExactly(bucket: Bucket, name: string, bytes: Uint8Array): Promise<boolean> {
   try {
     return (await getSmall(bucket, name, bytes.byteLength)).equals(bytes)
   } catch (error) {

@@ -61,14 +61,18 @@ async function clean(bucket: Bucket, directory: string, state: MarkerState): Pro
 /** Files removed before the next ones are begun, so that a killed run never removed a later one and kept an earlier one. */
 const REMOVED_AT_ONCE = 64
 
-/** Removes single objects in this order; absent ones are passed over. Returns bytes freed. */
-export async function removeS3Files(bucket: Bucket, names: readonly string[]): Promise<number> {
+/**
+ * Removes single objects in this order; absent ones are passed over. Returns bytes freed.
+ * @param guard asked before each step: a run that lost its lease removes nothing more
+ */
+export async function removeS3Files(bucket: Bucket, names: readonly string[], guard: Guard): Promise<number> {
   const sizes = new Map<string, number>()
   for (const parent of new Set(names.map(name => name.slice(0, name.lastIndexOf('/'))))) {
     for (const { name, size } of await listBelow(bucket, parent)) sizes.set(`${parent}/${name}`, size)
   }
   const present = names.filter(name => sizes.has(name))
   for (let from = 0; from < present.length; from += REMOVED_AT_ONCE) {
+    await guard.assertHeld()
     await removeObjects(bucket, present.slice(from, from + REMOVED_AT_ONCE))
   }
   return present.reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0)

@@ -1,4 +1,4 @@
-import { NexusError } from '../../../errors.js'
+import { messageOf, NexusError } from '../../../errors.js'
 import { manifestFile, partialPrefix } from '../../layout.js'
 import { mapParallel } from '../../parallel.js'
 import { unknownSource } from '../lock-wait.js'
@@ -26,6 +26,11 @@ export interface S3Timing {
   leases: LeaseTiming
   retries: RetryTiming
 }
+
+/** Of leases that cannot be read or continued. */
+const unusable: ReadonlySet<string> = new Set([
+  ...['lease_damaged', 'lease_newer', 'lease_contended', 'lease_numbers_spent', 'server_clock_missing'],
+])
 
 /** A repository below a prefix of a bucket (design section 5, nexus-backup-repository(5)). */
 export class S3Storage implements Storage {
@@ -117,7 +122,9 @@ export class S3Storage implements Storage {
   }
 
   removeFiles(names: readonly string[]): Promise<number> {
-    return removeS3Files(this.#bucket, names)
+    const [first] = names
+    if (first === undefined) return Promise.resolve(0)
+    return removeS3Files(this.#bucket, names, this.#leasesOf(first))
   }
 
   async begin(directory: string): Promise<PendingDirectory> {
@@ -172,10 +179,14 @@ export class S3Storage implements Storage {
     try {
       return await leases.take(name, mode, options)
     } catch (error) {
-      const isReadOnly = isDenied(error) || (error instanceof NexusError && error.code === 'conditional_write_missing')
-      if (!isReadOnly) throw error
-      this.#writable = false
-      return { unlocked: true, release: async () => {} }
+      const code = error instanceof NexusError ? error.code : undefined
+      if (isDenied(error) || code === 'conditional_write_missing') {
+        this.#writable = false
+        return { unlocked: true, release: async () => {} }
+      }
+      // Who only reads is never shut out by what somebody has put beside the backups.
+      if (code === undefined || !unusable.has(code)) throw error
+      return { unlocked: true, why: messageOf(error), release: async () => {} }
     }
   }
 
