@@ -30,9 +30,14 @@ function describePlace({ path, s3, encryption }: RepositorySettings): Record<str
   }
 }
 
+/** As the configuration takes it: a size that is no whole number of MiB was written in MB. */
+function formatSize(bytes: number): string {
+  return bytes % 1024 ** 2 === 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1000 ** 2}MB`
+}
+
 function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
   const { bucket, prefix, region, endpoint, storageClass, forcePathStyle, sse, kmsKeyId, caFile, profile, timeout } = s3
-  const { objectLock } = s3
+  const { objectLock, partSize, maxParts, concurrency } = s3
   const keys = {
     bucket,
     prefix,
@@ -46,6 +51,9 @@ function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
     object_lock: objectLock && { mode: objectLock.mode.toLowerCase(), days: objectLock.days },
     profile,
     timeout: timeout === undefined ? undefined : formatDuration(timeout),
+    part_size: partSize === undefined ? undefined : formatSize(partSize),
+    max_parts: maxParts,
+    concurrency,
   }
   return { s3: Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined && value !== '')) }
 }

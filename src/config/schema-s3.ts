@@ -30,6 +30,22 @@ export const endpointUrl = v.pipe(
   v.transform(url => url.replace(/\/+$/, '')),
 )
 
+const partSizeMessage = 'must be a size from 5MiB to 5GiB, such as 64MiB'
+const units: Readonly<Record<string, number>> = { MiB: 1024 ** 2, GiB: 1024 ** 3, MB: 1000 ** 2, GB: 1000 ** 3 }
+
+const partSize = v.pipe(
+  v.string(partSizeMessage),
+  v.regex(/^[1-9]\d{0,9}(?:[MG]i?B)$/, partSizeMessage),
+  v.transform(text => Number.parseInt(text, 10) * (units[text.replace(/^\d+/, '')] ?? 0)),
+  v.minValue(5 * 1024 ** 2, partSizeMessage),
+  v.maxValue(5 * 1024 ** 3, partSizeMessage),
+)
+
+function wholeNumber(least: number, most: number) {
+  const message = `must be a whole number from ${least} to ${most}`
+  return v.pipe(v.number(message), v.integer(message), v.minValue(least, message), v.maxValue(most, message))
+}
+
 /** The keys of `s3`, for the manual page too. */
 export const s3Keys = mapping({
   bucket: bucketName,
@@ -55,6 +71,9 @@ export const s3Keys = mapping({
   profile: v.optional(words('must be the name of a profile', /^[^\p{Cc}]{1,255}$/u)),
   // Longer ones would outlast a lease (storage/s3/retries.ts).
   timeout: v.optional(v.pipe(duration, v.maxValue(120_000, 'must be 2min at most'))),
+  part_size: v.optional(partSize),
+  max_parts: v.optional(wholeNumber(2, 10_000)),
+  concurrency: v.optional(wholeNumber(1, 64)),
   ...refusedSecrets,
 })
 
@@ -76,6 +95,7 @@ export const s3RepositorySchema = mapping({
 export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Settings {
   const { bucket, prefix = '', region, endpoint, profile, timeout, sse } = written
   const { storage_class, force_path_style, kms_key_id, ca_file, object_lock } = written
+  const { part_size, max_parts, concurrency } = written
   return {
     bucket,
     prefix,
@@ -93,6 +113,9 @@ export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Setting
         }),
     ...(profile === undefined ? {} : { profile }),
     ...(timeout === undefined ? {} : { timeout }),
+    ...(part_size === undefined ? {} : { partSize: part_size }),
+    ...(max_parts === undefined ? {} : { maxParts: max_parts }),
+    ...(concurrency === undefined ? {} : { concurrency }),
   }
 }
 

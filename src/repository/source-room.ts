@@ -24,8 +24,8 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     formerClaims: async () => formerClaimsOf((await readClaim(storage, name))?.former ?? []),
     enter: (claim, options) => enterSource(storage, name, claim, options),
     lock: (lock, mode, options) => storage.lock(name, lock, mode, options),
-    begin: async id => {
-      const pending = await storage.begin(within(name, id))
+    begin: async (id, expected) => {
+      const pending = await storage.begin(within(name, id), expected)
       return backupWriter(pending, id, name, parent => assertThere(storage, name, parent))
     },
     thaw: async ids => storage.thaw(ids.map(id => within(name, id))),
@@ -39,7 +39,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       const dates = await storage.lockedUntil(ids.map(id => within(name, id)))
       return new Map(ids.flatMap((id, at) => (dates[at] === undefined ? [] : [[id, dates[at]]])))
     },
-    receive: async id => storage.begin(within(name, id)),
+    receive: async (id, expected) => storage.begin(within(name, id), expected),
     openPart: async (id, part) => storage.openRead(`${within(name, id)}/${part}`),
     checksums: id => checksumsOf(storage, name, id),
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),

@@ -77,10 +77,17 @@ export interface SourceRoom {
   extendLocks(ids: readonly string[], date?: Date): Promise<number>
   /** Until when nobody can remove these backups, by their ids; those that are not locked are left out. */
   lockedUntil(ids: readonly string[]): Promise<Map<string, Date>>
-  /** Starts a backup directory. The caller holds the writer lock. */
-  begin(id: string): Promise<BackupWriter>
-  /** Starts the directory of a backup that comes from another repository, as it stands there. The caller holds the writer lock. */
-  receive(id: string): Promise<PendingDirectory>
+  /**
+   * Starts a backup directory. The caller holds the writer lock.
+   * @param expected bytes that its largest file can have, as far as is known
+   */
+  begin(id: string, expected?: number): Promise<BackupWriter>
+  /**
+   * Starts the directory of a backup that comes from another repository, as it stands there. The caller holds the writer
+   * lock.
+   * @param expected bytes of its largest file
+   */
+  receive(id: string, expected: number): Promise<PendingDirectory>
   /** A file of a committed backup, from its beginning. */
   openPart(id: string, name: string): Promise<SequentialReader>
   /** SHA256SUMS of a backup, parsed: file name to lower-case hex. Throws `damage` when missing or not canonical. */

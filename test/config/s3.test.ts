@@ -24,6 +24,9 @@ repositories:
       profile: backup
       object_lock: { mode: compliance, days: 30 }
       timeout: 2min
+      part_size: 64MiB
+      max_parts: 1000
+      concurrency: 4
 `
     const first = load(text)
     expect(first.settings.repositories).toEqual([
@@ -43,6 +46,9 @@ repositories:
           objectLock: { mode: 'COMPLIANCE', days: 30 },
           profile: 'backup',
           timeout: 120_000,
+          partSize: 64 * 1024 * 1024,
+          maxParts: 1000,
+          concurrency: 4,
         },
       },
     ])
@@ -68,6 +74,10 @@ repositories:
     ['bucket: abc, object_lock: { mode: strict, days: 1 }', 'must be governance or compliance'],
     ['bucket: abc, object_lock: { mode: governance, days: 0 }', 'must be a number of days'],
     ['bucket: abc, timeout: 3min', 'must be 2min at most'],
+    ['bucket: abc, part_size: 4MiB', 'must be a size from 5MiB to 5GiB'],
+    ['bucket: abc, part_size: 64', 'must be a size from 5MiB to 5GiB'],
+    ['bucket: abc, max_parts: 1', 'must be a whole number from 2 to 10000'],
+    ['bucket: abc, concurrency: 0', 'must be a whole number from 1 to 64'],
     ['bucket: abc, ca_file: /a', 'ca_file goes with an endpoint'],
     ['bucket: abc, secret_access_key: x', 'credentials never stand in a configuration'],
     ['bucket: abc, access_key: x', 'credentials never stand in a configuration'],

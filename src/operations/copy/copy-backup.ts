@@ -22,9 +22,13 @@ export interface CopyPath {
  * @returns bytes written
  * @throws NexusError damage when a file is not what SHA256SUMS says; whatever reading, writing and signals throw
  */
-export async function copyBackup(context: Context, { origin, target, advance }: CopyPath, id: string): Promise<number> {
+export async function copyBackup(
+  context: Context,
+  { origin, target, advance }: CopyPath,
+  { id, bytes: stored }: { id: string; bytes: number },
+): Promise<number> {
   const sums = await origin.checksums(id)
-  const pending = await target.receive(id)
+  const pending = await target.receive(id, stored)
   let written = 0
   try {
     // The manifest last: what has one is whole (design section 5).

@@ -114,8 +114,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     done += bytes
     context.progress({ phase: `${task.source}: copying to ${target.repository.location}`, done, total })
   }
-  for (const { id } of plan.copy) {
-    report.bytes += await copyBackup(context, { origin, target, advance }, id)
+  for (const { id, bytes_stored: bytes } of plan.copy) {
+    report.bytes += await copyBackup(context, { origin, target, advance }, { id, bytes })
     report.backups.push(id)
   }
   if (plan.copy.length > 0) await lockChains(target, plan.copy, there)

@@ -19,7 +19,7 @@ import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
 import { planWithOpenParent } from './open-parent.js'
 import { readBack } from './read-back.js'
-import { workFor } from './source-work.js'
+import { type ProbedSource, workFor } from './source-work.js'
 
 export interface BackUpRequest {
   source: SourceSettings
@@ -37,6 +37,7 @@ export interface BackUpTask extends BackUpRequest {
   room: SourceRoom
   history: Survey
   plan: CreatePlan
+  probe: ProbedSource
   /** What the backup is sealed with; null where the repository is not encrypted. */
   sealing: Sealing | null
   /** When the run began. */
@@ -89,7 +90,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     await assertRoom(repository, plan, history.manifests, probe)
     const chain = chainBefore(plan, history.manifests)
     const lock = await extendLocksOf(room, chain)
-    const task = { ...wanted, context, journal, room, history, plan, sealing, began }
+    const task = { ...wanted, context, journal, room, history, plan, probe, sealing, began }
     const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
     if (lock !== null) lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
     if (request.verify) await readBack(context, wanted.pool, room, written)

@@ -37,8 +37,8 @@ export async function commitBackup(
 }
 
 /** What seals is loaded only where something is sealed. */
-async function begin({ room, sealing }: BackUpTask, id: string): Promise<SealedWriter> {
-  if (sealing === null) return { ...(await room.begin(id)), key: null }
+async function begin({ room, sealing, probe }: BackUpTask, id: string): Promise<SealedWriter> {
+  if (sealing === null) return { ...(await room.begin(id, probe.size)), key: null }
   const { sealedWriter } = await import('../../repository/sealed/sealed-backup.js')
-  return sealedWriter(await room.begin(id), id, sealing)
+  return sealedWriter(await room.begin(id, probe.size), id, sealing)
 }

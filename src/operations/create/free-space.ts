@@ -11,7 +11,7 @@ const MARGIN_BYTES = 1024 * 1024
  * best what is needed; before there is one, a tenth of the source, the best that compression does to a database. Outside
  * WAL mode a copy of the source lies there meanwhile.
  *
- * @throws NexusError `failed` (`disk_full`)
+ * @throws NexusError `failed` (`disk_full`), `refused` (`object_too_large`)
  */
 export async function assertRoom(
   repository: Repository,
@@ -19,6 +19,7 @@ export async function assertRoom(
   manifests: readonly Manifest[],
   source: { size: number; staged: number },
 ): Promise<void> {
+  repository.storage.assertFits?.(source.size)
   const free = await repository.storage.freeBytes()
   if (free === undefined) return
   const earlier = manifests.findLast(({ type }) => type === plan.type)

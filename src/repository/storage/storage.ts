@@ -38,8 +38,16 @@ export interface Storage {
   removeFile(name: string): Promise<void>
   /** Writes a small file durably in place of the one that may be there. For `source.json` at `--adopt` and plans, never for backups. */
   replace(name: string, bytes: Uint8Array): Promise<void>
-  /** Starts a directory whose files appear together, at `commit`, or never. */
-  begin(directory: string): Promise<PendingDirectory>
+  /**
+   * Starts a directory whose files appear together, at `commit`, or never.
+   * @param expected bytes that its largest file can have, as far as is known
+   */
+  begin(directory: string, expected?: number): Promise<PendingDirectory>
+  /**
+   * Sees that a file of so many bytes can be stored; absent where a disk alone is the limit.
+   * @throws NexusError refused `object_too_large`
+   */
+  assertFits?(expected: number): void
   /** Takes a committed directory out of sight in one step, then frees it; repeatable after a crash. */
   remove(directory: string): Promise<number>
   /**

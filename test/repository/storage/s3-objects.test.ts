@@ -1,7 +1,8 @@
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Bucket } from '../../../src/repository/storage/s3/bucket.js'
 import { s3Fault } from '../../../src/repository/storage/s3/faults.js'
-import { largestObject, partSize, partsInFlight } from '../../../src/repository/storage/s3/part-sizes.js'
+import { partLayout } from '../../../src/repository/storage/s3/part-sizes.js'
 import { retryStrategy, retryTiming } from '../../../src/repository/storage/s3/retries.js'
 import { S3Storage } from '../../../src/repository/storage/s3/s3.js'
 import { storageClassOf, walStorageClassOf } from '../../../src/repository/storage/s3/storage-class.js'
@@ -61,17 +62,46 @@ describe('a fault of the store', () => {
   })
 })
 
+const MiB = 1024 * 1024
+const TiB = 1024 * 1024 * MiB
+
 describe('parts of an upload', () => {
-  test('grow so that 10,000 hold a terabyte and more, and two of them fit into memory', () => {
-    const sizes = Array.from({ length: 10_000 }, (_, at) => partSize(at + 1) ?? 0)
-    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(largestObject)
-    expect(largestObject).toBeGreaterThan(1.3e12)
-    expect(partSize(10_001)).toBeUndefined()
-    // S3's least, and what is in memory at once: the one that is filled and those on their way.
-    for (const size of new Set(sizes)) {
-      expect(size).toBeGreaterThanOrEqual(5 * 1024 * 1024)
-      expect(size * (1 + partsInFlight(size))).toBeLessThanOrEqual(160 * 1024 * 1024)
-    }
+  test('are equal, hold the source and what it may grow by, and leave two on their way', () => {
+    const limits = fc.record({ maxParts: fc.constantFrom(undefined, 1000, 10_000) }, { requiredKeys: [] })
+    fc.assert(
+      fc.property(
+        fc.maxSafeNat().map(size => size % (3 * TiB)),
+        limits,
+        (expected, { maxParts }) => {
+          const layout = partLayout(expected, { maxParts })
+          expect(layout.bytes * layout.maxParts).toBeGreaterThanOrEqual(expected * 1.2)
+          expect(layout.maxParts).toBeLessThanOrEqual(maxParts ?? 10_000)
+          expect(layout.bytes).toBeGreaterThanOrEqual(5 * MiB)
+          expect(layout.bytes).toBeLessThanOrEqual(5 * 1024 * MiB)
+          expect(layout.inFlight).toBeGreaterThanOrEqual(2)
+          expect(layout.bytes * layout.inFlight).toBeLessThanOrEqual(Math.max(16 * MiB, 2 * layout.bytes))
+        },
+      ),
+    )
+    expect(partLayout(0, {})).toEqual({ bytes: 8 * MiB, maxParts: 10_000, inFlight: 2 })
+    expect(partLayout(TiB, { maxParts: 1000 }).bytes).toBe(1311 * MiB)
+  })
+
+  test('are what the configuration says', () => {
+    const layout = partLayout(TiB, { partSize: 512 * MiB, maxParts: 3000, concurrency: 7 })
+    expect(layout).toEqual({ bytes: 512 * MiB, maxParts: 3000, inFlight: 7 })
+  })
+
+  test.each([
+    [6 * TiB, {}, /no object holds more than 5 TiB/],
+    [5 * TiB, { maxParts: 1000 }, /1000 parts of 5 GiB/],
+    [TiB, { partSize: 64 * MiB }, /10000 parts of 64 MiB hold 640000 MiB/],
+  ])('that cannot hold %i bytes are refused beforehand: %j', (expected, limits, why) => {
+    const refused = () => partLayout(expected, limits)
+    expect(refused).toThrow(why)
+    expect(refused).toThrow(
+      expect.objectContaining({ kind: 'refused', code: 'object_too_large', hint: expect.any(String) }),
+    )
   })
 })
 

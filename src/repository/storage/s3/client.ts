@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import type { AgentOptions, Agent as HttpAgent } from 'node:http'
 import { Agent } from 'node:https'
 import { rootCertificates } from 'node:tls'
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3'
@@ -52,7 +53,7 @@ export async function connect(
 async function configOf(settings: S3Settings): Promise<S3ClientConfig> {
   const own = settings.endpoint !== undefined
   const timeout = settings.timeout ?? TIMEOUT_MS
-  const agent = { keepAlive: true, maxSockets: 64 }
+  const agent = { keepAlive: true, maxSockets: 64, ...(await authorities(settings.caFile)) }
   return {
     // A server of one's own rarely has regions, but the signature must name one.
     ...((settings.region ?? (own ? 'us-east-1' : undefined)) ? { region: settings.region ?? 'us-east-1' } : {}),
@@ -66,9 +67,34 @@ async function configOf(settings: S3Settings): Promise<S3ClientConfig> {
     requestHandler: {
       connectionTimeout: Math.min(timeout, CONNECT_MS),
       socketTimeout: timeout,
-      httpAgent: agent,
-      httpsAgent: new Agent({ ...agent, ...(await authorities(settings.caFile)) }),
+      ...((await proxyAgents(settings, agent)) ?? { httpAgent: agent, httpsAgent: new Agent(agent) }),
     },
+  }
+}
+
+/** The variables of the SDK's own that name another server. */
+const endpointVariables = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'] as const
+
+/**
+ * Agents for the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY), which the SDK does not look at;
+ * undefined where there is none. Nothing is loaded for it without these variables.
+ */
+async function proxyAgents(
+  { endpoint, bucket }: S3Settings,
+  options: AgentOptions,
+): Promise<{ httpAgent: HttpAgent; httpsAgent: Agent } | undefined> {
+  if (!Object.keys(process.env).some(name => /^(?:https?|all)_proxy$/i.test(name))) return undefined
+  const named = endpointVariables.map(name => process.env[name]).find(value => value !== undefined && value !== '')
+  const { getProxyForUrl } = await import('proxy-from-env')
+  const proxy = getProxyForUrl(endpoint ?? named ?? `https://${bucket}.s3.amazonaws.com`)
+  if (proxy === '') return undefined
+  const [{ HttpProxyAgent }, { HttpsProxyAgent }] = await Promise.all([
+    import('http-proxy-agent'),
+    import('https-proxy-agent'),
+  ])
+  return {
+    httpAgent: new HttpProxyAgent(proxy, options),
+    httpsAgent: new HttpsProxyAgent(proxy, options) as unknown as Agent,
   }
 }
 

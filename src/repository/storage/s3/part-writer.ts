@@ -3,7 +3,7 @@ import { NexusError } from '../../../errors.js'
 import type { PartWriter, WrittenPart } from '../storage.js'
 import type { Bucket } from './bucket.js'
 import { type Kept, putOnce } from './objects.js'
-import { largestObject, partSize, partsInFlight } from './part-sizes.js'
+import type { PartLayout } from './part-sizes.js'
 import { Upload } from './upload.js'
 
 /** A part writer whose upload can be given up. */
@@ -20,7 +20,7 @@ export interface S3PartWriter extends PartWriter {
 export function openPartWriter(
   bucket: Bucket,
   name: string,
-  { own, kept, assertHeld }: { own: string; kept: Kept; assertHeld: () => Promise<void> },
+  { own, kept, layout, assertHeld }: { own: string; kept: Kept; layout: PartLayout; assertHeld: () => Promise<void> },
 ): S3PartWriter {
   const hash = createHash('sha256')
   let bytes = 0
@@ -51,7 +51,7 @@ export function openPartWriter(
 
   /** Small objects are many: their memory grows as they do, that of large ones serves again. */
   function roomFor(wanted: number): Buffer<ArrayBuffer> {
-    const size = sizeOf(number)
+    const size = layout.bytes
     if (upload === undefined) return Buffer.allocUnsafeSlow(Math.min(size, Math.max(64 * 1024, wanted)))
     const used = spare.pop()
     if (used?.byteLength === size) return used
@@ -59,30 +59,18 @@ export function openPartWriter(
     return Buffer.allocUnsafeSlow(size)
   }
 
-  function sizeOf(part: number): number {
-    const size = partSize(part)
-    if (size !== undefined) return size
-    throw new NexusError(
-      'failed',
-      'part_too_large',
-      `${bucket.displayed(name)} would have more than ${largestObject} bytes`,
-      {
-        hint: 'an object store takes no larger one from nexus-backup: split the source, or use a directory as its repository',
-      },
-    )
-  }
-
   async function makeRoom(): Promise<void> {
-    const size = sizeOf(number)
+    const size = layout.bytes
     if (room.byteLength < size) {
       const larger = Buffer.allocUnsafeSlow(Math.min(size, room.byteLength * 4))
       room.copy(larger)
       room = larger
       return
     }
+    if (number > layout.maxParts) throw grown(bucket, name, layout)
     upload ??= await Upload.begin(bucket, name, kept)
     const sent = room
-    await upload.send(number, sent, partsInFlight(size), () => spare.push(sent))
+    await upload.send(number, sent, layout.inFlight, () => spare.push(sent))
     number += 1
     filled = 0
     room = Buffer.alloc(0)
@@ -94,6 +82,7 @@ export function openPartWriter(
     await assertHeld()
     const rest = room.subarray(0, filled)
     if (upload !== undefined) {
+      if (number > layout.maxParts) throw grown(bucket, name, layout)
       if (filled > 0) await upload.send(number, rest, 0)
       await upload.complete()
     } else if (!(await putOnce(bucket, name, rest, kept))) {
@@ -122,6 +111,18 @@ export function openPartWriter(
       await upload?.abort()
     },
   }
+}
+
+/** A source that has grown by more than anybody could plan for. */
+function grown(bucket: Bucket, name: string, { bytes, maxParts }: PartLayout): NexusError {
+  return new NexusError(
+    'failed',
+    'part_too_large',
+    `${bucket.displayed(name)} needs more than ${maxParts} parts of ${bytes} bytes`,
+    {
+      hint: 'the source has grown while it was read: run it again, or set part_size in the configuration of the repository',
+    },
+  )
 }
 
 function givenUp(name: string): NexusError {

@@ -6,6 +6,7 @@ import type { Bucket } from './bucket.js'
 import { holdsAnything, listBelow } from './listing.js'
 import { markerOf, markWriting } from './markers.js'
 import { putOnce, removeIfAllowed, removeObjects } from './objects.js'
+import type { PartLayout } from './part-sizes.js'
 import { alreadyThere, openPartWriter, type S3PartWriter } from './part-writer.js'
 import { storageClassOf } from './storage-class.js'
 import { abortUploads } from './upload.js'
@@ -24,7 +25,7 @@ export interface Guard {
  * Starts a backup: its marker first, its manifest last. Until the manifest is there nobody sees it. Nothing at all is
  * written before the first part.
  */
-export function beginS3(bucket: Bucket, directory: string, guard: Guard): PendingDirectory {
+export function beginS3(bucket: Bucket, directory: string, guard: Guard, layout: PartLayout): PendingDirectory {
   const open = new Set<S3PartWriter>()
   const written = new Map<string, number>()
   let manifest: Buffer | undefined
@@ -108,7 +109,7 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard): Pendin
       written.set(name, 0)
       if (name === manifestFile) return holdBack()
       const kept = { storageClass: storageClassOf(bucket.settings, name), locked: true }
-      const writer = openPartWriter(bucket, within(name), { own: name, kept, assertHeld: guard.assertHeld })
+      const writer = openPartWriter(bucket, within(name), { own: name, kept, layout, assertHeld: guard.assertHeld })
       open.add(writer)
       return {
         write: bytes => writer.write(bytes),

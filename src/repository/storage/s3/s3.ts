@@ -11,6 +11,7 @@ import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
 import { isMarkers, markedIds, readMarker } from './markers.js'
 import { getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
+import { partLayout } from './part-sizes.js'
 import { alreadyThere } from './part-writer.js'
 import { beginS3 } from './pending.js'
 import { openS3Reader } from './reader.js'
@@ -127,8 +128,13 @@ export class S3Storage implements Storage {
     return removeS3Files(this.#bucket, names, this.#leasesOf(first))
   }
 
-  async begin(directory: string): Promise<PendingDirectory> {
-    return beginS3(this.#bucket, directory, this.#leasesOf(directory))
+  async begin(directory: string, expected = 0): Promise<PendingDirectory> {
+    const layout = partLayout(expected, this.#bucket.settings)
+    return beginS3(this.#bucket, directory, this.#leasesOf(directory), layout)
+  }
+
+  assertFits(expected: number): void {
+    partLayout(expected, this.#bucket.settings)
   }
 
   async remove(directory: string): Promise<number> {

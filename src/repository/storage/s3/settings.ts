@@ -22,6 +22,12 @@ export interface S3Settings {
   profile?: string
   /** Milliseconds without a byte after which a request is given up and tried again. */
   timeout?: number
+  /** Bytes of the parts of an upload; undefined: chosen by the size of the source. */
+  partSize?: number
+  /** Parts that the store lets an upload have; 10,000 by default. */
+  maxParts?: number
+  /** Parts on their way at the same time; by default as many as 16 MiB hold, and two at least. */
+  concurrency?: number
 }
 
 /** How the repository is named everywhere: `s3://BUCKET/PREFIX`. */
