@@ -124,7 +124,12 @@ describe('the next capture', () => {
 
   it('is about its own settings', async () => {
     const { outcome, root } = await twice(() => {})
-    expect(outcome.facts).toEqual({ roots: [{ path: root, kind: 'directory' }], exclude: [], include: [] })
+    expect(outcome.facts).toEqual({
+      roots: [{ path: root, kind: 'directory' }],
+      exclude: [],
+      include: [],
+      mounts: expect.any(String),
+    })
   })
 })
 
