@@ -6,7 +6,7 @@ export const createCommand: CommandDeclaration = {
   summary: 'take a backup',
   description: [
     'Take a backup of the sources named, or of every source in the configuration.',
-    'A SQLite database is read as it is at one instant, beside its writers, and is not changed in any way. A PostgreSQL cluster is streamed by pg_basebackup, its log archived by `pitr archive`. Files are read one after another; what changes meanwhile is named and ends the run with 3. A directory that held files and is empty now, on another file system, is refused: its disk is not mounted. Repositories and the state directory are left out of it.',
+    'A SQLite database is read as it is at one instant, beside its writers, and is not changed in any way. A PostgreSQL cluster is streamed by pg_basebackup, its log archived by `pitr archive`. Files are read one after another; what changes meanwhile is named and ends the run with 3.',
   ],
   group: 'main',
   arguments: [
