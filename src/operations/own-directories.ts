@@ -3,7 +3,6 @@ import { dirname, resolve } from 'node:path'
 import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { repositoryFile } from '../repository/layout.js'
-import type { Listing } from '../sources/files/list-directory.js'
 import type { OwnDirectories } from '../sources/files/own-directories.js'
 
 /** Bytes that nexus-backup.json may have. */
@@ -30,7 +29,7 @@ export function ownDirectories(
   }
   add(stateDirectory, STATE)
   return {
-    recognize({ stats, entries }: Listing, location: string) {
+    recognize({ stats, entries }, location) {
       const named = known.get(identityOf(stats))
       if (named !== undefined) return named
       return entries.some(({ name }) => name === repositoryFile) && isRepository(location) ? REPOSITORY : null

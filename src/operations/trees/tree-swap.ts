@@ -2,6 +2,7 @@ import { lstatSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
 import { syncDirectory } from '../../sources/crash-record.js'
+import { renameBeneath } from '../../system/rename-beneath.js'
 import type { TreeRecord } from './tree-record.js'
 
 /** One directory or file taking another's place; all three lie in one directory. */
@@ -12,14 +13,12 @@ export interface TreeMove {
   previous: string
 }
 
-type RecordedMove = TreeRecord['moves'][number]
-
 /**
  * Brings what is staged to its places, as far as that is not done yet: repeatable after a crash.
  *
  * @throws NexusError `failed` (`target_reappeared`)
  */
-export async function moveForward(moves: readonly RecordedMove[]): Promise<void> {
+export async function moveForward({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
   for (const { staged, target, previous, replaces } of moves) {
     if (!exists(staged)) continue
     if (replaces && !exists(previous)) renameSync(target, previous)
@@ -28,10 +27,12 @@ export async function moveForward(moves: readonly RecordedMove[]): Promise<void>
     renameSync(staged, target)
     await syncDirectory(dirname(target))
   }
+  for (const { target, previous, name } of kept) renameBeneath(previous, target, name)
 }
 
 /** Brings back what stood in the places, as far as anything was moved: repeatable as well. */
-export async function moveBack(moves: readonly RecordedMove[]): Promise<void> {
+export async function moveBack({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
+  for (const { target, previous, name } of kept) renameBeneath(target, previous, name)
   for (const { staged, target, previous, replaces } of moves.toReversed()) {
     if (!exists(staged) && exists(target)) renameSync(target, staged)
     if (replaces && exists(previous)) {

@@ -91,7 +91,7 @@ class ArchiveWriter {
     if (found.nlink > 1) this.#tried.add(found.path)
     const opened = openFound(found)
     if (typeof opened === 'string') {
-      remarks.problem(opened)
+      remarks.leftOut(found.location, opened)
       return
     }
     const { stats } = opened

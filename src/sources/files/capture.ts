@@ -9,6 +9,7 @@ import { factsOf } from './entry-facts.js'
 import type { Found, FoundStats } from './found.js'
 import { FoundStore } from './found-store.js'
 import { continuedFiles, nothingContinued } from './known-files.js'
+import { leftOutOf } from './left-out.js'
 import { nothingOwn, type OwnDirectories } from './own-directories.js'
 import { newRemarks, type Remarks } from './remarks.js'
 import { findRoots, type Root } from './roots.js'
@@ -155,6 +156,7 @@ function outcomeOf(
   { paths, exclude, include }: FilesSettings,
   { begunAt, remarks, roots, places }: Capturing,
 ): TreeOutcome {
+  const missing = leftOutOf(remarks.missing)
   return {
     capturedAt: begunAt,
     facts: {
@@ -163,6 +165,7 @@ function outcomeOf(
       include: [...include],
       mounts: digestOf(places),
       ...(remarks.reread ? { reread: true } : {}),
+      ...(missing === null ? {} : { left_out: missing }),
     },
     checks: [],
     warnings: remarks.warnings(),

@@ -27,6 +27,9 @@ export interface Listed {
   link?: Buffer
 }
 
+/** Real path of what is left out, or of a directory whose content is, and a sentence. */
+type Problem = [location: string, message: string]
+
 /** A directory as it was when it was listed. */
 export interface Listing {
   stats: BigIntStats
@@ -45,16 +48,16 @@ export interface Listing {
  */
 export function listDirectory(location: string, remarks: Remarks): Listing | null {
   for (let attempt = 1; ; attempt += 1) {
-    const problems: string[] = []
+    const problems: Problem[] = []
     const { listing, stable } = listOnce(location, problems)
     if (stable || attempt === ATTEMPTS) {
-      for (const problem of problems) remarks.problem(problem)
+      for (const problem of problems) remarks.leftOut(...problem)
       return listing
     }
   }
 }
 
-function listOnce(location: string, problems: string[]): { listing: Listing | null; stable: boolean } {
+function listOnce(location: string, problems: Problem[]): { listing: Listing | null; stable: boolean } {
   let fd: number | undefined
   try {
     fd = openQuietly(location, FLAGS)
@@ -69,15 +72,15 @@ function listOnce(location: string, problems: string[]): { listing: Listing | nu
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === 'ENOTDIR' || errno === 'ELOOP') return replaced(location, problems)
-    problems.push(`${shown(location)} cannot be listed and its content is left out: ${reason(error)}`)
+    problems.push([location, `${shown(location)} cannot be listed and its content is left out: ${reason(error)}`])
     return { listing: null, stable: errno !== 'ENOENT' }
   } finally {
     if (fd !== undefined) closeSync(fd)
   }
 }
 
-function replaced(location: string, problems: string[]): { listing: null; stable: boolean } {
-  problems.push(`${shown(location)} was replaced while it was listed and is left out`)
+function replaced(location: string, problems: Problem[]): { listing: null; stable: boolean } {
+  problems.push([location, `${shown(location)} was replaced while it was listed and is left out`])
   return { listing: null, stable: false }
 }
 
@@ -87,11 +90,11 @@ function throughOf(fd: number, location: string): string {
   return existsSync(through) ? through : location === '/' ? '' : location
 }
 
-function look(directory: { location: string; through: string }, bytes: Buffer, problems: string[]): Listed[] {
+function look(directory: { location: string; through: string }, bytes: Buffer, problems: Problem[]): Listed[] {
   const name = bytes.toString('utf8')
   const location = `${directory.location === '/' ? '' : directory.location}/${name}`
   if (!isUtf8(bytes)) {
-    problems.push(`${shown(location)} is left out: its name is not UTF-8`)
+    problems.push([location, `${shown(location)} is left out: its name is not UTF-8`])
     return []
   }
   const path = `${directory.through}/${name}`
@@ -101,7 +104,10 @@ function look(directory: { location: string; through: string }, bytes: Buffer, p
     return [{ name, location, stats, link: readlinkSync(path, { encoding: 'buffer' }) }]
   } catch (error) {
     const gone = errnoOf(error) === 'ENOENT'
-    problems.push(`${shown(location)} ${gone ? 'vanished before it was read' : `is left out: ${reason(error)}`}`)
+    problems.push([
+      location,
+      `${shown(location)} ${gone ? 'vanished before it was read' : `is left out: ${reason(error)}`}`,
+    ])
     return []
   }
 }

@@ -1,4 +1,4 @@
-import type { Listing } from './list-directory.js'
+import type { BigIntStats } from 'node:fs'
 
 /**
  * Recognizes directories of this program, which never belong into a backup: a repository that backs itself up grows by
@@ -6,7 +6,7 @@ import type { Listing } from './list-directory.js'
  */
 export interface OwnDirectories {
   /** What this directory is, in words; null when it is none of ours. */
-  recognize(listing: Listing, location: string): string | null
+  recognize(directory: { stats: BigIntStats; entries: readonly { name: string }[] }, location: string): string | null
   /** The directory of ours that a real path is or lies in. */
   around(location: string): { path: string; what: string } | null
 }

@@ -2,11 +2,15 @@ import { errnoOf, messageOf } from '../../errors.js'
 
 /** So many of a kind are told one by one; of the others only how many there were. */
 const TOLD = 20
+/** More names of what is missing are not gathered. */
+const NAMED = 10_000
 
 /** What there is to say about a capture, gathered while it goes on. */
 export interface Remarks {
   /** Something is missing in the backup or may be torn: the run ends with 3. */
   problem(message: string): void
+  /** Like a problem: what lies at a real path is missing in the backup, or a directory's content is. */
+  leftOut(location: string, message: string): void
   /** Like a problem, of a file whose times do not tell that what the backup holds of it is not its content. */
   filled(message: string): void
   /** Something was left out as it should be. */
@@ -16,6 +20,8 @@ export interface Remarks {
   /** All of it, bounded. */
   warnings(): string[]
   readonly incomplete: boolean
+  /** Real paths that `leftOut` told, as far as there is room for them. */
+  readonly missing: ReadonlySet<string>
   /** Whether there was any that `filled` told. */
   readonly reread: boolean
 }
@@ -27,12 +33,17 @@ export function newRemarks(): Remarks {
   let firstSkipped = ''
   const own: string[] = []
   let reread = false
+  const missing = new Set<string>()
   const problem = (message: string) => {
     problemCount += 1
     if (problems.length < TOLD) problems.push(message)
   }
   return {
     problem,
+    leftOut(location, message) {
+      if (missing.size < NAMED) missing.add(location)
+      problem(message)
+    },
     filled(message) {
       reread = true
       problem(message)
@@ -57,6 +68,7 @@ export function newRemarks(): Remarks {
     get incomplete() {
       return problemCount > 0
     },
+    missing,
     get reread() {
       return reread
     },

@@ -156,7 +156,10 @@ class Walker {
       if (!isSpecialFileSystem(location)) return false
       this.#remarks.skipped(location)
     } catch (error) {
-      this.#remarks.problem(`${shown(location)} cannot be looked into and its content is left out: ${reason(error)}`)
+      this.#remarks.leftOut(
+        location,
+        `${shown(location)} cannot be looked into and its content is left out: ${reason(error)}`,
+      )
     }
     return true
   }
@@ -166,7 +169,7 @@ class Walker {
     const found = { ...foundStats(stats), path: path.slice(1), location }
     if (link !== undefined) {
       if (isUtf8(link)) this.#add({ ...found, type: 'symlink', link: link.toString('utf8') })
-      else this.#remarks.problem(`${shown(location)} is left out: what it links to is not UTF-8`)
+      else this.#remarks.leftOut(location, `${shown(location)} is left out: what it links to is not UTF-8`)
     } else if (!stats.isFile()) this.#remarks.skipped(location)
     else if (found.nlink === 1) this.#add({ ...found, type: 'file', link: '' })
     else {

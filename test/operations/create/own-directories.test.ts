@@ -1,7 +1,8 @@
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { restore } from '../../../src/operations/restore.js'
+import { rollBackTrees } from '../../../src/operations/trees/tree-rollback.js'
 import { initRepository } from '../../../src/repository/open.js'
 import { portrait } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
@@ -66,6 +67,19 @@ describe('directories of this program inside a source', () => {
     const { source } = place
     await restore(place.context, place.journal, place.restoring({ kind: 'in-place', source }))
     expect(readFileSync(join(place.uploads, 'x'), 'utf8')).toBe('x')
-    expect((await place.backUp()).type).toBe('incr')
+    expect((await place.backUp({ type: 'incr' })).type).toBe('incr')
+    await rollBackTrees(place.context, { source, dryRun: false }, source.paths)
+    expect(readFileSync(join(place.uploads, 'x'), 'utf8')).toBe('changed')
+    expect((await place.backUp({ type: 'incr' })).type).toBe('incr')
+  })
+
+  it('keep a backup from being restored in place that has something in their stead', async () => {
+    const place = directories()
+    await place.backUp()
+    const { source } = place
+    await initRepository(join(place.uploads, 'new/backups'), { now: new Date(0) })
+    const restoring = restore(place.context, place.journal, place.restoring({ kind: 'in-place', source }))
+    await expect(restoring).rejects.toMatchObject({ kind: 'refused', code: 'own_directory_inside' })
+    expect(readdirSync(join(place.uploads, 'new/backups'))).toContain('nexus-backup.json')
   })
 })
