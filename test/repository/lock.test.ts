@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { initRepository } from '../../src/repository/open.js'
 import type { SourceRoom } from '../../src/repository/types.js'
 import { lockRequest as options } from '../helpers/lock-request.js'
@@ -234,4 +234,21 @@ test('a shared lock of a source that is not there makes nothing and says so', as
     code: 'source_not_found',
   })
   expect(await repository.sources()).toEqual([])
+})
+
+test('where the system call is out of reach, SQLite takes the locks', async () => {
+  vi.doMock('../../src/system/file-locks.js', () => ({ fileLocks: () => null }))
+  vi.resetModules()
+  onTestFinished(() => {
+    vi.doUnmock('../../src/system/file-locks.js')
+    vi.resetModules()
+  })
+  const { openLockFile } = await import('../../src/repository/storage/lock-file.js')
+  const { file } = await newRoom()
+  const [one, two] = [await openLockFile(file, file), await openLockFile(file, file)]
+  expect([one.tryTake('shared'), two.tryTake('exclusive')]).toEqual([true, false])
+  await expect(holdElsewhere(file, 'exclusive')).rejects.toThrow('SQLITE_BUSY')
+  one.close()
+  expect(two.tryTake('exclusive')).toBe(true)
+  two.close()
 })
