@@ -21,8 +21,8 @@ export function ownDirectories(
 ): OwnDirectories {
   const known = new Map<string, string>()
   const add = (path: string, what: string) => {
-    const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
-    if (stats !== undefined) known.set(identityOf(stats), what)
+    const identity = identityAt(path)
+    if (identity !== null) known.set(identity, what)
   }
   for (const { path, s3 } of [source.repository, ...source.copies.map(copy => copy.repository)]) {
     if (s3 === undefined) add(resolve(path), REPOSITORY)
@@ -36,13 +36,21 @@ export function ownDirectories(
     },
     around(location) {
       for (let path = location; ; path = dirname(path)) {
-        const stats = statSync(path, { bigint: true, throwIfNoEntry: false })
-        const named = stats && known.get(identityOf(stats))
+        const named = known.get(identityAt(path) ?? '')
         if (named !== undefined) return { path, what: named }
         if (isRepository(path)) return { path, what: REPOSITORY }
         if (path === dirname(path)) return null
       }
     },
+  }
+}
+
+/** Null for what is not there, or closed to us: whoever needs it will say so. */
+function identityAt(path: string): string | null {
+  try {
+    return identityOf(statSync(path, { bigint: true }))
+  } catch {
+    return null
   }
 }
 

@@ -5,7 +5,8 @@ const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
 /**
  * Moves an entry from one directory tree into another of the same file system, to the same path. Every directory on the
- * way is opened without following links, so that nobody who may write there leads the rename elsewhere.
+ * way is opened without following links, so that nobody who may write there leads the rename elsewhere. It is not made
+ * durable: see `syncBeneath`.
  *
  * @param name relative path, byte by byte (latin1), for names need not be UTF-8
  * @returns false when there is nothing to move, no directory to move it to, or something in its place
@@ -23,14 +24,23 @@ export function renameBeneath(from: string, to: string, name: string): boolean {
       const [here, there] = [through(source, base), through(target, base)]
       if (!isThere(here) || isThere(there)) return false
       renameSync(here, there)
-      fsyncSync(target)
-      fsyncSync(source)
       return true
     } finally {
       closeSync(target)
     }
   } finally {
     closeSync(source)
+  }
+}
+
+/** Makes the names in a directory below another one durable; one that is not there has none. */
+export function syncBeneath(root: string, directory: string): void {
+  const fd = openBeneath(root, directory === '' ? [] : directory.split('/'))
+  if (fd === null) return
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 

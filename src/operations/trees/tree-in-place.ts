@@ -117,8 +117,13 @@ class Run {
       .map(move => ({ ...move, replaces: exists(move.target) }))
     if (moves.length === 0) throw new NexusError('failed', 'nothing_staged', 'there is nothing to put in place')
     const kept = wanted.filter(({ target }) => moves.some(move => move.target === target && move.replaces))
-    await rememberKept(kept)
-    await this.write({ phase: 'forward', moves, kept })
+    try {
+      await rememberKept(kept)
+      await this.write({ phase: 'forward', moves, kept })
+    } catch (error) {
+      for (const { previous } of moves) forgetKept(previous)
+      throw error
+    }
     this.#settled = false
     try {
       await moveForward({ moves, kept })
