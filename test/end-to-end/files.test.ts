@@ -85,7 +85,7 @@ describe.skipIf(!canMount)('a disk that is not mounted (mounting needs root)', (
       const { code, stderr } = await place.run('create', ['up', '--type', type])
       expect(code).toBe(8)
       expect(stderr).toContain(`${place.uploads} held one file in ${id}`)
-      expect(stderr).toContain('nexus-backup create up --allow-emptied')
+      expect(stderr).toContain(' create up --allow-emptied')
     }
     expect(await place.json('list', ['up'])).toMatchObject({ backups: [{ id }] })
     expect((await create(place, ['--allow-emptied'])).warnings).toEqual([expect.stringContaining('holds none of them')])
