@@ -12,6 +12,8 @@ export interface CreateRequest {
   /** Read every part back after writing and compare. */
   verify: boolean
   allowDamaged: boolean
+  /** Go on although the files of a whole file system are missing since the last complete backup. */
+  allowEmptied?: boolean
   /** Make the repository when its directory holds none. */
   init: boolean
   /** Owner of a repository made by `init`: `user` or `user:group`. */

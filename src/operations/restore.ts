@@ -15,7 +15,10 @@ import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.
  * @throws NexusError for everything that can be refused before any byte is written
  */
 export async function planRestore(context: Context, request: RestoreRequest): Promise<RestorePlan> {
-  return planOf(context, request, await selectOpened(context, request))
+  const selected = await selectOpened(context, request)
+  const plan = await planOf(context, request, selected)
+  for (const notice of incompleteNotices(request, selected)) context.warn(`${plan.source}: ${notice}`)
+  return plan
 }
 
 /**
@@ -43,6 +46,27 @@ export async function restore(context: Context, journal: Journal, request: Resto
       }),
     result => ({ result: 'done', backup: result.id }),
   )
+}
+
+/** So many of a backup's own warnings are repeated when it is restored. */
+const REPEATED = 3
+
+/** What the operator must know of backups in which something is missing. */
+function incompleteNotices(request: RestoreRequest, { manifest, survey }: Selected): string[] {
+  const { id, source, incomplete, warnings } = manifest
+  if (incomplete === true) {
+    const told = warnings.slice(0, REPEATED).join('; ')
+    const more = warnings.length > REPEATED ? `; and ${warnings.length - REPEATED} more warnings` : ''
+    return [`${id} is incomplete: ${told}${more}`]
+  }
+  if (request.backup !== source) return []
+  const later = survey.manifests.findLast(
+    other =>
+      other.sequence > manifest.sequence &&
+      other.incomplete === true &&
+      (request.at === undefined || Date.parse(other.captured_at) <= request.at.getTime()),
+  )
+  return later === undefined ? [] : [`${later.id} is newer but incomplete; ${id} is the last complete backup`]
 }
 
 /** A key that does not fit is told before anything is done. */

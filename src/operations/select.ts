@@ -18,7 +18,7 @@ export interface Selected {
 
 /**
  * Finds a backup by its id, a unique prefix of one, or a source's name, meaning its latest; with `at`, the newest one
- * captured not after that instant.
+ * captured not after that instant. An incomplete one is the latest only where there is no complete one.
  *
  * @throws NexusError `not-found`, `usage` for an ambiguous prefix (naming the candidates), `damage` when the backup
  *   meant is damaged, or so damaged that only its id shows it to be the one meant: an older one is never silently taken
@@ -86,10 +86,14 @@ async function latestOf(
     const early = known.manifests.filter(
       ({ captured_at }) => at === undefined || Date.parse(captured_at) <= at.getTime(),
     )
-    const manifest = at === undefined ? early.at(-1) : newest(early)
+    const manifest = latestIn(early.filter(isComplete), at) ?? latestIn(early, at)
     if (manifest !== undefined) candidates.push({ room, survey: known, manifest })
   }
-  const [best] = candidates.sort((a, b) => b.manifest.captured_at.localeCompare(a.manifest.captured_at))
+  const [best] = candidates.sort(
+    (a, b) =>
+      Number(isComplete(b.manifest)) - Number(isComplete(a.manifest)) ||
+      b.manifest.captured_at.localeCompare(a.manifest.captured_at),
+  )
   const lost = unreadable.findLast(({ id }) => {
     return (
       (best === undefined || instantOf(id) > instantOf(best.manifest.id)) &&
@@ -120,6 +124,14 @@ function instantOf(id: string): string {
 
 function stampOf(at: Date): string {
   return instantOf(at.toISOString().replaceAll('-', '').replaceAll(':', ''))
+}
+
+function latestIn(manifests: readonly Manifest[], at: Date | undefined): Manifest | undefined {
+  return at === undefined ? manifests.at(-1) : newest(manifests)
+}
+
+function isComplete({ incomplete }: Manifest): boolean {
+  return incomplete !== true
 }
 
 function newest(manifests: readonly Manifest[]): Manifest | undefined {

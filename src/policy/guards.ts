@@ -19,14 +19,14 @@ export function pinnedByLost(
   return pinned
 }
 
-/** The newest proven of the backups that can be restored; where none is, the newest of them. */
+/** The newest proven of the backups that can be restored; where none is, the newest complete one, else the newest. */
 export function lastProven(
-  restorable: readonly ChainMember[],
+  restorable: readonly (ChainMember & { incomplete?: boolean | undefined })[],
   proven: ReadonlySet<string>,
 ): { id: string; reason: string } | undefined {
   const newestProven = restorable.findLast(({ id }) => proven.has(id))
   if (newestProven !== undefined) return { id: newestProven.id, reason: 'last proven' }
-  const newest = restorable.at(-1)
+  const newest = restorable.findLast(({ incomplete }) => incomplete !== true) ?? restorable.at(-1)
   return newest === undefined ? undefined : { id: newest.id, reason: 'newest, for none is proven' }
 }
 

@@ -3,6 +3,8 @@ import { brokenChains, bySequence, type ChainMember } from './chains.js'
 /** What a manifest says of its backup's soundness; every manifest is one. */
 export interface ProvableBackup extends ChainMember {
   damaged_source: boolean
+  /** Something was missing when it was made, or may be torn. */
+  incomplete?: boolean | undefined
   checks: readonly { status: 'ok' | 'failed' }[]
 }
 
@@ -41,7 +43,8 @@ export function unsoundBackups(backups: readonly ProvableBackup[]): Set<string> 
 /**
  * The ids of proven backups (design section 6): a full whose integrity or content checks passed when it was made, or
  * any backup that a later verify of its whole chain found good; and no verify of any backup in that chain has
- * found damage since. A backup that stands on a damaged source's is never proven, intact though its bytes may be.
+ * found damage since. A backup that stands on a damaged source's is never proven, intact though its bytes may be, and
+ * neither is one that is not complete.
  * @param damaged ids of damaged directories and of `damagedByProof`
  */
 export function provenBackups(
@@ -56,11 +59,11 @@ export function provenBackups(
   const ownDamage = latestDamage(proofs)
   const chainDamage = new Map<string, number>()
   const proven = new Set<string>()
-  for (const { id, type, parent, checks } of [...backups].sort(bySequence)) {
+  for (const { id, type, parent, checks, incomplete } of [...backups].sort(bySequence)) {
     const inherited = type === 'full' || parent === null ? undefined : chainDamage.get(parent)
     const failedAt = Math.max(ownDamage.get(id) ?? -Infinity, inherited ?? -Infinity)
     chainDamage.set(id, failedAt)
-    if (broken.has(id) || unsound.has(id)) continue
+    if (broken.has(id) || unsound.has(id) || incomplete === true) continue
     const checkedWhenMade = type === 'full' && checks.length > 0 && failedAt === -Infinity
     if (checkedWhenMade || (passed.get(id) ?? -Infinity) > failedAt) proven.add(id)
   }

@@ -9,6 +9,8 @@ export interface RetentionBackup extends ChainMember {
   captured_at: string
   /** An instant, `forever`, or null for what the policy says. */
   keep_until: string | null
+  /** Something was missing when it was made, or may be torn. */
+  incomplete?: boolean | undefined
 }
 
 export interface RetentionInput {
@@ -50,8 +52,8 @@ export interface RetentionPlan {
  * - Never deleted: the last proven backup (none proven: the newest that can be restored), what `keep_until` holds,
  *   what is damaged, and what cannot be restored because of damage: that is for a human to look at.
  * - What `pinned` names stays as well: `keep.pitr` deletes nothing by itself, it only needs bases.
- * - Backups captured in the future, and those of a damaged source, are counted apart: they take no sound backup's
- *   place (anchors/general.md 2, "Retention attack").
+ * - Backups captured in the future, those of a damaged source, and incomplete ones are counted apart: they take no sound
+ *   backup's place (anchors/general.md 2, "Retention attack").
  * - `within` counts back from the newest backup, not from now (as in restic): when backups stop, or this machine's
  *   clock is ahead, nothing is lost. It never looks past now.
  *
@@ -149,10 +151,15 @@ interface Group {
 function applyRules(input: RetentionInput, restorable: readonly RetentionBackup[]): Group[] {
   const now = input.now.getTime()
   const candidates = restorable.map(({ id, sequence, captured_at }) => ({ id, sequence, at: Date.parse(captured_at) }))
+  const incomplete = new Set(restorable.flatMap(backup => (backup.incomplete === true ? [backup.id] : [])))
   const past = candidates.filter(({ at }) => at <= now)
   const rules = rulesOf(input.policy, input.timezone, past.at(-1)?.at ?? now)
   const groups = [
-    { suffix: '', members: past.filter(({ id }) => !input.unsound.has(id)) },
+    { suffix: '', members: past.filter(({ id }) => !input.unsound.has(id) && !incomplete.has(id)) },
+    {
+      suffix: ' (incomplete, counted apart)',
+      members: past.filter(({ id }) => !input.unsound.has(id) && incomplete.has(id)),
+    },
     { suffix: ' (of a damaged source, counted apart)', members: past.filter(({ id }) => input.unsound.has(id)) },
     { suffix: ' (captured in the future, counted apart)', members: candidates.filter(({ at }) => at > now) },
   ]

@@ -32,7 +32,9 @@ describe('create', () => {
 
   it('hands over what the options say', async () => {
     const argv =
-      '--type diff --check quick --verify --allow-damaged --init --owner bob --adopt --label L --dry-run'.split(' ')
+      '--type diff --check quick --verify --allow-damaged --allow-emptied --init --owner bob --adopt --label L --dry-run'.split(
+        ' ',
+      )
     await runFake(['create', ...place, ...argv, '--keep-until', '2025-12-31', '--wait', '7'])
     expect(operations.create).toHaveBeenCalledWith(
       expect.objectContaining({ host: 'test-host', lockWaitSeconds: 7, operator: { user: 'tester', sudo_user: null } }),
@@ -42,6 +44,7 @@ describe('create', () => {
         check: 'quick',
         verify: true,
         allowDamaged: true,
+        allowEmptied: true,
         init: true,
         owner: 'bob',
         adopt: true,

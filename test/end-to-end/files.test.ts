@@ -2,11 +2,12 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { isEncrypted } from '../helpers/repository-kind.js'
 import { storedIn } from '../helpers/stored.js'
 import { isRoot } from '../sources/files/trees.js'
 import { below, type Created, create, differ, liveOn, picture, proveChain } from './helpers/living-tree.js'
+import { canMount } from './helpers/small-disk.js'
 import { fakeSystemctl } from './helpers/systemctl.js'
 import { filesPlace, fillTree } from './helpers/tree.js'
 
@@ -64,8 +65,30 @@ describe('a tree that is not whole', () => {
     writeFileSync(Buffer.concat([Buffer.from(`${place.uploads}/`), Buffer.from([0xff])]), 'named in no language')
     const { warnings } = await create(place, [], 3)
     expect(warnings).toEqual([expect.stringContaining('not UTF-8')])
-    await place.json('restore', ['up', '--to', join(place.room, 'to')])
+    const { code, stderr } = await place.run('restore', ['up', '--to', join(place.room, 'to')])
+    expect([code, stderr]).toEqual([0, expect.stringContaining('is incomplete: ')])
     expect(readdirSync(join(place.room, 'to', place.uploads))).toEqual(['x'])
+  })
+})
+
+describe.skipIf(!canMount)('a disk that is not mounted (mounting needs root)', () => {
+  it('is refused with the flag that goes on without it, and what was there stays the latest', async () => {
+    const place = filesPlace()
+    execFileSync('mount', ['-t', 'tmpfs', 'none', place.uploads])
+    onTestFinished(() => {
+      execFileSync('sh', ['-c', 'umount --lazy "$0" 2>/dev/null || :', place.uploads])
+    })
+    writeFileSync(join(place.uploads, 'x'), 'x')
+    const { id } = await create(place)
+    execFileSync('umount', [place.uploads])
+    for (const type of ['auto', 'full']) {
+      const { code, stderr } = await place.run('create', ['up', '--type', type])
+      expect(code).toBe(8)
+      expect(stderr).toContain(`${place.uploads} held one file in ${id}`)
+      expect(stderr).toContain(' create up --allow-emptied')
+    }
+    expect(await place.json('list', ['up'])).toMatchObject({ backups: [{ id }] })
+    expect((await create(place, ['--allow-emptied'])).warnings).toEqual([expect.stringContaining('holds none of them')])
   })
 })
 

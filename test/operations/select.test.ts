@@ -42,6 +42,20 @@ describe('choosing a backup', () => {
     expect((await select([one], 'itsm')).manifest.id).toBe(last)
   })
 
+  it('takes an incomplete one for the latest only where there is no complete one', async () => {
+    const one = await shelf()
+    const first = await one.add(1, { incomplete: true })
+    expect((await select([one], 'itsm')).manifest.id).toBe(first)
+    const second = await one.add(2)
+    const third = await one.add(3, { incomplete: true })
+    expect((await select([one], 'itsm')).manifest.id).toBe(second)
+    expect((await select([one], 'itsm', new Date('2025-11-01T04:00:00Z'))).manifest.id).toBe(first)
+    expect((await select([one], third)).manifest.id).toBe(third)
+    const other = await shelf()
+    await other.add(4, { incomplete: true })
+    expect((await select([one, other], 'itsm')).manifest.id).toBe(second)
+  })
+
   it('takes the newest captured not after an instant', async () => {
     const one = await shelf()
     const first = await one.add(1)

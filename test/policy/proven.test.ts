@@ -42,6 +42,11 @@ describe('proven backups', () => {
     expect([...unsoundBackups(backups)]).toEqual(['b1', 'b2', 'b3'])
   })
 
+  it('are complete, but may stand on one that is not', () => {
+    const backups = [backup(1, null, { checks: passed, incomplete: true }), backup(2, 'b1')]
+    expect(proven(backups, [proof('b1', 9, 'ok'), proof('b2', 9, 'ok')])).toEqual(['b2'])
+  })
+
   it('are those that a verify found good, even without checks', () => {
     const backups = [backup(1, null), backup(2, 'b1'), backup(3, 'b2')]
     expect(proven(backups, [proof('b2', 5, 'ok'), proof('b3', 5, 'unread')])).toEqual(['b2'])

@@ -29,6 +29,18 @@ describe('rules of retention', () => {
     expect(deleted(plan)).toHaveLength(28)
   })
 
+  it('counts incomplete ones apart, so that they push no complete one out', () => {
+    const backups = month.slice(0, 9).map((backup, at) => (at < 4 ? backup : { ...backup, incomplete: true }))
+    const plan = planRetention(inputOf(backups, { last: 2 }))
+    expect(plan.keep).toEqual([
+      { id: 'b3', reasons: ['last 2'] },
+      { id: 'b4', reasons: ['last 2', 'newest, for none is proven'] },
+      { id: 'b8', reasons: ['last 2 (incomplete, counted apart)'] },
+      { id: 'b9', reasons: ['last 2 (incomplete, counted apart)'] },
+    ])
+    expect(kept(planRetention(inputOf(backups.slice(4), { last: 1 })))).toEqual(['b9'])
+  })
+
   it('keeps the newest of each day in the zone, and does not count days without a backup', () => {
     const backups = [
       full(1, '2025-11-01T10:00:00Z'),

@@ -1,8 +1,18 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { initRepository } from '../../src/repository/open.js'
 import type { SourceRoom } from '../../src/repository/types.js'
 import { lockRequest as options } from '../helpers/lock-request.js'
@@ -49,6 +59,24 @@ describe('locks against another process', () => {
     await exclusive.release()
     const lock = await room.lock('writer', 'shared', options())
     await expect(holdElsewhere(file, 'exclusive')).rejects.toThrow('SQLITE_BUSY')
+    await lock.release()
+    await holdElsewhere(file, 'exclusive')
+  })
+
+  // A POSIX lock, as SQLite takes it, would be gone after the first close().
+  test.each(['exclusive', 'shared'] as const)('held %s here outlast whoever reads the files here', async mode => {
+    const { room, file, locks } = await newRoom()
+    const lock = await room.lock('writer', mode, options())
+    const everything = readdirSync(join(locks, '../..'), { recursive: true, withFileTypes: true })
+    for (const entry of everything) {
+      if (!entry.isFile()) continue
+      const path = join(entry.parentPath, entry.name)
+      readFileSync(path)
+      closeSync(openSync(path, 'r+'))
+    }
+    expect(everything.map(({ name }) => name)).toContain('writer')
+    await expect(holdElsewhere(file, 'exclusive')).rejects.toThrow('SQLITE_BUSY')
+    await expect(room.lock('writer', 'exclusive', options())).rejects.toMatchObject(locked)
     await lock.release()
     await holdElsewhere(file, 'exclusive')
   })
@@ -206,4 +234,21 @@ test('a shared lock of a source that is not there makes nothing and says so', as
     code: 'source_not_found',
   })
   expect(await repository.sources()).toEqual([])
+})
+
+test('where the system call is out of reach, SQLite takes the locks', async () => {
+  vi.doMock('../../src/system/file-locks.js', () => ({ fileLocks: () => null }))
+  vi.resetModules()
+  onTestFinished(() => {
+    vi.doUnmock('../../src/system/file-locks.js')
+    vi.resetModules()
+  })
+  const { openLockFile } = await import('../../src/repository/storage/lock-file.js')
+  const { file } = await newRoom()
+  const [one, two] = [await openLockFile(file, file), await openLockFile(file, file)]
+  expect([one.tryTake('shared'), two.tryTake('exclusive')]).toEqual([true, false])
+  await expect(holdElsewhere(file, 'exclusive')).rejects.toThrow('SQLITE_BUSY')
+  one.close()
+  expect(two.tryTake('exclusive')).toBe(true)
+  two.close()
 })

@@ -34,6 +34,10 @@ export const createCommand: CommandDeclaration = {
     },
     { name: 'verify', description: 'Read back what was written and compare; not from an archive class' },
     { name: 'allow-damaged', description: 'Back up a source that fails its check; marks the backup and ends with 4' },
+    {
+      name: 'allow-emptied',
+      description: 'Back up directories although all files of a file system are gone since the last complete backup',
+    },
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },
     { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },
@@ -66,6 +70,6 @@ export const createCommand: CommandDeclaration = {
     3: 'some sources have a new backup and others failed, or files changed while they were read',
     4: 'a source is damaged; with --allow-damaged its backup was made all the same',
     5: 'no such source, or its data is missing',
-    8: 'refused for safety: no repository there, a name claimed by another, data of another user',
+    8: 'refused for safety: no repository there, a name claimed by another, data of another user, a disk that is not mounted',
   }),
 }

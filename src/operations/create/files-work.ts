@@ -1,7 +1,9 @@
 import type { FilesSourceSettings } from '../../config/settings.js'
 import { captureFiles } from '../../sources/files/capture.js'
 import { probeFiles } from '../../sources/files/probe.js'
+import { ownDirectories } from '../own-directories.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
+import { withNothingEmptied } from './emptied-places.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'
 
@@ -10,7 +12,7 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
   return {
     finishInterruptedRestore: context => finishInterruptedTrees(context, source),
     async probe(context) {
-      const { size } = await probeFiles(source, context)
+      const { size } = await probeFiles(source, { signal: context.signal, own: ownDirectories(context, source) })
       return {
         // Further roots may come and go; the first one is whose the name is.
         claim: { kind: source.kind, host: context.host, path: source.paths[0] ?? null, system_identifier: null },
@@ -21,9 +23,16 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
       }
     },
     async captureAndWrite(task, scratch) {
-      const capture = await captureFiles(source, task.context)
+      const { context } = task
+      const { now, signal } = context
+      const capture = await captureFiles(source, {
+        now: () => now(),
+        signal,
+        own: ownDirectories(context, source),
+        reread: task.plan.parent?.facts.reread === true,
+      })
       try {
-        return await writeTreeBackup(task, { capture, scratch })
+        return await writeTreeBackup(task, { capture: await withNothingEmptied(task, capture), scratch })
       } finally {
         await capture.close()
       }

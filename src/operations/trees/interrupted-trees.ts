@@ -32,8 +32,8 @@ export async function finishInterruptedTrees(
 
 async function settle(context: Context, name: string, record: TreeRecord): Promise<'finished' | 'undone'> {
   const { phase, moves, service } = record
-  if (phase === 'forward') await moveForward(moves)
-  if (phase === 'back') await moveBack(moves)
+  if (phase === 'forward') await moveForward(record)
+  if (phase === 'back') await moveBack(record)
   dropScratch(record)
   if (service !== null) await startService(service)
   removeTreeRecord(record)

@@ -12,6 +12,7 @@ import { openBackup } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { KeptEntries } from './kept-entries.js'
 import { writeTree } from './restore-tree.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { treeOf } from './tree-part.js'
@@ -28,7 +29,7 @@ export interface FilesInPlace {
 
 /** A configured root that the backup holds. */
 interface StagedRoot extends TreeMove {
-  /** Path of the root's entry in the image. */
+  /** As configured. */
   path: string
   kind: 'file' | 'directory'
 }
@@ -44,6 +45,7 @@ export async function planFilesInPlace(context: Context, request: FilesInPlace):
   const { manifest, survey } = selected
   const roots = await rootsOf(context, request)
   assertReplaceable(source.name, roots, source.service)
+  new KeptEntries(context, source, manifest)
   const replaced = roots.filter(({ target }) => exists(target))
   return {
     id: manifest.id,
@@ -69,6 +71,7 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
   const began = context.now()
   await finishInterruptedTrees(context, source)
   const roots = await rootsOf(context, request)
+  const keeping = new KeptEntries(context, source, manifest)
   const home = roots[0]?.target ?? ''
   const scratch = `${scratchName(home, manifest.id)}.rest`
   const placement = {
@@ -78,12 +81,13 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
     // The second is made by writeTree, and left by it when it is killed.
     scratch: [scratch, `${scratch}.digests`],
     service: source.service,
+    kept: () => roots.flatMap(root => (isDirectory(root.target) && root.kind === 'directory' ? keeping.in(root) : [])),
   }
   let entries = 0
   const placed = await putTreesInPlace(context, placement, async () => {
     const directories = roots.filter(({ kind }) => kind === 'directory')
     for (const name of [scratch, ...directories.map(({ staged }) => staged)]) await mkdir(name, { mode: 0o700 })
-    const elsewhere = new Map(directories.map(({ path, staged }) => [path, staged]))
+    const elsewhere = new Map(directories.map(({ path, staged }) => [path.slice(1), staged]))
     entries = (await writeTree(context, selected, { directory: scratch, elsewhere })).size
     for (const { path, kind, staged } of roots) if (kind === 'file') await moveFile(join(scratch, path), staged)
   })
@@ -119,8 +123,12 @@ async function rootsOf(context: Context, { source, selected, previous }: FilesIn
   return found.map((path, at) => {
     const target = targets[at] ?? path
     const staged = scratchName(target, manifest.id)
-    return { path: path.slice(1), kind: kinds.get(path.slice(1)) ?? 'file', target, staged, previous: names[at] ?? '' }
+    return { path, kind: kinds.get(path.slice(1)) ?? 'file', target, staged, previous: names[at] ?? '' }
   })
+}
+
+function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 function scratchName(target: string, id: string): string {

@@ -5,6 +5,8 @@ import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
 import { thisProcess } from '../restoring-process.js'
 import { withServiceStopped } from '../service.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import type { KeptEntry } from './kept-entries.js'
+import { forgetKept, rememberKept } from './kept-memory.js'
 import { createTreeRecord, removeTreeRecord, replaceTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, exists, moveBack, moveForward, type TreeMove } from './tree-swap.js'
 import { assertReplaceable } from './tree-targets.js'
@@ -19,6 +21,8 @@ export interface TreePlacement {
   /** Further paths beside the targets that `prepare` may make and that are removed in the end. */
   scratch: readonly string[]
   service: string | null
+  /** Asked when all is staged and the service is stopped: what of the targets stays in its place. */
+  kept?: () => KeptEntry[]
 }
 
 /** What came of one target. */
@@ -51,6 +55,7 @@ export async function putTreesInPlace(
     ...thisProcess(),
     home: moves[0]?.target ?? '',
     moves: moves.map(move => ({ ...move, replaces: exists(move.target) })),
+    kept: [],
     disposable,
     scratch: [...scratch],
     service: null,
@@ -66,7 +71,7 @@ export async function putTreesInPlace(
       context.signal.throwIfAborted()
       // Much may have happened since, and a service that was stopped may have left its server behind.
       assertReplaceable(source, moves, null)
-      return await run.swap()
+      return await run.swap(placement.kept?.() ?? [])
     }
     return await withServiceStopped(service, swap, placed => {
       const asides = placed.flatMap(({ previous }) => previous ?? [])
@@ -106,15 +111,22 @@ class Run {
     this.#record = record
   }
 
-  async swap(): Promise<PlacedTree[]> {
+  async swap(wanted: readonly KeptEntry[]): Promise<PlacedTree[]> {
     const moves = this.#record.moves
       .filter(({ staged }) => exists(staged))
       .map(move => ({ ...move, replaces: exists(move.target) }))
     if (moves.length === 0) throw new NexusError('failed', 'nothing_staged', 'there is nothing to put in place')
-    await this.write({ phase: 'forward', moves })
+    const kept = wanted.filter(({ target }) => moves.some(move => move.target === target && move.replaces))
+    try {
+      await rememberKept(kept)
+      await this.write({ phase: 'forward', moves, kept })
+    } catch (error) {
+      for (const { previous } of moves) forgetKept(previous)
+      throw error
+    }
     this.#settled = false
     try {
-      await moveForward(moves)
+      await moveForward({ moves, kept })
     } catch (error) {
       await this.#undo(error)
       throw error
@@ -127,7 +139,8 @@ class Run {
   async #undo(why: unknown): Promise<void> {
     try {
       await this.write({ phase: 'back' })
-      await moveBack(this.#record.moves)
+      await moveBack(this.#record)
+      for (const { previous } of this.#record.moves) forgetKept(previous)
       this.#settled = true
     } catch (error) {
       const message = `${messageOf(why)}; and it could not be undone: ${messageOf(error)}`

@@ -16,6 +16,8 @@ const recordSchema = v.object({
     v.minLength(1),
     v.maxLength(10_000),
   ),
+  /** What of what is set aside goes back to where it lay, once the moves are made: see `KeptEntry`. */
+  kept: v.optional(v.array(v.object({ target: path, previous: path, name: path }))),
   /** Whether what is staged is the restore's own, to be removed when nothing comes of it. */
   disposable: v.boolean(),
   /** Further scratch directories of the restore's own. */
@@ -51,10 +53,13 @@ export function readTreeRecord(target: string): TreeRecord | null {
 }
 
 /** Nothing outside the targets' own directories is renamed or removed on the word of a file. */
-function staysBeside({ home, moves, scratch }: TreeRecord): boolean {
+function staysBeside({ home, moves, kept = [], scratch }: TreeRecord): boolean {
   const directories = [home, ...moves.map(({ target }) => target)].map(name => dirname(name))
   const beside = moves.every(({ staged, previous, target }) =>
     [staged, previous].every(name => dirname(name) === dirname(target)),
   )
-  return beside && scratch.every(name => directories.includes(dirname(name)))
+  const ofMoves = kept.every(entry =>
+    moves.some(({ target, previous }) => target === entry.target && previous === entry.previous),
+  )
+  return beside && ofMoves && scratch.every(name => directories.includes(dirname(name)))
 }

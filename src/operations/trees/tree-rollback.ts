@@ -7,6 +7,7 @@ import type { RestorePlan, RollbackRequest } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import { lastPreviousOf, namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { forgetKept, recallKept } from './kept-memory.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { exists, type TreeMove } from './tree-swap.js'
 
@@ -53,8 +54,11 @@ export async function rollBackTrees(
   if (left.length > 0) {
     context.warn(`${source.name}: the last restore replaced nothing at ${left.join(', ')}, which stays as it is`)
   }
-  const placement = { source: source.name, moves, disposable: false, scratch: [], service: source.service }
+  const kept = () =>
+    moves.flatMap(({ staged, target, previous }) => recallKept(staged).map(name => ({ target, previous, name })))
+  const placement = { source: source.name, moves, disposable: false, scratch: [], service: source.service, kept }
   const placed = await putTreesInPlace(context, placement, async () => {})
+  for (const { staged } of moves) forgetKept(staged)
   const previous = placed.flatMap(tree => tree.previous ?? [])
   return {
     command: 'restore',

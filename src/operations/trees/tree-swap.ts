@@ -2,6 +2,7 @@ import { lstatSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
 import { syncDirectory } from '../../sources/crash-record.js'
+import { renameBeneath, syncBeneath } from '../../system/rename-beneath.js'
 import type { TreeRecord } from './tree-record.js'
 
 /** One directory or file taking another's place; all three lie in one directory. */
@@ -12,14 +13,12 @@ export interface TreeMove {
   previous: string
 }
 
-type RecordedMove = TreeRecord['moves'][number]
-
 /**
  * Brings what is staged to its places, as far as that is not done yet: repeatable after a crash.
  *
  * @throws NexusError `failed` (`target_reappeared`)
  */
-export async function moveForward(moves: readonly RecordedMove[]): Promise<void> {
+export async function moveForward({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
   for (const { staged, target, previous, replaces } of moves) {
     if (!exists(staged)) continue
     if (replaces && !exists(previous)) renameSync(target, previous)
@@ -28,10 +27,12 @@ export async function moveForward(moves: readonly RecordedMove[]): Promise<void>
     renameSync(staged, target)
     await syncDirectory(dirname(target))
   }
+  moveKept(kept.map(({ target, previous, name }) => ({ from: previous, to: target, name })))
 }
 
 /** Brings back what stood in the places, as far as anything was moved: repeatable as well. */
-export async function moveBack(moves: readonly RecordedMove[]): Promise<void> {
+export async function moveBack({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
+  moveKept(kept.map(({ target, previous, name }) => ({ from: target, to: previous, name })))
   for (const { staged, target, previous, replaces } of moves.toReversed()) {
     if (!exists(staged) && exists(target)) renameSync(target, staged)
     if (replaces && exists(previous)) {
@@ -40,6 +41,17 @@ export async function moveBack(moves: readonly RecordedMove[]): Promise<void> {
     }
     await syncDirectory(dirname(target))
   }
+}
+
+/** As far as it is not done yet: what was moved is in its place. */
+function moveKept(entries: readonly { from: string; to: string; name: string }[]): void {
+  const changed = new Map<string, { root: string; directory: string }>()
+  for (const { from, to, name } of entries) {
+    renameBeneath(from, to, name)
+    const directory = name.slice(0, Math.max(name.lastIndexOf('/'), 0))
+    for (const root of [from, to]) changed.set(`${root}/${directory}`, { root, directory })
+  }
+  for (const { root, directory } of changed.values()) syncBeneath(root, directory)
 }
 
 /** Removes what a restore made and does not need any more. */

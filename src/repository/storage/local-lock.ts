@@ -13,7 +13,7 @@ import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
 const pauses = { grace: [5, 20, 50], first: 100, longest: 1000 }
 
 /**
- * Takes a lock of a source: a transaction held on SOURCE/.locks/NAME, which the kernel drops with the process.
+ * Takes a lock of a source: a lock on the open file SOURCE/.locks/NAME, which the kernel drops with the process.
  * On a read-only repository a shared lock is a token with `unlocked: true`: the caller warns.
  * @throws NexusError locked when it stays held, not-found for a shared lock of a source that is not there,
  *   interrupted when the signal ends the waiting
@@ -68,8 +68,8 @@ async function isDirectory(ground: Ground, name: string): Promise<boolean> {
 }
 
 /**
- * The lock file is made without SQLite, so that it has its owner from the first instant, under another name,
- * and from then on only SQLite opens it.
+ * The lock file has its owner from the first instant: it is made under another name. It stays empty, for earlier versions
+ * open it with SQLite.
  */
 async function ensureLockFile(ground: Ground, directory: string, name: string): Promise<void> {
   const shown = join(ground.location, name)

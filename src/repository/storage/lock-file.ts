@@ -1,16 +1,30 @@
-import { lstatSync } from 'node:fs'
-import { NexusError } from '../../errors.js'
+import { closeSync, constants, fstatSync, lstatSync, openSync } from 'node:fs'
+import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { type FileLocks, fileLocks } from '../../system/file-locks.js'
+import { symlinkFault } from './faults.js'
 import type { LockMode } from './locks.js'
 
-/** An open lock file. Only SQLite ever opens it: any other close() in this process would drop its locks
- * (POSIX, anchors/sqlite.md 2 rule 6). */
+/** An open lock file. */
 export interface LockFile {
   /** True when the lock is now held. */
   tryTake(mode: LockMode): boolean
   close(): void
 }
 
-/** better-sqlite3 takes 18 ms to load: only who locks pays. */
+/**
+ * The bytes that SQLite locks (os.h, PENDING_BYTE): earlier versions of this program locked with SQLite, and versions
+ * exclude each other. A shared lock covers the bytes from SHARED_FIRST on, an exclusive one all of them.
+ */
+const RANGES = {
+  exclusive: { offset: 0x40000000, length: 512 },
+  shared: { offset: 0x40000002, length: 510 },
+} as const
+
+/**
+ * Opens a lock file. The lock belongs to the open file: the kernel drops it when this process ends, and nothing that is
+ * opened and closed elsewhere in the process does.
+ * @throws NexusError `damage` (`lock_file_damaged`), `failed` (`lock_unusable`)
+ */
 export async function openLockFile(path: string, shown: string): Promise<LockFile> {
   // A journal beside the empty lock file is none of ours, and SQLite would act upon it.
   for (const suffix of ['-journal', '-wal', '-shm']) {
@@ -20,6 +34,42 @@ export async function openLockFile(path: string, shown: string): Promise<LockFil
       })
     }
   }
+  const locks = fileLocks()
+  return locks === null ? openWithSqlite(path, shown) : openWith(locks, path, shown)
+}
+
+function openWith(locks: FileLocks, path: string, shown: string): LockFile {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  } catch (cause) {
+    throw errnoOf(cause) === 'ELOOP' ? symlinkFault(shown) : unusable(shown, cause)
+  }
+  return {
+    tryTake(mode) {
+      try {
+        if (!locks.tryLock(fd, RANGES[mode], mode)) return false
+      } catch (cause) {
+        throw unusable(shown, cause)
+      }
+      if (!isStillAt(fd, path)) throw unusable(shown, new Error('it was replaced while it was taken'))
+      return true
+    },
+    close: () => closeSync(fd),
+  }
+}
+
+/** A lock on a file that was removed meanwhile excludes nobody who comes later. */
+function isStillAt(fd: number, path: string): boolean {
+  const [held, named] = [fstatSync(fd, { bigint: true }), lstatSync(path, { bigint: true, throwIfNoEntry: false })]
+  return named !== undefined && held.dev === named.dev && held.ino === named.ino
+}
+
+/**
+ * Where the system's own call is out of reach, SQLite takes the lock: a POSIX one, which ends when anything else in this
+ * process closes the file. better-sqlite3 takes 18 ms to load.
+ */
+async function openWithSqlite(path: string, shown: string): Promise<LockFile> {
   const { default: Database } = await import('better-sqlite3')
   let database: import('better-sqlite3').Database
   try {
@@ -52,8 +102,7 @@ function isBusy(error: unknown): boolean {
 }
 
 function unusable(shown: string, cause: unknown): NexusError {
-  const why = cause instanceof Error ? cause.message : String(cause)
-  return new NexusError('failed', 'lock_unusable', `the lock ${shown} cannot be used: ${why}`, {
+  return new NexusError('failed', 'lock_unusable', `the lock ${shown} cannot be used: ${messageOf(cause)}`, {
     cause,
     hint: 'the file must be writable for us, and the file system must support locks (NFS needs its lock service)',
   })

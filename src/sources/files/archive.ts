@@ -1,9 +1,9 @@
 import { once } from 'node:events'
-import { closeSync } from 'node:fs'
+import { closeSync, lstatSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import type { TarArchive } from 'archiver'
 import type { TreeEntry } from '../../image/tree/types.js'
-import type { Found, FoundStats } from './found.js'
+import { type Found, type FoundStats, fileIdentityOf, foundStats } from './found.js'
 import { openFound } from './open-file.js'
 import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
 import type { Remarks } from './remarks.js'
@@ -20,8 +20,9 @@ export interface ArchiveSettings {
 
 /**
  * A tar archive of what a walk found, in its order, one entry at a time. A file's size is what it has when it is opened;
- * whatever happens to it afterwards, the archive is whole. A file that cannot be opened is a problem and left out; its
- * next name, where it has several, takes its place.
+ * whatever happens to it afterwards, the archive is whole. A file that cannot be opened is a problem and left out. A
+ * further name of a file refers to the name under which that very file was archived; where none was, or the name means
+ * another file by now, it is archived as a file of its own.
  */
 export async function* archive(found: Iterable<Found>, settings: ArchiveSettings): AsyncGenerator<Uint8Array> {
   const { TarArchive } = await import('archiver')
@@ -55,8 +56,10 @@ async function ended(source: Buffer | Readable): Promise<void> {
 class ArchiveWriter {
   readonly #tar: TarArchive
   readonly #settings: ArchiveSettings
-  /** First names of files that could not be read under them: the name that has the content instead, once there is one. */
-  readonly #lost = new Map<string, string | null>()
+  /** First names, of files that have several, which this archive was to hold. Others are in the backup unread. */
+  readonly #tried = new Set<string>()
+  /** By what it is: the name under which each file that has several was archived. */
+  readonly #archived = new Map<string, string>()
   #settle: { resolve(): void; reject(error: Error): void } | null = null
   #closed = false
 
@@ -83,34 +86,35 @@ class ArchiveWriter {
     this.#tar.finalize().catch(() => {})
   }
 
-  async #file(found: Found): Promise<boolean> {
+  async #file(found: Found): Promise<void> {
     const { remarks, entryOf } = this.#settings
+    if (found.nlink > 1) this.#tried.add(found.path)
     const opened = openFound(found)
     if (typeof opened === 'string') {
-      remarks.problem(opened)
-      this.#lost.set(found.path, null)
-      return false
+      remarks.leftOut(found.location, opened)
+      return
     }
+    const { stats } = opened
     const reading = { ...opened, location: found.location, remarks }
-    const entry = entryOf(found, opened.stats)
+    const entry = entryOf(found, stats)
     try {
       const small = entry.size <= CHUNK_BYTES
       const source = small ? readWhole(reading) : Readable.from(readInPieces(reading), { objectMode: false })
-      await this.#append(source, entry, opened.stats.mtime).finally(() => ended(source))
+      await this.#append(source, entry, stats.mtime).finally(() => ended(source))
     } finally {
       closeSync(opened.fd)
     }
-    return true
+    if (Math.max(found.nlink, stats.nlink) > 1) {
+      this.#archived.set(fileIdentityOf(stats), found.path)
+    }
   }
 
   async #hardLink(found: Found): Promise<void> {
-    const instead = this.#lost.get(found.link)
-    if (instead === null) {
-      if (await this.#file({ ...found, type: 'file', link: '' })) this.#lost.set(found.link, found.path)
-      return
-    }
-    const entry = this.#settings.entryOf({ ...found, link: instead ?? found.link }, found)
-    await this.#append(Buffer.alloc(0), entry, found.mtime)
+    const path = this.#tried.has(found.link) ? this.#archived.get(fileIdentityOf(found)) : found.link
+    if (path === undefined) return this.#file({ ...found, type: 'file', link: '' })
+    const other = otherFileAt(found)
+    if (other !== null) return this.#file({ ...found, ...other, type: 'file', link: '' })
+    await this.#append(Buffer.alloc(0), this.#settings.entryOf({ ...found, link: path }, found), found.mtime)
   }
 
   async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
@@ -123,4 +127,12 @@ class ArchiveWriter {
       this.#settle = null
     })
   }
+}
+
+/** The file that has a name now, where it is another one than was found; null where it is the same, or none. */
+function otherFileAt(found: Found): FoundStats | null {
+  const stats = lstatSync(found.location, { bigint: true, throwIfNoEntry: false })
+  if (stats === undefined || !stats.isFile()) return null
+  const now = foundStats(stats)
+  return fileIdentityOf(now) === fileIdentityOf(found) ? null : now
 }

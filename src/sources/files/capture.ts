@@ -1,16 +1,19 @@
+import { createHash } from 'node:crypto'
 import type { TreePaths } from '../../image/tree/tree.js'
 import type { CarriedFile, TreeEntry, TreeInput } from '../../image/tree/types.js'
 import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
 import { type Accounts, readAccounts } from './accounts.js'
 import { archive } from './archive.js'
-import { emptiedRoots } from './emptied-roots.js'
+import { type EmptiedPlace, emptiedPlaces, placeFacts } from './emptied-places.js'
 import { factsOf } from './entry-facts.js'
 import type { Found, FoundStats } from './found.js'
 import { FoundStore } from './found-store.js'
-import { continuedFiles, nothingContinued, placesOf } from './known-files.js'
+import { continuedFiles, nothingContinued } from './known-files.js'
+import { leftOutOf } from './left-out.js'
+import { nothingOwn, type OwnDirectories } from './own-directories.js'
 import { newRemarks, type Remarks } from './remarks.js'
 import { findRoots, type Root } from './roots.js'
-import { type WalkRules, walk } from './walk.js'
+import { type FileSystemPlace, type WalkRules, walk } from './walk.js'
 
 /** Bytes: attachments change as a whole and logs at their end (design section 2). */
 const BLOCK_BYTES = 128 * 1024
@@ -25,6 +28,17 @@ export interface FilesSettings extends WalkRules {
 interface Surroundings {
   now(): Date
   signal: AbortSignal
+  own?: OwnDirectories
+  /** Nothing counts as unchanged: the parent holds zeros for what could not be read, and no time tells of which file. */
+  reread?: boolean
+}
+
+/** Files being captured: the walk is done, their content is still to be read. */
+export interface FilesCapture extends TreeCapture {
+  /** Stands for the file systems that everything lies on; the same as long as none was mounted, unmounted or replaced. */
+  mounts: string
+  /** Directories that are empty now for an earlier backup's files lay on other file systems; see `emptiedPlaces`. */
+  emptiedSince(before: () => Iterable<TreeEntry>): EmptiedPlace[]
 }
 
 /**
@@ -32,16 +46,22 @@ interface Surroundings {
  * `begunAt` and the end, and one that was changed while it was read is told. Roots that are symbolic links are followed,
  * others are kept as links; file systems mounted below a root belong to it.
  *
- * @throws NexusError `not-found` (`source_missing`), `refused` (`source_special`), `configuration` (`pattern_invalid`)
+ * @throws NexusError `not-found` (`source_missing`), `refused` (`source_special`, `source_is_own`), `configuration`
+ *   (`pattern_invalid`)
  */
-export async function captureFiles(settings: FilesSettings, { now, signal }: Surroundings): Promise<TreeCapture> {
+export async function captureFiles(
+  settings: FilesSettings,
+  { now, signal, own = nothingOwn, reread = false }: Surroundings,
+): Promise<FilesCapture> {
   const begunAt = now()
   const remarks = newRemarks()
-  const roots = findRoots(settings)
+  const roots = findRoots(settings, own)
   const found = new FoundStore()
-  await walk(roots, settings, { remarks, signal }, one => found.add(one))
-  const capturing: Capturing = { begunAt, remarks, found, roots, accounts: readAccounts(), signal }
+  const places = await walk(roots, settings, { remarks, signal, own }, one => found.add(one))
+  const capturing: Capturing = { begunAt, remarks, found, roots, places, accounts: readAccounts(), signal, reread }
   return {
+    mounts: digestOf(places),
+    emptiedSince: before => emptiedPlaces(capturing, before),
     begunAt,
     name: settings.name,
     versions: {},
@@ -56,18 +76,24 @@ interface Capturing {
   remarks: Remarks
   found: FoundStore
   roots: readonly Root[]
+  places: readonly FileSystemPlace[]
   accounts: Accounts
   signal: AbortSignal
+  reread: boolean
 }
 
 function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   const { found, remarks, signal, accounts, begunAt } = capturing
-  if (before !== null) warnOfEmptied(capturing, before)
-  const continued = before === null ? nothingContinued : continuedFiles(found, before)
+  const places = new Map(capturing.places.map(place => [place.path, place]))
+  const factsOfDirectory = (path: string) => {
+    const place = places.get(path)
+    return place === undefined ? {} : placeFacts(place)
+  }
+  const continued = before === null ? nothingContinued : continuedFiles(found, before, capturing)
   const entryOf = (entry: Found, stats: FoundStats): TreeEntry => ({
     ...plainEntry(entry, stats, accounts),
     base: entry.base ?? null,
-    facts: entry.type === 'file' ? factsOf(stats, begunAt) : {},
+    facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry.path),
   })
   const carried = {
     *[Symbol.iterator](): Generator<CarriedFile, void, void> {
@@ -102,12 +128,10 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   }
 }
 
-function warnOfEmptied({ roots, found, remarks }: Capturing, before: TreePaths): void {
-  for (const { path, location } of emptiedRoots(roots, found, placesOf(before))) {
-    remarks.problem(
-      `${path} held files at the last backup and is empty now, on another device: findmnt --target ${location}`,
-    )
-  }
+/** Paths are not told: of an encrypted backup they are in its list of entries alone. */
+function digestOf(places: readonly FileSystemPlace[]): string {
+  const lines = places.map(({ path, device, mount, born }) => JSON.stringify([path, device, mount, born]))
+  return createHash('sha256').update(lines.join('\n')).digest('hex')
 }
 
 function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accounts): Omit<TreeEntry, 'base' | 'facts'> {
@@ -128,13 +152,20 @@ function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accoun
   }
 }
 
-function outcomeOf({ paths, exclude, include }: FilesSettings, { begunAt, remarks, roots }: Capturing): TreeOutcome {
+function outcomeOf(
+  { paths, exclude, include }: FilesSettings,
+  { begunAt, remarks, roots, places }: Capturing,
+): TreeOutcome {
+  const missing = leftOutOf(remarks.missing)
   return {
     capturedAt: begunAt,
     facts: {
       roots: paths.map((path, at) => ({ path, kind: roots[at]?.stats.isFile() === true ? 'file' : 'directory' })),
       exclude: [...exclude],
       include: [...include],
+      mounts: digestOf(places),
+      ...(remarks.reread ? { reread: true } : {}),
+      ...(missing === null ? {} : { left_out: missing }),
     },
     checks: [],
     warnings: remarks.warnings(),

@@ -56,3 +56,11 @@ export function foundStats(stats: BigIntStats): FoundStats {
 export function deviceOf(inode: string): string {
   return inode.slice(0, inode.indexOf(':'))
 }
+
+/**
+ * Names a file through all that is done to it. An inode's number is given to another file once it is free, with a later
+ * birth; where the file system knows no births, a file that is changed counts as another one.
+ */
+export function fileIdentityOf({ inode, born, ctime }: Pick<FoundStats, 'inode' | 'born' | 'ctime'>): string {
+  return `${inode}:${born === 0n ? ctime : born}`
+}

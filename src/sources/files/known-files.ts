@@ -19,14 +19,16 @@ export const nothingContinued: Continued = { baseOf: () => null, isUnchanged: ()
  * Finds for each file the one of the parent's image that it continues: the one that it is, else the one that had its
  * name. None is continued twice. What is neither found unchanged under its own name is looked up by what it is, which
  * costs some 200 bytes for each such file.
+ *
+ * @param reread nothing is told without reading it
  */
-export function continuedFiles(found: FoundStore, before: TreePaths): Continued {
+export function continuedFiles(found: FoundStore, before: TreePaths, { reread } = { reread: false }): Continued {
   const bases = new Int32Array(found.length).fill(NONE)
   const unchanged = new Uint8Array(found.length)
   const taken = new Uint8Array(before.count)
   const take = (position: number, base: number | undefined, only: 'unchanged' | 'all') => {
     if (base === undefined || taken[base] === 1) return
-    const same = isUnchanged(found.at(position), before.fileEntry(base))
+    const same = !reread && isUnchanged(found.at(position), before.fileEntry(base))
     if (only === 'unchanged' && !same) return
     taken[base] = 1
     bases[position] = base
@@ -59,12 +61,4 @@ function identities(before: TreePaths, taken: Uint8Array): Map<string, number> {
     if (taken[file] === 0) numbers.set(identityOf(before.fileEntry(file).facts), file)
   }
   return numbers
-}
-
-/** Where the files of the parent's image lay. */
-export function* placesOf(before: TreePaths): Generator<{ path: string; inode: unknown }, void, void> {
-  for (let file = 0; file < before.count; file += 1) {
-    const { path, facts } = before.fileEntry(file)
-    yield { path, inode: facts.inode }
-  }
 }

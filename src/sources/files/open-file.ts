@@ -2,8 +2,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, read
 import { dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { type Found, type FoundStats, foundStats } from './found.js'
-import { reason } from './list-directory.js'
-import { shown } from './remarks.js'
+import { reason, shown } from './remarks.js'
 
 /** A file that is open, as it is now: between the walk and this a log may have grown or been rotated. */
 export interface OpenFile {
@@ -37,7 +36,7 @@ export function openFound(found: Found): OpenFile | string {
 function tryOpen(location: string): OpenFile | string {
   let fd: number
   try {
-    fd = openQuietly(location)
+    fd = openQuietly(location, FLAGS)
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return `${shown(location)} vanished before it was read`
@@ -60,12 +59,12 @@ function replaced(location: string): string {
 }
 
 /** Leaves the time of access as it is where the kernel lets us: for the file's owner and root (open(2), O_NOATIME). */
-function openQuietly(location: string): number {
+export function openQuietly(location: string, flags: number): number {
   try {
-    return openSync(location, FLAGS | constants.O_NOATIME)
+    return openSync(location, flags | constants.O_NOATIME)
   } catch (error) {
     if (errnoOf(error) !== 'EPERM') throw error
-    return openSync(location, FLAGS)
+    return openSync(location, flags)
   }
 }
 
@@ -73,7 +72,7 @@ function openQuietly(location: string): number {
  * Whether an open file really lies where it was looked for. O_NOFOLLOW minds the last name only: a directory on the way
  * that was exchanged for a symbolic link would lead to files which nobody asked for.
  */
-function liesAt(fd: number, location: string): boolean {
+export function liesAt(fd: number, location: string): boolean {
   try {
     const real = readlinkSync(`/proc/self/fd/${fd}`)
     return real === location || real === `${location} (deleted)`

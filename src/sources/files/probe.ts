@@ -1,4 +1,5 @@
 import type { FilesSettings } from './capture.js'
+import type { OwnDirectories } from './own-directories.js'
 import { newRemarks } from './remarks.js'
 import { findRoots } from './roots.js'
 import { walk } from './walk.js'
@@ -12,10 +13,14 @@ export interface ProbedFiles {
 }
 
 /** Looks whether everything configured is there, and how large it is. @throws NexusError as captureFiles does */
-export async function probeFiles(settings: FilesSettings, { signal }: { signal: AbortSignal }): Promise<ProbedFiles> {
+export async function probeFiles(
+  settings: FilesSettings,
+  { signal, own }: { signal: AbortSignal; own?: OwnDirectories },
+): Promise<ProbedFiles> {
   // What cannot be read is told by the capture itself, which looks again.
   const known = { size: 0, entries: 0 }
-  await walk(findRoots(settings), settings, { remarks: newRemarks(), signal }, ({ size }) => {
+  const surroundings = { remarks: newRemarks(), signal, ...(own === undefined ? {} : { own }) }
+  await walk(findRoots(settings, own), settings, surroundings, ({ size }) => {
     known.size += size
     known.entries += 1
   })

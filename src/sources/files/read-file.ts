@@ -1,9 +1,8 @@
 import { fstatSync, lstatSync, read as readCallback, readSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { type FoundStats, foundStats } from './found.js'
-import { reason } from './list-directory.js'
 import type { OpenFile } from './open-file.js'
-import { type Remarks, shown } from './remarks.js'
+import { type Remarks, reason, shown } from './remarks.js'
 
 const read = promisify(readCallback)
 
@@ -70,7 +69,7 @@ function sayShrunk({ location, stats, remarks }: Reading, at: number): void {
 }
 
 function sayUnreadable({ location, remarks }: Reading, error: unknown): void {
-  remarks.problem(
+  remarks.filled(
     `${shown(location)} cannot be read to its end; what is missing is zeros in the backup: ${reason(error)}`,
   )
 }

@@ -1,15 +1,29 @@
+import { errnoOf, messageOf } from '../../errors.js'
+
 /** So many of a kind are told one by one; of the others only how many there were. */
 const TOLD = 20
+/** More names of what is missing are not gathered. */
+const NAMED = 10_000
 
 /** What there is to say about a capture, gathered while it goes on. */
 export interface Remarks {
   /** Something is missing in the backup or may be torn: the run ends with 3. */
   problem(message: string): void
+  /** Like a problem: what lies at a real path is missing in the backup, or a directory's content is. */
+  leftOut(location: string, message: string): void
+  /** Like a problem, of a file whose times do not tell that what the backup holds of it is not its content. */
+  filled(message: string): void
   /** Something was left out as it should be. */
   skipped(path: string): void
+  /** A directory of this program's own was left out. */
+  own(path: string, what: string): void
   /** All of it, bounded. */
   warnings(): string[]
   readonly incomplete: boolean
+  /** Real paths that `leftOut` told, as far as there is room for them. */
+  readonly missing: ReadonlySet<string>
+  /** Whether there was any that `filled` told. */
+  readonly reread: boolean
 }
 
 export function newRemarks(): Remarks {
@@ -17,14 +31,29 @@ export function newRemarks(): Remarks {
   let problemCount = 0
   let skippedCount = 0
   let firstSkipped = ''
+  const own: string[] = []
+  let reread = false
+  const missing = new Set<string>()
+  const problem = (message: string) => {
+    problemCount += 1
+    if (problems.length < TOLD) problems.push(message)
+  }
   return {
-    problem(message) {
-      problemCount += 1
-      if (problems.length < TOLD) problems.push(message)
+    problem,
+    leftOut(location, message) {
+      if (missing.size < NAMED) missing.add(location)
+      problem(message)
+    },
+    filled(message) {
+      reread = true
+      problem(message)
     },
     skipped(path) {
       if (skippedCount === 0) firstSkipped = path
       skippedCount += 1
+    },
+    own(path, what) {
+      if (own.length < TOLD) own.push(`left out: ${shown(path)} is ${what}`)
     },
     warnings() {
       const more = problemCount - problems.length
@@ -32,11 +61,16 @@ export function newRemarks(): Remarks {
       return [
         ...problems,
         ...(more > 0 ? [`and ${more} more problems of this kind`] : []),
+        ...own,
         ...(skippedCount > 0 ? [`${skipped} (sockets, pipes, devices, special file systems)`] : []),
       ]
     },
     get incomplete() {
       return problemCount > 0
+    },
+    missing,
+    get reread() {
+      return reread
     },
   }
 }
@@ -49,4 +83,9 @@ export function shown(path: string): string {
         character => `\\u{${character.codePointAt(0)?.toString(16)}}`,
       )
     : path
+}
+
+/** The system's words without the path, which stands in the sentence already. */
+export function reason(error: unknown): string {
+  return errnoOf(error) === undefined ? messageOf(error) : messageOf(error).replace(/, [a-z]+( '.*)?$/s, '')
 }

@@ -1,5 +1,6 @@
 import { type BigIntStats, realpathSync, statSync } from 'node:fs'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { nothingOwn, type OwnDirectories } from './own-directories.js'
 import { isSpecialFileSystem } from './special-file-systems.js'
 
 /** A configured directory or file that is there. */
@@ -15,9 +16,13 @@ export interface Root {
  * Looks at every configured root. One that is missing is an error and never an empty backup: a disk that is not mounted
  * looks like that.
  *
- * @throws NexusError `not-found` (`source_missing`), `refused` (`source_special`), `failed` (`source_unreadable`)
+ * @throws NexusError `not-found` (`source_missing`), `refused` (`source_special`, `source_is_own`), `failed`
+ *   (`source_unreadable`)
  */
-export function findRoots({ name, paths }: { name: string; paths: readonly string[] }): Root[] {
+export function findRoots(
+  { name, paths }: { name: string; paths: readonly string[] },
+  own: OwnDirectories = nothingOwn,
+): Root[] {
   return paths.map(path => {
     const root = look(name, path)
     const { stats, location } = root
@@ -26,7 +31,16 @@ export function findRoots({ name, paths }: { name: string; paths: readonly strin
         hint: 'name directories or files in paths; sockets, devices, /proc and /sys have no content of their own',
       })
     }
+    const around = own.around(location)
+    if (around !== null) throw isOwn(name, path, around)
     return root
+  })
+}
+
+function isOwn(name: string, path: string, around: { path: string; what: string }): NexusError {
+  const where = around.path === path ? `is ${around.what}` : `lies in ${around.what}: ${around.path}`
+  return new NexusError('refused', 'source_is_own', `${name}: ${path} ${where}, which is never backed up as files`, {
+    hint: 'name other directories in paths; backups get into another repository with copies: and nexus-backup copy',
   })
 }
 

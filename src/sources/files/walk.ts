@@ -1,10 +1,12 @@
 import { isUtf8 } from 'node:buffer'
-import { type BigIntStats, readlinkSync } from 'node:fs'
+import { type BigIntStats, lstatSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
-import { type Found, foundStats } from './found.js'
-import { type Listed, listDirectory, reason } from './list-directory.js'
+import { mountPointOf, mountPoints } from '../../system/mounts.js'
+import { deviceOf, type Found, fileIdentityOf, foundStats } from './found.js'
+import { type Listed, type Listing, listDirectory } from './list-directory.js'
+import { nothingOwn, type OwnDirectories } from './own-directories.js'
 import { type Candidate, compilePatterns, type Patterns } from './patterns.js'
-import { type Remarks, shown } from './remarks.js'
+import { type Remarks, reason, shown } from './remarks.js'
 import type { Root } from './roots.js'
 import { isSpecialFileSystem } from './special-file-systems.js'
 
@@ -21,28 +23,50 @@ export interface WalkRules {
 /** `forced`: an include pattern took it or a directory above it. `out`: left out, but it may hold what is forced. */
 type State = 'taken' | 'forced' | 'out'
 
+/** A directory at which a file system begins, or a root: all below it lies there, up to the next one. */
+export interface FileSystemPlace {
+  /** Name in the archive; empty for `/`. */
+  path: string
+  /** Real path. */
+  location: string
+  /** The device's number. */
+  device: string
+  /** Where the file system is mounted, a real path; empty where the system does not tell. */
+  mount: string
+  /** When the directory that is mounted there was made, for numbers of devices are given away again; empty when unknown. */
+  born: string
+}
+
+export interface WalkSurroundings {
+  remarks: Remarks
+  signal: AbortSignal
+  own?: OwnDirectories
+}
+
 /**
  * Everything that belongs into a backup of some roots, a directory before what it holds. Symbolic links are not followed;
- * mounted file systems are, but for those of the kernel (/proc, /sys). What is unreadable is a problem, never silence.
+ * mounted file systems are, but for those of the kernel (/proc, /sys). Directories of this program are left out, and that
+ * is said. What is unreadable is a problem, never silence.
  *
  * @param take is given each of them, in order
+ * @returns the file systems that they lie on
  * @throws NexusError `configuration` (`pattern_invalid`)
  */
 export async function walk(
   roots: readonly Root[],
   rules: WalkRules,
-  { remarks, signal }: { remarks: Remarks; signal: AbortSignal },
+  { remarks, signal, own = nothingOwn }: WalkSurroundings,
   take: (found: Found) => void,
-): Promise<void> {
-  const walker = new Walker(rules, remarks, take)
+): Promise<FileSystemPlace[]> {
+  const walker = new Walker(rules, { remarks, own }, take)
   for (const root of roots) {
     const stats = root.stats
     const entry = { name: '', location: root.location, stats }
     const path = root.path === '/' ? '' : root.path
-    if (stats.isDirectory())
-      await walker.directory(entry, { root: path, path, state: 'taken', device: stats.dev }, signal)
+    if (stats.isDirectory()) await walker.directory(entry, { root: path, path, state: 'taken', device: null }, signal)
     else walker.take(entry, path)
   }
+  return walker.places
 }
 
 interface Place {
@@ -51,14 +75,17 @@ interface Place {
   /** Absolute path as configured; '' for `/`. */
   path: string
   state: State
-  /** Device of the directory above. */
-  device: bigint
+  /** Device of the directory above; null for a root. */
+  device: bigint | null
 }
 
 class Walker {
   readonly #excludes: Patterns
   readonly #includes: Patterns
   readonly #remarks: Remarks
+  readonly #own: OwnDirectories
+  readonly #mounts = mountPoints()
+  readonly places: FileSystemPlace[] = []
   /** Path of the first name of each file that has several. */
   readonly #names = new Map<string, string>()
   /** Directories that come into the backup only when something below them does. */
@@ -66,8 +93,13 @@ class Walker {
   readonly #found: (found: Found) => void
   #directories = 0
 
-  constructor(rules: WalkRules, remarks: Remarks, found: (found: Found) => void) {
+  constructor(
+    rules: WalkRules,
+    { remarks, own }: { remarks: Remarks; own: OwnDirectories },
+    found: (found: Found) => void,
+  ) {
     this.#found = found
+    this.#own = own
     this.#excludes = compilePatterns(rules.exclude)
     this.#includes = compilePatterns(rules.include)
     this.#remarks = remarks
@@ -77,12 +109,30 @@ class Walker {
     this.#directories += 1
     if (this.#directories % TURN === 0) await setImmediate()
     signal.throwIfAborted()
-    const itself = directoryOf(entry, place.path)
+    if (this.#isOwn({ stats: entry.stats, entries: [] }, entry.location)) return
+    const listing = this.#isSpecial(entry, place) ? null : listDirectory(entry.location, this.#remarks)
+    if (listing !== null && this.#isOwn(listing, entry.location)) return
+    // What was listed may be another directory than the one found before it.
+    const stats = listing?.stats ?? entry.stats
+    const itself = directoryOf({ location: entry.location, stats }, place.path)
     if (place.state === 'out') this.#waiting.push(itself)
     else if (place.path !== '') this.#add(itself)
-    const children = this.#isSpecial(entry, place) ? null : listDirectory(entry.location, this.#remarks)
-    for (const child of children ?? []) await this.#child(child, { ...place, device: entry.stats.dev }, signal)
+    this.#note(itself, place)
+    for (const child of listing?.entries ?? []) await this.#child(child, { ...place, device: stats.dev }, signal)
     if (this.#waiting.at(-1) === itself) this.#waiting.pop()
+  }
+
+  #isOwn(listing: Listing, location: string): boolean {
+    const what = this.#own.recognize(listing, location)
+    if (what !== null) this.#remarks.own(location, what)
+    return what !== null
+  }
+
+  #note({ path, location, inode }: Found, { device: above }: Place): void {
+    const device = deviceOf(inode)
+    if (device === String(above) && this.#mounts?.has(location) !== true) return
+    const mount = this.#mounts === null ? '' : mountPointOf(location, this.#mounts)
+    this.places.push({ path, location, device, mount, born: mount === '' ? '' : bornAt(mount) })
   }
 
   async #child(child: Listed, above: Place, signal: AbortSignal): Promise<void> {
@@ -101,40 +151,33 @@ class Walker {
   }
 
   #isSpecial({ location, stats }: Listed, { device }: Place): boolean {
-    if (stats.dev === device) return false
+    if (device === null || stats.dev === device) return false
     try {
       if (!isSpecialFileSystem(location)) return false
       this.#remarks.skipped(location)
     } catch (error) {
-      this.#remarks.problem(`${shown(location)} cannot be looked into and its content is left out: ${reason(error)}`)
+      this.#remarks.leftOut(
+        location,
+        `${shown(location)} cannot be looked into and its content is left out: ${reason(error)}`,
+      )
     }
     return true
   }
 
   /** Anything but a directory. */
-  take({ location, stats }: Listed, path: string): void {
+  take({ location, stats, link }: Listed, path: string): void {
     const found = { ...foundStats(stats), path: path.slice(1), location }
-    if (stats.isSymbolicLink()) {
-      const link = this.#linkOf(location)
-      if (link !== null) this.#add({ ...found, type: 'symlink', link })
+    if (link !== undefined) {
+      if (isUtf8(link)) this.#add({ ...found, type: 'symlink', link: link.toString('utf8') })
+      else this.#remarks.leftOut(location, `${shown(location)} is left out: what it links to is not UTF-8`)
     } else if (!stats.isFile()) this.#remarks.skipped(location)
     else if (found.nlink === 1) this.#add({ ...found, type: 'file', link: '' })
     else {
-      const first = this.#names.get(found.inode)
-      if (first === undefined) this.#names.set(found.inode, found.path)
+      const identity = fileIdentityOf(found)
+      const first = this.#names.get(identity)
+      if (first === undefined) this.#names.set(identity, found.path)
       this.#add({ ...found, type: first === undefined ? 'file' : 'hardlink', link: first ?? '' })
     }
-  }
-
-  #linkOf(location: string): string | null {
-    try {
-      const target = readlinkSync(location, { encoding: 'buffer' })
-      if (isUtf8(target)) return target.toString('utf8')
-      this.#remarks.problem(`${shown(location)} is left out: what it links to is not UTF-8`)
-    } catch (error) {
-      this.#remarks.problem(`${shown(location)} is left out: ${reason(error)}`)
-    }
-    return null
   }
 
   #add(found: Found): void {
@@ -144,4 +187,14 @@ class Walker {
 
 function directoryOf({ location, stats }: { location: string; stats: BigIntStats }, path: string): Found {
   return { ...foundStats(stats), path: path.slice(1), location, type: 'directory', link: '' }
+}
+
+function bornAt(mount: string): string {
+  try {
+    const { birthtimeNs: born } = lstatSync(mount, { bigint: true })
+    return born === 0n ? '' : String(born)
+  } catch {
+    // Its own path may be closed to us.
+    return ''
+  }
 }

@@ -12,6 +12,7 @@ import {
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
@@ -218,6 +219,44 @@ describe('a file that changes while the tree is read', () => {
     })
     expect(readdirSync(restored).sort()).toEqual(['a-large', 'named', 'named-2', 'named-3'])
     expect(outcome).toMatchObject({ incomplete: true, warnings: [expect.stringContaining('gone vanished')] })
+  })
+
+  it('and has a further name is stored under that with its own content when the first name means another file', async () => {
+    const root = join(temporaryDirectory(), 'up')
+    mkdirSync(join(root, 'z'), { recursive: true })
+    writeFileSync(join(root, 'a-large'), noise(LARGE, 1))
+    for (const name of ['first', 'other']) {
+      writeFileSync(join(root, name), `${name}, as it was`)
+      for (const further of ['-2', '-3']) linkSync(join(root, name), join(root, 'z', name + further))
+    }
+    const { outcome, restored } = await changedMeanwhile(root, () => {
+      writeFileSync(join(root, '.new'), 'new')
+      renameSync(join(root, '.new'), join(root, 'first'))
+      // Its number may well be given to the next one.
+      for (const name of ['other', 'z/other-2']) unlinkSync(join(root, name))
+      writeFileSync(join(root, 'other'), 'another one')
+    })
+    const content = (name: string) => readFileSync(join(restored, name), 'utf8')
+    expect(['first', 'z/first-2', 'z/first-3'].map(content)).toEqual(['new', 'first, as it was', 'first, as it was'])
+    expect(statSync(join(restored, 'z/first-2')).ino).toBe(statSync(join(restored, 'z/first-3')).ino)
+    expect([content('other'), content('z/other-3')]).toEqual(['another one', 'other, as it was'])
+    expect(outcome).toMatchObject({ incomplete: false, warnings: [] })
+  })
+
+  it('by a new name for it, and the loss of another, stays one file', async () => {
+    const root = join(temporaryDirectory(), 'up')
+    mkdirSync(root)
+    writeFileSync(join(root, 'a-large'), noise(LARGE, 1))
+    writeFileSync(join(root, 'b'), 'one file')
+    for (const name of ['c', 'd']) linkSync(join(root, 'b'), join(root, name))
+    const { outcome, restored } = await changedMeanwhile(root, () => {
+      linkSync(join(root, 'b'), join(root, 'e'))
+      writeFileSync(join(root, '.new'), 'new')
+      renameSync(join(root, '.new'), join(root, 'c'))
+    })
+    expect(statSync(join(restored, 'b')).ino).toBe(statSync(join(restored, 'd')).ino)
+    expect(readFileSync(join(restored, 'c'), 'utf8')).toBe('new')
+    expect(outcome).toMatchObject({ incomplete: false })
   })
 
   it('and is rotated with its log is followed to its new name', async () => {

@@ -1,5 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, linkSync, mkdirSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  closeSync,
+  fstatSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -7,8 +18,11 @@ import type { TreePaths } from '../../../src/image/tree/tree.js'
 import type { TreeEntry, TreeInput } from '../../../src/image/tree/types.js'
 import { captureFiles } from '../../../src/sources/files/capture.js'
 import { isUnchanged } from '../../../src/sources/files/entry-facts.js'
+import { foundStats } from '../../../src/sources/files/found.js'
 import { FoundStore } from '../../../src/sources/files/found-store.js'
 import { continuedFiles } from '../../../src/sources/files/known-files.js'
+import { readWhole } from '../../../src/sources/files/read-file.js'
+import { newRemarks } from '../../../src/sources/files/remarks.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { gathered } from './trees.js'
 
@@ -40,7 +54,7 @@ function treeOf(entries: readonly TreeEntry[]): TreePaths {
 }
 
 /** Captures a tree twice, changing it between, and tells what became of each file the second time. */
-async function twice(change: (root: string) => void, { now = later } = {}) {
+async function twice(change: (root: string) => void, { now = later, reread = false } = {}) {
   const room = temporaryDirectory()
   const root = join(room, 'up')
   mkdirSync(join(root, 'sub'), { recursive: true })
@@ -50,7 +64,7 @@ async function twice(change: (root: string) => void, { now = later } = {}) {
   const first = await captureFiles(settings, { now, signal })
   const before = treeOf(await kept(await first.open(null), room))
   change(root)
-  const second = await captureFiles(settings, { now: later, signal })
+  const second = await captureFiles(settings, { now: later, signal, reread })
   const input = await second.open(before)
   const carried = new Set(Array.from(input.carried, ({ entry }) => entry.path))
   const entries = await kept(input, room)
@@ -68,6 +82,20 @@ describe('the next capture', () => {
     const { fates, outcome } = await twice(() => {})
     expect(fates).toEqual(['/a', '/b', '/log', '/sub/x', '/sub/y'].map(name => `${name} carried ${name}`))
     expect(outcome).toMatchObject({ warnings: [], incomplete: false })
+  })
+
+  it('reads everything when the one before put zeros in the place of what it could not read', async () => {
+    const room = temporaryDirectory()
+    const fd = openSync(room, 'r')
+    const remarks = newRemarks()
+    const stats = { ...foundStats(fstatSync(fd, { bigint: true })), size: 10 }
+    // A directory's descriptor fails like a file's on a failing disk.
+    expect(readWhole({ fd, stats, location: room, remarks })).toEqual(Buffer.alloc(10))
+    closeSync(fd)
+    expect(remarks).toMatchObject({ reread: true, incomplete: true })
+    const { fates, outcome } = await twice(() => {}, { reread: true })
+    expect(fates).toEqual(['/a', '/b', '/log', '/sub/x', '/sub/y'].map(name => `${name} read ${name}`))
+    expect(outcome.facts.reread).toBeUndefined()
   })
 
   it('reads all that was changed less than two seconds before the first one began', async () => {
@@ -124,7 +152,12 @@ describe('the next capture', () => {
 
   it('is about its own settings', async () => {
     const { outcome, root } = await twice(() => {})
-    expect(outcome.facts).toEqual({ roots: [{ path: root, kind: 'directory' }], exclude: [], include: [] })
+    expect(outcome.facts).toEqual({
+      roots: [{ path: root, kind: 'directory' }],
+      exclude: [],
+      include: [],
+      mounts: expect.any(String),
+    })
   })
 })
 

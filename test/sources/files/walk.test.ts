@@ -1,9 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, linkSync, mkdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { chmodSync, linkSync, mkdirSync, renameSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { emptiedRoots } from '../../../src/sources/files/emptied-roots.js'
 import type { Found } from '../../../src/sources/files/found.js'
 import { probeFiles } from '../../../src/sources/files/probe.js'
 import { newRemarks } from '../../../src/sources/files/remarks.js'
@@ -55,6 +54,23 @@ describe('the walk', () => {
     const { found } = await walked([join(room, 'a'), join(room, 'b')])
     const link = found.find(({ type }) => type === 'hardlink')
     expect(link).toMatchObject({ path: `${room}/b/second`.slice(1), link: `${room}/a/x`.slice(1) })
+  })
+
+  it('is led nowhere else by a directory above that becomes a link', async () => {
+    const room = temporaryDirectory()
+    fill(room, ['up/b/sub/mine', 'secret/sub/theirs'])
+    symlinkSync('hidden', join(room, 'secret/sub/link'))
+    const remarks = newRemarks()
+    const found: string[] = []
+    const rules = { exclude: [], include: [] }
+    await walk(findRoots({ name: 'up', paths: [join(room, 'up')] }), rules, { remarks, signal }, ({ path, type }) => {
+      found.push(`${type} ${path.slice(room.length - 1)}`)
+      if (!path.endsWith('up/b')) return
+      renameSync(join(room, 'up/b'), join(room, 'up/c'))
+      symlinkSync(join(room, 'secret'), join(room, 'up/b'))
+    })
+    expect(found).toEqual(['directory /up', 'directory /up/b', 'directory /up/b/sub'])
+    expect(remarks.warnings()).toEqual([expect.stringContaining('/up/b/sub was replaced while it was listed')])
   })
 
   it('follows a root that is a symbolic link, under the name that is configured', async () => {
@@ -168,20 +184,6 @@ describe('a root', () => {
 
   it.each(['/proc', '/dev/null'])('%s is refused, for it holds no files', path => {
     expect(() => findRoots({ name: 'up', paths: [path] })).toThrow(expect.objectContaining({ code: 'source_special' }))
-  })
-
-  it('that is empty and on another device than the files it held is named', async () => {
-    const room = temporaryDirectory()
-    const roots = findRoots({ name: 'up', paths: [room] })
-    const { found } = await walked([room])
-    const here = `${statSync(room).dev}`
-    expect(emptiedRoots(roots, found, [{ path: `${room}/x`.slice(1), inode: '99999:1' }])).toHaveLength(1)
-    expect(emptiedRoots(roots, found, [{ path: `${room}/x`.slice(1), inode: `${here}:1` }])).toEqual([])
-    expect(emptiedRoots(roots, found, [{ path: 'elsewhere/x', inode: '99999:1' }])).toEqual([])
-    fill(room, ['x'])
-    const again = await walked([room])
-    expect(emptiedRoots(roots, again.found, [{ path: `${room}/x`.slice(1), inode: '99999:1' }])).toEqual([])
-    rmSync(join(room, 'x'))
   })
 
   it('has the bytes of its files', async () => {

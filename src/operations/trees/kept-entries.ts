@@ -1,0 +1,145 @@
+import { isUtf8 } from 'node:buffer'
+import { type BigIntStats, lstatSync, readdirSync } from 'node:fs'
+import type { FilesSourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { messageOf, NexusError } from '../../errors.js'
+import type { Manifest } from '../../repository/manifest.js'
+import { wasLeftOut } from '../../sources/files/left-out.js'
+import type { OwnDirectories } from '../../sources/files/own-directories.js'
+import { compilePatterns, type Patterns } from '../../sources/files/patterns.js'
+import { shown } from '../../sources/files/remarks.js'
+import { ownDirectories } from '../own-directories.js'
+
+/** What of a directory that is replaced stays in it, since the backup left it out. */
+export interface KeptEntry {
+  /** The directory, a real path, and where it is set aside. */
+  target: string
+  previous: string
+  /** Relative path, byte by byte (latin1). */
+  name: string
+}
+
+/** A directory under backup that is about to be replaced. */
+export interface ReplacedRoot {
+  /** As configured. */
+  path: string
+  target: string
+  previous: string
+  /** What takes its place. */
+  staged: string
+}
+
+/** `out`: excluded. `new`: the backup holds no such directory. */
+type State = 'taken' | 'forced' | 'out' | 'new'
+
+interface Place {
+  /** Relative path, byte by byte; empty for the root. */
+  name: string
+  /** As configured; '' for `/`. */
+  path: string
+  state: State
+}
+
+/**
+ * Finds what a backup left out of a directory: what was excluded, what could not be read, what it holds nothing of in any
+ * case (sockets, pipes, devices, names that are not UTF-8), and this program's own directories.
+ */
+export class KeptEntries {
+  readonly #excludes: Patterns
+  readonly #includes: Patterns
+  readonly #wasLeftOut: (location: string) => boolean
+  readonly #own: OwnDirectories
+
+  /** @throws NexusError `refused` (`left_out_unknown`) */
+  constructor(context: Context, source: FilesSourceSettings, { id, facts }: Manifest) {
+    this.#excludes = compilePatterns(wordsOf(facts.exclude))
+    this.#includes = compilePatterns(wordsOf(facts.include))
+    this.#wasLeftOut = wasLeftOut(facts.left_out)
+    this.#own = ownDirectories(context, source)
+    if ((facts.left_out as { more?: unknown } | undefined)?.more !== true) return
+    throw new NexusError('refused', 'left_out_unknown', `${id} left out more files than it remembers`, {
+      hint: `in place they would be gone; restore it beside and copy what you need: nexus-backup restore ${id} --to PATH`,
+    })
+  }
+
+  /** As the directory is now. @throws NexusError `refused` (`own_directory_inside`, `target_unreadable`) */
+  in(root: ReplacedRoot): KeptEntry[] {
+    const names: string[] = []
+    this.#look(root, { name: '', path: root.path === '/' ? '' : root.path, state: 'taken' }, names)
+    return names.map(name => ({ target: root.target, previous: root.previous, name }))
+  }
+
+  #look(root: ReplacedRoot, place: Place, names: string[]): void {
+    const location = pathOf(root.target, place.name)
+    const everything = this.#wasLeftOut(location.toString())
+    for (const bytes of listed(location)) {
+      const child = {
+        name: `${place.name}${place.name === '' ? '' : '/'}${bytes.toString('latin1')}`,
+        path: `${place.path}/${bytes.toString('utf8')}`,
+      }
+      const here = pathOf(root.target, child.name)
+      const stats = lstatSync(here, { bigint: true, throwIfNoEntry: false })
+      if (stats === undefined) continue
+      const state = this.#stateOf(root, { ...place, path: child.path }, stats.isDirectory())
+      const there = state !== 'new' && isThere(pathOf(root.staged, child.name))
+      const what = stats.isDirectory() ? this.#own.recognize(listing(here, stats), here.toString()) : null
+      if (what !== null && (there || state === 'new')) throw ownInside(here.toString(), what)
+      const stays = what !== null || everything || state === 'out' || this.#isNever(here, stats, bytes)
+      if (stays && !there && state !== 'new') names.push(child.name)
+      else if (stats.isDirectory()) this.#look(root, { ...child, state: there ? state : 'new' }, names)
+    }
+  }
+
+  #stateOf(root: ReplacedRoot, { path, state }: Place, directory: boolean): State {
+    if (state === 'new') return 'new'
+    const candidate = { path, root: root.path === '/' ? '' : root.path, directory }
+    if (state === 'forced' || this.#includes.match(candidate)) return 'forced'
+    return state === 'out' || this.#excludes.match(candidate) ? 'out' : 'taken'
+  }
+
+  #isNever(here: Buffer, stats: BigIntStats, name: Buffer): boolean {
+    const known = stats.isDirectory() || stats.isFile() || stats.isSymbolicLink()
+    return !known || !isUtf8(name) || this.#wasLeftOut(here.toString())
+  }
+}
+
+function wordsOf(fact: unknown): string[] {
+  return Array.isArray(fact) ? fact.filter(word => typeof word === 'string') : []
+}
+
+function pathOf(root: string, name: string): Buffer {
+  return name === ''
+    ? Buffer.from(root)
+    : Buffer.concat([Buffer.from(root === '/' ? root : `${root}/`), Buffer.from(name, 'latin1')])
+}
+
+function listed(location: Buffer): Buffer[] {
+  try {
+    return readdirSync(location, { encoding: 'buffer' })
+  } catch (error) {
+    const message = `${shown(location.toString())} cannot be looked into, and what no backup holds of it would be gone`
+    throw new NexusError('refused', 'target_unreadable', `${message}: ${messageOf(error)}`, {
+      hint: 'run as root, or restore to another place with --to PATH',
+      cause: error,
+    })
+  }
+}
+
+function listing(location: Buffer, stats: BigIntStats): Parameters<OwnDirectories['recognize']>[0] {
+  return { stats, entries: listed(location).map(bytes => ({ name: bytes.toString() })) }
+}
+
+function isThere(path: Buffer): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+}
+
+function ownInside(location: string, what: string): NexusError {
+  return new NexusError(
+    'refused',
+    'own_directory_inside',
+    `${shown(location)} is ${what} and cannot stay where it is`,
+    {
+      hint: 'restore to another place with --to PATH and copy what you need',
+    },
+  )
+}

@@ -1,0 +1,48 @@
+import { createRequire } from 'node:module'
+
+/** Byte-range locks that belong to an open file and not to a process (F_OFD_SETLK, fcntl_locking(2)). */
+export interface FileLocks {
+  /**
+   * Locks bytes of an open file. False when somebody else holds them, in this process or another one.
+   * @throws an error with the system's `code`
+   */
+  tryLock(fd: number, range: { offset: number; length: number }, mode: 'shared' | 'exclusive'): boolean
+}
+
+/** What is called of fs-native-extensions: its binary alone, for its JavaScript takes 25 ms to find it. */
+interface Binding {
+  tryLock(fd: number, offset: number, length: number, exclusive: boolean): void
+}
+
+/**
+ * The locks of open files, or null where there is no binary for this machine.
+ *
+ * A lock of this kind lasts until the last descriptor of its own open file is closed. A POSIX lock, which SQLite takes,
+ * ends as soon as anything in the process closes any other descriptor of that file. Both kinds exclude each other.
+ */
+export function fileLocks(): FileLocks | null {
+  const binding = load()
+  if (binding === null) return null
+  return {
+    tryLock(fd, { offset, length }, mode) {
+      try {
+        binding.tryLock(fd, offset, length, mode === 'exclusive')
+        return true
+      } catch (error) {
+        const code = error instanceof Error ? (error as { code?: unknown }).code : undefined
+        if (code === 'EAGAIN' || code === 'EACCES') return false
+        throw error
+      }
+    },
+  }
+}
+
+function load(): Binding | null {
+  const name = `fs-native-extensions/prebuilds/${process.platform}-${process.arch}/fs-native-extensions.node`
+  try {
+    return createRequire(import.meta.url)(name) as Binding
+  } catch {
+    // No binary for this machine, or one that its C library cannot load.
+    return null
+  }
+}

@@ -1,0 +1,24 @@
+import { readFileSync } from 'node:fs'
+
+/**
+ * Every mount point that this process sees, as real paths; null where the system does not tell (/proc is not mounted).
+ */
+export function mountPoints(): ReadonlySet<string> | null {
+  try {
+    const lines = readFileSync('/proc/self/mountinfo', 'utf8').split('\n')
+    return new Set(lines.flatMap(line => line.split(' ').slice(4, 5).map(unescaped)))
+  } catch {
+    return null
+  }
+}
+
+/** The mount point that a real path lies on. */
+export function mountPointOf(path: string, points: ReadonlySet<string>): string {
+  for (let at = path; at !== '/' && at !== ''; at = at.slice(0, at.lastIndexOf('/'))) if (points.has(at)) return at
+  return '/'
+}
+
+/** proc(5): space, tab, newline and backslash in a path are written in octal. */
+function unescaped(field: string): string {
+  return field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+}
