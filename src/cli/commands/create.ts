@@ -38,6 +38,7 @@ function requestOf(options: OptionValues, sources: CreateRequest['sources'], tim
     check: textOption(options, 'check') as CheckLevel | undefined,
     verify: switchOption(options, 'verify'),
     allowDamaged: switchOption(options, 'allow-damaged'),
+    allowOtherNames: switchOption(options, 'allow-other-names'),
     init: switchOption(options, 'init'),
     owner: textOption(options, 'owner'),
     adopt: switchOption(options, 'adopt'),

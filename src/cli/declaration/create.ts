@@ -34,6 +34,10 @@ export const createCommand: CommandDeclaration = {
     },
     { name: 'verify', description: 'Read back what was written and compare; not from an archive class' },
     { name: 'allow-damaged', description: 'Back up a source that fails its check; marks the backup and ends with 4' },
+    {
+      name: 'allow-other-names',
+      description: 'Back up a database whose file is mounted by itself or has hard links; see below',
+    },
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },
     { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },

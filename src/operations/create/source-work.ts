@@ -1,6 +1,7 @@
 import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { Claim } from '../../repository/types.js'
+import type { CreateRequest } from '../requests.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import type { SourceIdentity } from './create-plan.js'
@@ -28,10 +29,13 @@ export interface SourceWork {
 }
 
 /** The work for one source. Only its kind's modules are loaded: PostgreSQL's and the files' cost a tenth of a second. */
-export async function workFor(source: SourceSettings): Promise<SourceWork> {
+export async function workFor(
+  source: SourceSettings,
+  request: Pick<CreateRequest, 'allowOtherNames'> = {},
+): Promise<SourceWork> {
   switch (source.kind) {
     case 'sqlite':
-      return (await import('./database-work.js')).databaseWork(source)
+      return (await import('./database-work.js')).databaseWork(source, request)
     case 'postgres':
       return (await import('./cluster-work.js')).clusterWork(source)
     case 'files':
