@@ -119,7 +119,9 @@ function subjectOf({ source, previous, allowOtherNames }: RollbackRequest): Subj
 /** Whether a directory stands at a path or was set aside there; a database is a file both times. */
 function holdsDirectories(path: string): boolean {
   const target = realTarget(path)
-  return [target, lastPrevious(target)].some(name => name !== undefined && existsSync(name) && statSync(name).isDirectory())
+  return [target, lastPrevious(target)].some(
+    name => name !== undefined && existsSync(name) && statSync(name).isDirectory(),
+  )
 }
 
 /** Whatever `--force` replaced need not have been a database; then there is nothing to check. */
@@ -148,9 +150,14 @@ async function tell(path: string, signal: AbortSignal): Promise<RestoreResult['c
 function lastSetAside(name: string, target: string): string {
   const last = lastPrevious(target)
   if (last !== undefined) return last
-  throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${name} has set anything aside at ${target}`, {
-    hint: `a backup can be restored instead: nexus-backup list ${name}`,
-  })
+  throw new NexusError(
+    'not-found',
+    'nothing_to_roll_back',
+    `no restore of ${name} has set anything aside at ${target}`,
+    {
+      hint: `a backup can be restored instead: nexus-backup list ${name}`,
+    },
+  )
 }
 
 /** Going on would bring back what the restore before that one replaced, which nobody asked for. */

@@ -38,7 +38,8 @@ export const restoreCommand: CommandDeclaration = {
     },
     {
       name: 'rollback',
-      description: 'Undo the last restore in place, or with --to the last one to that path: bring back what it replaced',
+      description:
+        'Undo the last restore in place, or with --to the last one to that path: bring back what it replaced',
     },
     {
       name: 'allow-other-names',
@@ -55,7 +56,10 @@ export const restoreCommand: CommandDeclaration = {
     },
     { does: 'Uploads and logs, to look into', command: 'nexus-backup restore uploads --to /tmp/uploads' },
     { does: 'Take that back', command: 'nexus-backup restore itsm --rollback --confirm itsm' },
-    { does: 'Take back what --to PATH --force replaced', command: 'nexus-backup restore itsm --rollback --to /tmp/itsm.db' },
+    {
+      does: 'Take back what --to PATH --force replaced',
+      command: 'nexus-backup restore itsm --rollback --to /tmp/itsm.db',
+    },
     {
       does: 'On a bare machine, with only the repository',
       command: 'nexus-backup restore itsm --repo /mnt/backups/nexus --to /opt/itsm/data/itsm_nexus.db',

@@ -3,7 +3,13 @@ import type { Context } from '../../context.js'
 import { removeDeadDrafts, removeRecord } from '../../sources/crash-record.js'
 import { wasOverwritten } from '../../sources/sqlite/overwrite.js'
 import { type RestoreRecord, readRecord, realTarget } from '../../sources/sqlite/restore-record.js'
-import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged, takeBackRename } from '../../sources/sqlite/swap.js'
+import {
+  carryOutMoves,
+  dropEmptySidecars,
+  dropPrevious,
+  dropStaged,
+  takeBackRename,
+} from '../../sources/sqlite/swap.js'
 import { isAlive } from '../restoring-process.js'
 import { startService } from '../service.js'
 import { waitForRestore } from '../waiting.js'

@@ -41,10 +41,18 @@ export function assertOnlyName(
   const names = otherNamesOf(path)
   if (names.length === 0) return
   const message = `${path} is not the only name of its file: ${names.join('; ')}`
-  if (allowed) return warn(`${message}; what is committed by another name and still in its log is not seen here`)
-  throw new NexusError('refused', 'other_names', `${message}; a -wal or -journal beside another name would be left out`, {
-    hint: 'name the path that the application uses, and mount its directory instead of the single file; if nothing uses another name, add --allow-other-names or set allow_other_names: true',
-  })
+  if (allowed) {
+    warn(`${message}; what is committed by another name and still in its log is not seen here`)
+    return
+  }
+  throw new NexusError(
+    'refused',
+    'other_names',
+    `${message}; a -wal or -journal beside another name would be left out`,
+    {
+      hint: 'name the path that the application uses, and mount its directory instead of the single file; if nothing uses another name, add --allow-other-names or set allow_other_names: true',
+    },
+  )
 }
 
 /** The file mounted by itself, here or in another mount namespace. */

@@ -94,7 +94,11 @@ export async function overwrite(swap: Overwrite): Promise<boolean> {
  * Tells, after a crash, whether an overwriting had been committed; what was half-done is rolled back first. Where the
  * application has written since, the nearer one of both contents tells.
  */
-export function wasOverwritten({ target, staged, previous }: Pick<Overwrite, 'target' | 'staged' | 'previous'>): boolean {
+export function wasOverwritten({
+  target,
+  staged,
+  previous,
+}: Pick<Overwrite, 'target' | 'staged' | 'previous'>): boolean {
   // Removed as the last step.
   if (!existsSync(staged)) return true
   if (existsSync(`${target}-journal`)) {

@@ -1,11 +1,12 @@
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { expect } from 'vitest'
+import { temporaryDirectory } from '../../helpers/temporary.js'
 import { changeDatabase, expectedState, makeDatabase, stateOf } from './database.js'
-import { leftoversBeside, type Place, place } from './place.js'
-import { type Finished, printed, program, type RunOptions, type Running, run, start, startProcess } from './run.js'
+import { leftoversBeside, type Place, place, setAside } from './place.js'
+import { binary, type Finished, printed, program, type Running, type RunOptions, start, startProcess } from './run.js'
 
 export type Mode = 'wal' | 'delete'
 export const inPlace = ['app', '--in-place', '--confirm', 'app']
@@ -127,9 +128,33 @@ export function expectLive(at: Place, generation: number, acknowledged: number):
   expect(leftoversBeside(at.database)).toEqual([])
 }
 
-/** Runs the command that a restore printed as its undo, as a shell would. */
-export function runPrinted(command: string, options: RunOptions = {}): Promise<Finished> {
-  const words = [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '')
-  expect(words[0]).toBe('nexus-backup')
-  return run(words.slice(1), options)
+/** Runs the command that a restore printed as its undo in a shell that finds `nexus-backup`. */
+export function runPrinted(command: string): Promise<Finished> {
+  const directory = temporaryDirectory()
+  writeFileSync(join(directory, 'nexus-backup'), `#!/bin/sh\nexec '${process.execPath}' '${binary}' "$@"\n`)
+  chmodSync(join(directory, 'nexus-backup'), 0o755)
+  return startProcess('sh', ['-c', command], { env: { PATH: `${directory}:${process.env.PATH}` } }).done
+}
+
+/**
+ * In-place restores, one after another, each with a program that opens the database as soon as it sees that one has
+ * begun, and commits when the restore is over: nothing acknowledged is ever missing, and the database is always sound.
+ */
+export async function restoreUnderLateOpeners(rounds: number, user: RunOptions = {}): Promise<void> {
+  const at = await withBackup('wal', user)
+  let committed = 0
+  let restored = false
+  for (let round = 0; round < rounds; round += 1) {
+    for (const name of setAside(at.database)) rmSync(name)
+    const go = join(at.directory, `go-${round}`)
+    const hunter = startProcess(process.execPath, [program('late-opener'), at.database, go, '20', 'hunt'], {})
+    await printed(hunter, 'hunting')
+    const { code, stderr } = await at.run('restore', inPlace, user)
+    expect({ code, stderr: code === 0 || code === 8 ? '' : stderr }).toEqual({ code: expect.anything(), stderr: '' })
+    writeFileSync(go, '')
+    const acknowledged = Number(/acknowledged (\d+)/.exec((await hunter.done).stdout)?.[1])
+    committed = (code === 0 ? 0 : committed) + acknowledged
+    restored ||= code === 0
+    expectLive(at, restored ? 1 : 2, committed)
+  }
 }

@@ -1,10 +1,16 @@
 // An application that opens a database, reads nothing yet, and begins to work when it is told to: late-opener.mjs PATH GO
-// COMMITS. It prints `open`; when the file GO is there it commits so often, and prints how often that was acknowledged.
-import { existsSync } from 'node:fs'
+// COMMITS [hunt]. It prints `open`; when the file GO is there it commits so often, and prints how often that was
+// acknowledged. With hunt it opens the database as soon as a restore sets the former one aside, or at GO.
+import { existsSync, readdirSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 
-const [path, go, commits] = process.argv.slice(2)
+const [path, go, commits, hunt] = process.argv.slice(2)
+if (hunt === 'hunt') {
+  process.stdout.write('hunting\n')
+  while (!existsSync(go) && !readdirSync(dirname(path)).some(name => name.includes('.before-restore-')));
+}
 const database = new Database(path, { fileMustExist: true, timeout: 10_000 })
 process.stdout.write('open\n')
 while (!existsSync(go)) await sleep(10)
