@@ -30,8 +30,8 @@ export function sourceOf(
     digestAlgorithm: value.digest ?? 'xxh3-128',
   }
   if (value.kind === 'sqlite') {
-    const { kind, path, checks = [], allow_other_names: allowOtherNames = false } = value
-    return { kind, path, checks, allowOtherNames, ...common }
+    const { kind, path, checks = [] } = value
+    return { kind, path, checks, ...(value.allow_other_names === true ? { allowOtherNames: true } : {}), ...common }
   }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value
