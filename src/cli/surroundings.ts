@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { loadSettings } from '../config/load.js'
 import type { Settings } from '../config/settings.js'
 import type { CommandIo } from './io.js'
-import { type OptionValues, textOption } from './parsed.js'
+import { type OptionValues, switchOption, textOption } from './parsed.js'
 
 /** The settings of this run, from flags, environment and configuration. */
 export function settingsOf(options: OptionValues, io: CommandIo, warn: (message: string) => void): Settings {
@@ -15,6 +15,8 @@ export function settingsOf(options: OptionValues, io: CommandIo, warn: (message:
     name: textOption(options, 'name'),
     keyFile: absolute(textOption(options, 'key-file'), io.cwd),
     passphraseFile: absolute(textOption(options, 'passphrase-file'), io.cwd),
+    // What was set aside at a path is brought back without a repository.
+    repositoryOptional: switchOption(options, 'rollback') && textOption(options, 'to') !== undefined,
     cwd: io.cwd,
     uid: io.user.uid,
     home: io.user.home,

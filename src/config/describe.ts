@@ -81,7 +81,9 @@ function describeCopy({ repository, keep }: CopySettings): Record<string, unknow
 /** What is protected, in the keys of its kind. */
 function describeContent(source: SourceSettings): Record<string, unknown> {
   const { kind, checks } = source
-  if (kind === 'sqlite') return { kind, path: source.path, checks }
+  if (kind === 'sqlite') {
+    return { kind, path: source.path, ...(source.allowOtherNames === true ? { allow_other_names: true } : {}), checks }
+  }
   if (kind === 'files') return { kind, paths: source.paths, exclude: source.exclude, include: source.include }
   const { connection, dataDirectory, binDirectory } = source
   return {

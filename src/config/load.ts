@@ -16,6 +16,8 @@ export interface LoadRequest extends Surroundings {
   state: string | undefined
   sqlite: string | undefined
   name: string | undefined
+  /** True for what needs neither configuration nor repository. */
+  repositoryOptional?: boolean
   keyFile: string | undefined
   passphraseFile: string | undefined
   /** Zone of the system, for a configuration that names none. */
@@ -41,11 +43,12 @@ export function loadSettings(request: LoadRequest): Settings {
       ? undefined
       : locateConfiguration(request.config, request)
   const written = file === undefined ? undefined : readConfiguration(file, request)
-  if (written === undefined && request.repo === undefined) throw nothingKnown(request)
+  const bare = written === undefined && request.repo === undefined
+  if (bare && request.repositoryOptional !== true) throw nothingKnown(request)
   const asked = encryptionFromFlags(request)
   const repositories = chosenRepositories(written, request).map(repository => withEncryption(repository, asked))
   const sources =
-    request.sqlite === undefined
+    request.sqlite === undefined || bare
       ? configuredSources(written, repositories, request.repo === undefined ? repositories : [])
       : [flagSource(request.sqlite, repositories, request)]
   return {

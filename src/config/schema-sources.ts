@@ -39,6 +39,7 @@ const checks = v.optional(
 const sqliteSchema = mapping({
   kind: v.literal('sqlite'),
   path: absolutePath,
+  allow_other_names: v.optional(v.boolean('must be true or false')),
   checks,
   keep: v.optional(keepSchema),
   copies: copiesWith(keepSchema),

@@ -70,6 +70,8 @@ export interface SqliteSourceSettings extends CommonSettings {
   kind: 'sqlite'
   /** Absolute path of the database file. */
   path: string
+  /** Whether its file may have other names; a log beside one of those is not backed up. Default false. */
+  allowOtherNames?: boolean
 }
 
 /** A whole cluster, physical. */

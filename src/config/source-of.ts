@@ -29,7 +29,10 @@ export function sourceOf(
     },
     digestAlgorithm: value.digest ?? 'xxh3-128',
   }
-  if (value.kind === 'sqlite') return { kind: value.kind, path: value.path, checks: value.checks ?? [], ...common }
+  if (value.kind === 'sqlite') {
+    const { kind, path, checks = [] } = value
+    return { kind, path, checks, ...(value.allow_other_names === true ? { allowOtherNames: true } : {}), ...common }
+  }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value
     return { kind, paths, exclude, include, checks: [], ...common }

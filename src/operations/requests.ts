@@ -14,6 +14,8 @@ export interface CreateRequest {
   allowDamaged: boolean
   /** Go on although the files of a whole file system are missing since the last complete backup. */
   allowEmptied?: boolean
+  /** Back up databases whose files have other names, as their setting of that name does. */
+  allowOtherNames?: boolean
   /** Make the repository when its directory holds none. */
   init: boolean
   /** Owner of a repository made by `init`: `user` or `user:group`. */
@@ -77,6 +79,8 @@ export interface RestoreRequest {
   previous?: string | null
   /** Only a cluster in place needs it. */
   recovery?: RecoveryCalls
+  /** Replace a database whose file has other names, as the source's setting of that name does. */
+  allowOtherNames?: boolean
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */
@@ -95,11 +99,23 @@ export interface RestorePlan {
   bytes: number
 }
 
+/** A path that a restore with `--to PATH --force` wrote to; what it replaced lies beside it. */
+export interface RestoredPath {
+  kind: 'path'
+  /** The source's name, which need not be configured. */
+  name: string
+  path: string
+  /** Location of the repository that the run was given, for the journal. */
+  repository: string
+}
+
 export interface RollbackRequest {
-  source: SourceSettings
+  /** What is rolled back: the live data of a source, or what stands at a path. */
+  source: SourceSettings | RestoredPath
   dryRun: boolean
   /** As in a restore's request. */
   previous?: string | null
+  allowOtherNames?: boolean
 }
 
 /** All that prune needs of a source, which need not be configured: only its policy must be known. */

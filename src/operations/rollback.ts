@@ -1,44 +1,52 @@
-import { existsSync, statSync } from 'node:fs'
+import { closeSync, existsSync, openSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
-import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { messageOf, NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
-import { realTarget } from '../sources/sqlite/restore-record.js'
+import { readHeader } from '../sources/sqlite/header.js'
+import { assertOnlyName } from '../sources/sqlite/other-names.js'
+import { readRecord, realTarget } from '../sources/sqlite/restore-record.js'
 import { dropEmptySidecars, existingSidecars } from '../sources/sqlite/swap.js'
 import { finishInterruptedDatabaseRestore } from './databases/interrupted-restore.js'
 import { putInPlace } from './databases/put-in-place.js'
-import { databaseOf } from './databases/restore-database.js'
 import type { RestorePlan, RollbackRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
 import { lastPrevious, previousName } from './set-aside.js'
+import { shellQuoted } from './shell.js'
 import { directoryOf } from './trees/restore-cluster-in-place.js'
-import { planTreeRollback, rollBackTrees } from './trees/tree-rollback.js'
+import { planTreeRollback, rollBackTrees, type TreeRollback } from './trees/tree-rollback.js'
+
+/** What a rollback is about: one database, or directories that were replaced together. */
+type Subject =
+  | { kind: 'database'; name: string; path: string; service: string | null; allowOtherNames: boolean; undo: string }
+  | { kind: 'trees'; tree: TreeRollback; paths: readonly string[] }
 
 /**
- * What `restore SOURCE --rollback` would do: bring back what the last restore of this database replaced.
+ * What `restore SOURCE --rollback [--to PATH]` would do: bring back what the last restore replaced there.
  *
  * @throws NexusError `not-found` when nothing was set aside
  */
 export async function planRollback(context: Context, request: RollbackRequest): Promise<RestorePlan> {
-  const trees = treesOf(request.source)
-  if (trees !== null) return planTreeRollback(context, request, trees)
-  const source = databaseOf(request.source)
-  const target = realTarget(source.path)
-  const aside = lastSetAside(source, target)
+  const subject = subjectOf(request)
+  if (subject.kind === 'trees') return planTreeRollback(context, subject.tree, subject.paths)
+  const target = realTarget(subject.path)
+  const aside = lastSetAside(subject.name, target)
   const replaces = existsSync(target)
+  if (replaces && readRecord(target) === null) {
+    assertOnlyName(target, { allowed: subject.allowOtherNames, warn: () => {} })
+  }
   return {
     id: basename(aside),
-    source: source.name,
+    source: subject.name,
     captured_at: statSync(aside).mtime.toISOString(),
     chain: [],
     target,
-    in_place: true,
+    in_place: request.source.kind !== 'path',
     replaces,
     previous: replaces ? previousName(target, context.now()) : null,
-    service: source.service,
+    service: subject.service,
     bytes: statSync(aside).size,
   }
 }
@@ -46,33 +54,34 @@ export async function planRollback(context: Context, request: RollbackRequest): 
 /** Brings back exactly what the last restore replaced; what stood there meanwhile is set aside in turn. */
 export async function rollback(context: Context, journal: Journal, request: RollbackRequest): Promise<RestoreResult> {
   const { source } = request
-  const subject = { operation: 'rollback', source: source.name, repository: source.repository.path }
-  return recorded(context, journal, subject, () => carryOut(context, request))
+  const repository = source.kind === 'path' ? source.repository : source.repository.path
+  const entry = { operation: 'rollback', source: source.name, repository }
+  return recorded(context, journal, entry, () => carryOut(context, request))
 }
 
 async function carryOut(context: Context, request: RollbackRequest): Promise<RestoreResult> {
-  const trees = treesOf(request.source)
-  if (trees !== null) return rollBackTrees(context, request, trees)
-  const source = databaseOf(request.source)
+  const subject = subjectOf(request)
+  if (subject.kind === 'trees') return rollBackTrees(context, subject.tree, subject.paths)
   const began = context.now()
-  if ((await finishInterruptedDatabaseRestore(context, source)) === 'undone') throw nothingReplaced(source)
-  const target = realTarget(source.path)
-  const aside = lastSetAside(source, target)
+  if ((await finishInterruptedDatabaseRestore(context, subject)) === 'undone') throw nothingReplaced(subject.name)
+  const target = realTarget(subject.path)
+  const aside = lastSetAside(subject.name, target)
   const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
   const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))
   let checks: RestoreResult['checks'] = []
   const placement = {
-    source: source.name,
+    source: subject.name,
     target,
     staged: aside,
     scratch: false,
     sidecars,
     previous: request.previous ?? previousName(target, began),
-    service: source.service,
+    service: subject.service,
+    allowOtherNames: subject.allowOtherNames,
   }
   const previous = await putInPlace(context, placement, async () => {
     // With sidecars it was too damaged to be opened: opening it now would change what is to come back as it was.
-    checks = sidecars.length > 0 ? [] : await tell(aside, context.signal)
+    checks = sidecars.length > 0 || !isDatabase(aside) ? [] : await tell(aside, context.signal)
   })
   return {
     command: 'restore',
@@ -80,16 +89,53 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
     target,
     captured_at: null,
     previous,
-    undo: previous === null ? null : `nexus-backup restore ${source.name} --rollback --confirm ${source.name}`,
+    undo: previous === null ? null : subject.undo,
     checks,
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }
 
-/** What the source's directories are called; null for a database. */
-function treesOf(source: SourceSettings): readonly string[] | null {
-  if (source.kind === 'sqlite') return null
-  return source.kind === 'files' ? source.paths : [directoryOf(source)]
+/** @throws NexusError `refused` when the configuration lacks what must be known */
+function subjectOf({ source, previous, allowOtherNames }: RollbackRequest): Subject {
+  const { name } = source
+  if (source.kind === 'path') {
+    const { path } = source
+    const undo = `nexus-backup restore ${name} --rollback --to ${shellQuoted(path)}`
+    if (holdsDirectories(path)) {
+      return { kind: 'trees', tree: { source: { name, service: null, undo }, previous }, paths: [path] }
+    }
+    return { kind: 'database', name, path, service: null, allowOtherNames: allowOtherNames === true, undo }
+  }
+  const { service } = source
+  if (source.kind !== 'sqlite') {
+    const paths = source.kind === 'files' ? source.paths : [directoryOf(source)]
+    return { kind: 'trees', tree: { source: { name, service }, previous }, paths }
+  }
+  const undo = `nexus-backup restore ${name} --rollback --confirm ${name}`
+  const allowed = allowOtherNames === true || source.allowOtherNames === true
+  return { kind: 'database', name, path: source.path, service, allowOtherNames: allowed, undo }
+}
+
+/** Whether a directory stands at a path or was set aside there; a database is a file both times. */
+function holdsDirectories(path: string): boolean {
+  const target = realTarget(path)
+  return [target, lastPrevious(target)].some(
+    name => name !== undefined && existsSync(name) && statSync(name).isDirectory(),
+  )
+}
+
+/** Whatever `--force` replaced need not have been a database; then there is nothing to check. */
+function isDatabase(path: string): boolean {
+  const fd = openSync(path, 'r')
+  try {
+    readHeader(fd, path)
+    return true
+  } catch (error) {
+    if (error instanceof NexusError && error.code === 'not_a_database') return false
+    throw error
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Says how it is; a rollback brings it back all the same. */
@@ -101,16 +147,21 @@ async function tell(path: string, signal: AbortSignal): Promise<RestoreResult['c
   }
 }
 
-function lastSetAside(source: SourceSettings, target: string): string {
+function lastSetAside(name: string, target: string): string {
   const last = lastPrevious(target)
   if (last !== undefined) return last
-  throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${source.name} has set anything aside`, {
-    hint: `a backup can be restored instead: nexus-backup list ${source.name}`,
-  })
+  throw new NexusError(
+    'not-found',
+    'nothing_to_roll_back',
+    `no restore of ${name} has set anything aside at ${target}`,
+    {
+      hint: `a backup can be restored instead: nexus-backup list ${name}`,
+    },
+  )
 }
 
 /** Going on would bring back what the restore before that one replaced, which nobody asked for. */
-function nothingReplaced({ name }: SourceSettings): NexusError {
+function nothingReplaced(name: string): NexusError {
   return new NexusError(
     'refused',
     'restore_was_undone',

@@ -48,7 +48,14 @@ describe('restore to a path', () => {
     const to = request(app, { kind: 'path', path: beside(app), force: true })
     const result = await restore(app.context, app.journal, to)
     expect(readFileSync(result.previous ?? '', 'utf8')).toBe('something that is no database')
-    expect(result.undo).toContain('mv -- ')
+    expect(result.undo).toBe(`nexus-backup restore app --rollback --to ${beside(app)}`)
+    expect(stateOf(beside(app))).toEqual(expectedState(0))
+    const source = { kind: 'path', name: 'app', path: beside(app), repository: '' } as const
+    expect(await planRollback(app.context, { source, dryRun: true })).toMatchObject({ in_place: false, replaces: true })
+    const back = await rollback(app.context, app.journal, { source, dryRun: false })
+    expect(readFileSync(beside(app), 'utf8')).toBe('something that is no database')
+    expect([back.checks, back.undo]).toEqual([[], result.undo])
+    await rollback(app.context, app.journal, { source, dryRun: false })
     expect(stateOf(beside(app))).toEqual(expectedState(0))
   })
 

@@ -40,6 +40,7 @@ function requestOf(options: OptionValues, sources: CreateRequest['sources'], tim
     verify: switchOption(options, 'verify'),
     allowDamaged: switchOption(options, 'allow-damaged'),
     allowEmptied: switchOption(options, 'allow-emptied'),
+    allowOtherNames: switchOption(options, 'allow-other-names'),
     init: switchOption(options, 'init'),
     owner: textOption(options, 'owner'),
     adopt: switchOption(options, 'adopt'),

@@ -13,7 +13,7 @@ import { sourceNamed } from '../sources.js'
 import { confirmSource, planOutcome, restoredOutcome } from './restore-parts.js'
 import { type Origin, originOf } from './source-of-backup.js'
 
-/** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback)` */
+/** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback [--to PATH])` */
 export const runRestore: Handler = async invocation => {
   const { options, operands } = invocation
   const [backup] = operands
@@ -37,10 +37,11 @@ function refuseMixture({ options, operands }: Invocation): void {
     switchOption(options, 'in-place') ? '--in-place' : undefined,
     switchOption(options, 'rollback') ? '--rollback' : undefined,
   ].filter(way => way !== undefined)
-  if (ways.length > 1) {
+  const isUndo = switchOption(options, 'rollback') && !switchOption(options, 'in-place')
+  if (ways.length > 1 && !isUndo) {
     throw new NexusError('usage', 'options_exclude', `${ways.join(' and ')} exclude each other`, { hint: 'choose one' })
   }
-  if (switchOption(options, 'force') && ways[0] !== '--to') {
+  if (switchOption(options, 'force') && (ways[0] !== '--to' || isUndo)) {
     throw new NexusError('usage', 'options_exclude', '--force goes with --to PATH', {
       hint: 'in place, use --confirm SOURCE',
     })
@@ -88,6 +89,7 @@ function requestOf(
     backup,
     at: undefined,
     dryRun: switchOption(options, 'dry-run'),
+    allowOtherNames: switchOption(options, 'allow-other-names'),
   }
   if (to !== undefined) {
     const target = { kind: 'path', path: resolve(io.cwd, to), force: switchOption(options, 'force') } as const

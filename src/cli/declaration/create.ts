@@ -38,6 +38,10 @@ export const createCommand: CommandDeclaration = {
       name: 'allow-emptied',
       description: 'Back up directories although all files of a file system are gone since the last complete backup',
     },
+    {
+      name: 'allow-other-names',
+      description: 'Back up a database whose file is mounted by itself or has hard links; see below',
+    },
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },
     { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },

@@ -14,6 +14,7 @@ export const restoreCommand: CommandDeclaration = {
     'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--tablespace-map OLD=NEW]...',
     'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
+    'nexus-backup restore SOURCE --rollback --to PATH',
   ],
   group: 'main',
   arguments: [
@@ -35,7 +36,15 @@ export const restoreCommand: CommandDeclaration = {
       description: 'Confirm --in-place or --rollback by the name of the source',
       complete: 'source',
     },
-    { name: 'rollback', description: 'Undo the last restore in place: bring back what it replaced' },
+    {
+      name: 'rollback',
+      description:
+        'Undo the last restore in place, or with --to the last one to that path: bring back what it replaced',
+    },
+    {
+      name: 'allow-other-names',
+      description: 'Replace a database whose file is mounted by itself or has hard links; see below',
+    },
     tablespaceMap,
   ],
   examples: [
@@ -47,6 +56,10 @@ export const restoreCommand: CommandDeclaration = {
     },
     { does: 'Uploads and logs, to look into', command: 'nexus-backup restore uploads --to /tmp/uploads' },
     { does: 'Take that back', command: 'nexus-backup restore itsm --rollback --confirm itsm' },
+    {
+      does: 'Take back what --to PATH --force replaced',
+      command: 'nexus-backup restore itsm --rollback --to /tmp/itsm.db',
+    },
     {
       does: 'On a bare machine, with only the repository',
       command: 'nexus-backup restore itsm --repo /mnt/backups/nexus --to /opt/itsm/data/itsm_nexus.db',

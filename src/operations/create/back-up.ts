@@ -56,7 +56,7 @@ export interface BackedUp {
 export async function backUp(context: Context, journal: Journal, wanted: BackUpRequest): Promise<BackedUp> {
   const { source, request } = wanted
   const began = context.now()
-  const work = await workFor(source)
+  const work = await workFor(source, request)
   await work.finishInterruptedRestore(context)
   const probe = await work.probe(context)
   const repository = await wanted.open()

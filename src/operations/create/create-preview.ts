@@ -15,7 +15,7 @@ export async function previewCreate(
   source: SourceSettings,
   request: CreateRequest,
 ): Promise<BackupReport> {
-  const probe = await (await workFor(source)).probe(context)
+  const probe = await (await workFor(source, request)).probe(context)
   const history = await existing(context, source, request)
   const plan = planCreate({
     requested: request.type,

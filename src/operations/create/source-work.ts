@@ -32,10 +32,13 @@ export interface SourceWork {
 }
 
 /** The work for one source. Only its kind's modules are loaded: PostgreSQL's and the files' cost a tenth of a second. */
-export async function workFor(source: SourceSettings): Promise<SourceWork> {
+export async function workFor(
+  source: SourceSettings,
+  request: Pick<CreateRequest, 'allowOtherNames'> = {},
+): Promise<SourceWork> {
   switch (source.kind) {
     case 'sqlite':
-      return (await import('./database-work.js')).databaseWork(source)
+      return (await import('./database-work.js')).databaseWork(source, request)
     case 'postgres':
       return (await import('./cluster-work.js')).clusterWork(source)
     case 'files':

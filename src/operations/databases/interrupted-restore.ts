@@ -1,8 +1,15 @@
 import { existsSync } from 'node:fs'
 import type { Context } from '../../context.js'
 import { removeDeadDrafts, removeRecord } from '../../sources/crash-record.js'
+import { wasOverwritten } from '../../sources/sqlite/overwrite.js'
 import { type RestoreRecord, readRecord, realTarget } from '../../sources/sqlite/restore-record.js'
-import { carryOutMoves, dropEmptySidecars, dropPrevious, dropStaged } from '../../sources/sqlite/swap.js'
+import {
+  carryOutMoves,
+  dropEmptySidecars,
+  dropPrevious,
+  dropStaged,
+  takeBackRename,
+} from '../../sources/sqlite/swap.js'
 import { isAlive } from '../restoring-process.js'
 import { startService } from '../service.js'
 import { waitForRestore } from '../waiting.js'
@@ -38,6 +45,14 @@ async function settle(record: RestoreRecord): Promise<boolean> {
     await carryOutMoves(swap.moves, swap.remove)
     return true
   }
+  if (record.overwrites === true) {
+    const finished = wasOverwritten(record)
+    if (!finished) dropPrevious(previous)
+    if (finished || record.scratch) dropStaged(staged)
+    return finished
+  }
+  // Killed while the rename was being undone.
+  await takeBackRename(record)
   if (existsSync(staged)) {
     dropPrevious(previous)
     if (record.scratch) dropStaged(staged)
@@ -47,5 +62,6 @@ async function settle(record: RestoreRecord): Promise<boolean> {
   if (record.scratch) dropStaged(staged)
   if (!existsSync(previous)) return false
   dropEmptySidecars(previous)
+  dropEmptySidecars(staged)
   return true
 }

@@ -5,6 +5,7 @@ import { NexusError } from '../../errors.js'
 import { removeRecord } from '../../sources/crash-record.js'
 import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
 import { assertUnused } from '../../sources/sqlite/fold.js'
+import { assertOnlyName } from '../../sources/sqlite/other-names.js'
 import { createRecord, type RestoreRecord, replaceRecord } from '../../sources/sqlite/restore-record.js'
 import { dropPrevious, dropStaged, type Move, swapIn } from '../../sources/sqlite/swap.js'
 import { thisProcess } from '../restoring-process.js'
@@ -25,6 +26,8 @@ export interface Placement {
   sidecars: Move[]
   previous: string
   service: string | null
+  /** Whether a database whose file has other names may be replaced. */
+  allowOtherNames: boolean
 }
 
 /**
@@ -46,6 +49,7 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
   const { source, target, staged, sidecars, previous, service } = placement
   await waitForBackups(context, source, target)
   if (service === null) assertUnused(target, context.warn)
+  if (existsSync(target)) assertOnlyName(target, { allowed: placement.allowOtherNames, warn: context.warn })
   assertFree(previous)
   const record: RestoreRecord = {
     format: 1,
@@ -63,10 +67,21 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
     await replaceRecord({ ...record, service, swap: { moves, remove } })
     progress.state = 'begun'
   }
+  const willOverwrite = async () => {
+    await replaceRecord({ ...record, service, overwrites: true })
+    progress.state = 'begun'
+  }
   const swap = async () => {
     context.signal.throwIfAborted()
     assertUnused(target, context.warn)
-    const replaced = await swapIn({ target, staged, sidecars, previous, willMove, warn: context.warn })
+    const replaced = await swapIn({
+      ...{ target, staged, sidecars, previous, willMove, willOverwrite },
+      disposable: placement.scratch,
+      asItWas: () => {
+        progress.state = 'untouched'
+      },
+      warn: context.warn,
+    })
     progress.state = 'done'
     return replaced ? previous : null
   }

@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import type { SourceSettings, SqliteSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import { assertOnlyName } from '../../sources/sqlite/other-names.js'
 import { realTarget } from '../../sources/sqlite/restore-record.js'
 import { chainOf } from '../chain-members.js'
 import type { RestorePlan, RestoreRequest } from '../requests.js'
@@ -21,6 +22,7 @@ export function planDatabaseRestore(context: Context, request: RestoreRequest, s
   const target = targetOf(request)
   const replaces = existsSync(target)
   assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
+  if (replaces) assertOnlyName(target, { allowed: mayHaveOtherNames(request), warn: () => {} })
   return {
     id: manifest.id,
     source: manifest.source,
@@ -33,6 +35,11 @@ export function planDatabaseRestore(context: Context, request: RestoreRequest, s
     service: request.target.kind === 'in-place' ? request.target.source.service : null,
     bytes: manifest.bytes_source,
   }
+}
+
+function mayHaveOtherNames({ allowOtherNames, target }: RestoreRequest): boolean {
+  if (allowOtherNames === true) return true
+  return target.kind === 'in-place' && target.source.kind === 'sqlite' && target.source.allowOtherNames === true
 }
 
 function targetOf({ target }: RestoreRequest): string {
@@ -103,6 +110,7 @@ export async function restoreDatabase(
     sidecars: [],
     previous: plan.previous ?? previousName(target, context.now()),
     service: plan.service,
+    allowOtherNames: mayHaveOtherNames(request),
   }
   const previous = await putInPlace(context, placement, async () => {
     checks = await stageRestore(context, { selected, staged, replaces: plan.replaces ? target : null })
@@ -122,5 +130,5 @@ export async function restoreDatabase(
 function undoOf(plan: RestorePlan, previous: string | null): string | null {
   if (previous === null) return null
   if (plan.in_place) return `nexus-backup restore ${plan.source} --rollback --confirm ${plan.source}`
-  return `mv -- ${shellQuoted(previous)} ${shellQuoted(plan.target)}`
+  return `nexus-backup restore ${plan.source} --rollback --to ${shellQuoted(plan.target)}`
 }

@@ -85,15 +85,10 @@ export async function restoreTreeBackup(
     target,
     captured_at: plan.captured_at,
     previous,
-    undo: previous === null ? null : undoOf(target, previous),
+    undo: previous === null ? null : `nexus-backup restore ${plan.source} --rollback --to ${shellQuoted(target)}`,
     checks: [{ name: 'restored', status: 'ok', detail: `${entries} entries, every block as it was captured` }],
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
-}
-
-function undoOf(target: string, previous: string): string {
-  const [now, before, aside] = [target, previous, `${target}.undone`].map(shellQuoted)
-  return `mv -T -- ${now} ${aside} && mv -T -- ${before} ${now}`
 }
 
 function assertTarget(target: string, force: boolean): boolean {

@@ -3,7 +3,7 @@ import { basename } from 'node:path'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { realTarget } from '../../sources/sqlite/restore-record.js'
-import type { RestorePlan, RollbackRequest } from '../requests.js'
+import type { RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import { lastPreviousOf, namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
@@ -11,15 +11,28 @@ import { forgetKept, recallKept } from './kept-memory.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { exists, type TreeMove } from './tree-swap.js'
 
+/** A rollback of directories. */
+export interface TreeRollback {
+  source: {
+    name: string
+    service: string | null
+    /** The command that takes the rollback back; left out for the one that goes by the source's name. */
+    undo?: string
+  }
+  dryRun?: boolean
+  /** As in a restore's request. */
+  previous?: string | null | undefined
+}
+
 /**
  * What `restore SOURCE --rollback` would do for directories: bring back all that the last restore replaced.
  *
- * @param paths configured paths of the source's roots, or its data directory
+ * @param paths configured paths of the source's roots, its data directory, or the path that `--to` names
  * @throws NexusError `not-found` (`nothing_to_roll_back`)
  */
 export async function planTreeRollback(
   context: Context,
-  request: RollbackRequest,
+  request: TreeRollback,
   paths: readonly string[],
 ): Promise<RestorePlan> {
   const { source } = request
@@ -31,7 +44,7 @@ export async function planTreeRollback(
     captured_at: new Date(Math.max(...moves.map(({ staged }) => lstatSync(staged).mtimeMs))).toISOString(),
     chain: [],
     target: moves.map(({ target }) => target).join(', '),
-    in_place: true,
+    in_place: source.undo === undefined,
     replaces: replaced.length > 0,
     previous: replaced.length === 0 ? null : replaced.map(({ previous }) => previous).join(', '),
     service: source.service,
@@ -42,7 +55,7 @@ export async function planTreeRollback(
 /** Brings back what the last restore replaced, all of it or nothing; what stood there meanwhile is set aside in turn. */
 export async function rollBackTrees(
   context: Context,
-  request: RollbackRequest,
+  request: TreeRollback,
   paths: readonly string[],
 ): Promise<RestoreResult> {
   const { source } = request
@@ -66,13 +79,16 @@ export async function rollBackTrees(
     target: placed.map(({ target }) => target).join(', '),
     captured_at: null,
     previous: previous.length === 0 ? null : previous.join(', '),
-    undo: previous.length === 0 ? null : `nexus-backup restore ${source.name} --rollback --confirm ${source.name}`,
+    undo:
+      previous.length === 0
+        ? null
+        : (source.undo ?? `nexus-backup restore ${source.name} --rollback --confirm ${source.name}`),
     checks: [],
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }
 
-function movesOf({ source, previous }: RollbackRequest, paths: readonly string[], now: Date): TreeMove[] {
+function movesOf({ source, previous }: TreeRollback, paths: readonly string[], now: Date): TreeMove[] {
   const asides = lastPreviousOf(paths.map(path => realTarget(path)))
   if (asides.length === 0) {
     throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${source.name} has set anything aside`, {

@@ -1,9 +1,9 @@
-import { statSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { NexusError } from '../../errors.js'
 import { diskFull } from './disk-full.js'
-import { type FileUser, usersOf } from './users.js'
+import { describeUsers, type FileUser, usersOf } from './users.js'
 
 /** Long enough for a commit to end, too short to keep an operator waiting at 3 a.m. */
 const BUSY_TIMEOUT_MS = 3000
@@ -57,11 +57,16 @@ function isUnreadable(path: string): boolean {
   }
 }
 
+/** An exclusive lock on a database; it may be released more than once. */
+export interface Hold {
+  release(): void
+}
+
 /**
  * Keeps every other process out of a database through another name of its file: the lock is on the file, while SQLite's
  * sidecars go by the name, so whatever it leaves or removes is not beside the live path.
  */
-export function holdExclusively(otherName: string): { release(): void } {
+export function holdExclusively(otherName: string): Hold {
   const database = new Database(otherName, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     database.pragma('locking_mode = EXCLUSIVE')
@@ -73,9 +78,26 @@ export function holdExclusively(otherName: string): { release(): void } {
   }
 }
 
+/** As `holdExclusively`; null for what SQLite cannot open, into which nobody can write. */
+export function holdUnlessDamaged(otherName: string): Hold | null {
+  return isUnreadable(otherName) ? null : holdExclusively(otherName)
+}
+
 /** True when neither log nor journal beside the database holds anything. */
 export function sidecarsEmpty(path: string): boolean {
-  return [`${path}-wal`, `${path}-journal`].every(name => (statSync(name, { throwIfNoEntry: false })?.size ?? 0) === 0)
+  return (statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0) === 0 && isOverwritten(`${path}-journal`)
+}
+
+/** A journal that begins with a zero is done with: `journal_mode=PERSIST` keeps it so (SQLite pager.c, zeroJournalHdr). */
+function isOverwritten(journal: string): boolean {
+  if ((statSync(journal, { throwIfNoEntry: false })?.size ?? 0) === 0) return true
+  const fd = openSync(journal, 'r')
+  try {
+    const first = Buffer.alloc(1)
+    return readSync(fd, first, 0, 1, 0) === 0 || first[0] === 0
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /**
@@ -112,9 +134,9 @@ function explain(path: string, error: unknown): unknown {
   })
 }
 
-function inUse(path: string, known?: FileUser[]): NexusError {
-  const users = known ?? usersOf(path).processes
-  const names = users.map(({ command, pid, user }) => `${command} (pid ${pid}, user ${user})`).join(', ')
+/** The error that names who uses a database. */
+export function inUse(path: string, known?: FileUser[]): NexusError {
+  const names = describeUsers(known ?? usersOf(path).processes)
   const who = names === '' ? 'another process, which could not be seen' : names
   return new NexusError('refused', 'database_in_use', `${path} is in use by ${who}`, {
     hint: 'stop that program first, or name its systemd unit as service: in the configuration and it is done for you',

@@ -20,6 +20,8 @@ const recordSchema = v.object({
   service: v.nullable(v.string()),
   /** What is left to do once the swap has begun; null before. */
   swap: v.nullable(v.object({ moves: v.array(v.object({ from: path, to: path })), remove: v.array(path) })),
+  /** True when the database is overwritten within its own file and `previous` is a copy. Records of old have it not. */
+  overwrites: v.optional(v.boolean()),
 })
 
 /** What a restore leaves beside a database until it is done, so that the next run can finish or undo it. */

@@ -1,9 +1,22 @@
-import { copyFileSync, existsSync, linkSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  linkSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
 import { syncDirectory } from '../crash-record.js'
-import { foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
+import { foldLog, type Hold, holdExclusively, holdUnlessDamaged, inUse, sidecarsEmpty } from './fold.js'
+import { otherNamesOf } from './other-names.js'
+import { overwrite } from './overwrite.js'
+import { describeUsers, identitiesOf, seesEveryUser, usersOfFiles } from './users.js'
 
 /** Somebody may open the database between folding and locking it; more often than this is no accident. */
 const ATTEMPTS = 5
@@ -28,12 +41,21 @@ export interface Swap {
    * it lets the next run finish.
    */
   willMove(moves: Move[], remove: string[]): Promise<void>
+  /** Whether `staged` is a scratch file, of no use when nothing comes of it. */
+  disposable: boolean
+  /** Called before the database is overwritten instead of displaced; written down, it lets the next run finish. */
+  willOverwrite(): Promise<void>
+  /** Called when the overwriting failed and was rolled back. */
+  asItWas(): void
   warn(message: string): void
 }
 
 /**
- * Puts a file in a database's place. Where the old one can be opened this is a single rename under an exclusive lock,
- * and the path is never missing; the old one keeps its file under `previous`. Returns false when nothing was replaced.
+ * Puts a file in a database's place. The path is never missing, and what was there is kept as `previous`. Where every
+ * process can be seen this is a single rename under an exclusive lock. A process that opened the old file just before it
+ * would write a log beside the new one: it is looked for after the rename, under the lock, and the rename is undone.
+ * Where not every process can be seen, or the file has other names, the file gets the new content instead and is never
+ * displaced. Returns false when nothing was replaced.
  *
  * @throws NexusError `refused` (`database_in_use`)
  */
@@ -48,9 +70,15 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     for (const { from, to } of orphans) swap.warn(`${from} had no database beside it and is kept as ${to}`)
     return false
   }
+  const shared = statSync(target).nlink > 1 || otherNamesOf(target).length > 0
   if (foldLog(target) === 'damaged') {
+    if (shared) throw cannotOverwrite(target, 'SQLite cannot open it')
     await replaceByCopy(swap)
     return true
+  }
+  if (shared || !seesEveryUser(target)) {
+    if (swap.sidecars.length === 0 && holdsDatabase(staged)) return overwriteContent(swap)
+    if (shared) throw cannotOverwrite(target, `${staged} is no sound database`)
   }
   let begun = false
   const willMove: Swap['willMove'] = async (moves, remove) => {
@@ -66,28 +94,110 @@ export async function swapIn(swap: Swap): Promise<boolean> {
       throw error
     }
     dropLink(target, previous)
-    if (attempt === ATTEMPTS) {
-      throw new NexusError('refused', 'database_in_use', `${target} is written to again and again`, {
-        hint: 'stop the program that uses it first',
-      })
-    }
+    if (attempt === ATTEMPTS) throw writtenAgain(target)
     foldLog(target)
   }
 }
 
-async function renameUnderLock({ target, staged, sidecars, previous, willMove }: Swap): Promise<boolean> {
+async function overwriteContent(swap: Swap): Promise<boolean> {
+  const { target, staged, previous } = swap
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    if (await overwrite(swap)) {
+      dropStaged(staged)
+      return true
+    }
+    dropPrevious(previous)
+    foldLog(target)
+  }
+  throw writtenAgain(target)
+}
+
+async function renameUnderLock(swap: Swap): Promise<boolean> {
+  const { target, staged, sidecars, previous, willMove } = swap
+  const old = identitiesOf(target)
   const hold = holdExclusively(previous)
+  let held: Hold | null = null
   try {
     if (!sidecarsEmpty(target)) return false
+    refuseUsers(target, old)
     for (const name of existingSidecars(target)) rmSync(name, { force: true })
     // The database goes first: a damaged one without its log is no worse, a sound one beside a foreign log would be.
     const moves = [{ from: staged, to: target }, ...sidecars]
-    if (sidecars.length > 0) await willMove(moves, [])
+    if (sidecars.length > 0) {
+      await willMove(moves, [])
+      await carryOutMoves(moves, [])
+      return true
+    }
+    // Until the last look nobody may commit to the new one: it may have to go again.
+    held = holdUnlessDamaged(staged)
     await carryOutMoves(moves, [])
+    const { processes } = usersOfFiles(old)
+    if (processes.length > 0) throw await takeBack(swap, inUse(target, processes))
     return true
   } finally {
+    held?.release()
     hold.release()
+    // Left by the locks, on names that have moved meanwhile.
+    for (const name of [staged, previous]) dropEmptySidecars(name)
   }
+}
+
+/** Undoes the rename; returns what to throw. After a crash between its steps the next run goes on with it. */
+async function takeBack({ target, staged, previous, disposable }: Swap, why: NexusError): Promise<NexusError> {
+  linkSync(target, staged)
+  await takeBackRename({ target, staged, previous })
+  const { processes } = usersOfFiles(identitiesOf(staged))
+  if (processes.length === 0) return why
+  // They opened what has no name any more, and would write its log beside the old one: they must get an error instead.
+  if (disposable) spoilHeader(staged)
+  return new NexusError('refused', why.code, `${why.message}; nothing was replaced`, {
+    hint: `restart ${describeUsers(processes)}: it opened what was to replace the database; ${why.hint ?? ''}`,
+  })
+}
+
+/** Goes on with undoing a rename: the new database then has two names, and `previous` still is the old one's. */
+export async function takeBackRename(names: { target: string; staged: string; previous: string }): Promise<void> {
+  const { target, staged, previous } = names
+  if (!existsSync(previous) || !isSameFile(target, staged)) return
+  renameSync(previous, target)
+  await syncDirectory(dirname(target))
+}
+
+function isSameFile(one: string, other: string): boolean {
+  const [first, second] = [one, other].map(name => statSync(name, { throwIfNoEntry: false }))
+  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
+}
+
+function refuseUsers(target: string, files: ReadonlySet<string>): void {
+  const { processes } = usersOfFiles(files)
+  if (processes.length > 0) throw inUse(target, processes)
+}
+
+function spoilHeader(path: string): void {
+  const fd = openSync(path, 'r+')
+  try {
+    writeSync(fd, Buffer.alloc(100, 0xff), 0, 100, 0)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function holdsDatabase(path: string): boolean {
+  const hold = holdUnlessDamaged(path)
+  hold?.release()
+  return hold !== null
+}
+
+function cannotOverwrite(target: string, why: string): NexusError {
+  return new NexusError('refused', 'other_names', `${target} has other names and ${why}: it cannot be replaced`, {
+    hint: `stop what uses it, give ${target} a file of its own, and run it again`,
+  })
+}
+
+function writtenAgain(target: string): NexusError {
+  return new NexusError('refused', 'database_in_use', `${target} is written to again and again`, {
+    hint: 'stop the program that uses it first',
+  })
 }
 
 /**

@@ -12,9 +12,9 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import { planRestore, restore } from '../../../src/operations/restore.js'
+import { rollback } from '../../../src/operations/rollback.js'
 import { verify } from '../../../src/operations/verify.js'
 import { differences, noise } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
@@ -133,8 +133,11 @@ describe('a restore to a path', () => {
       'mine',
     ])
     expectSame(at, path, at.picture())
-    await execa(result.undo ?? 'false', { shell: true })
+    expect(result.undo).toBe(`nexus-backup restore up --rollback --to ${path}`)
+    const source = { kind: 'path', name: 'up', path, repository: '' } as const
+    const back = await rollback(at.context, at.journal, { source, dryRun: false })
     expect(readdirSync(path)).toEqual(['mine'])
+    expect(back.undo).toBe(result.undo)
   })
 
   it('says which directory is missing', async () => {

@@ -1,0 +1,189 @@
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { NexusError } from '../../errors.js'
+import { readRecord } from './restore-record.js'
+import { describe, describeUsers, lockHolders } from './users.js'
+
+/** Looks at the locks of a process before it is believed to keep its log elsewhere: it may be about to open it. */
+const LOOKS = 3
+const BETWEEN_LOOKS_MS = 20
+
+/** A line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). */
+interface Mount {
+  device: string
+  /** What of the file system is mounted. */
+  root: string
+  point: string
+}
+
+/**
+ * By which other names than its path a database file is reachable, in words; empty when there is none. SQLite keeps log
+ * and journal beside the name that a program used, so what is committed through another name is not beside this one.
+ *
+ * @param path real path
+ */
+export function otherNamesOf(path: string): string[] {
+  const { nlink } = statSync(path)
+  // A restore gives the file a second name for the moment of its swap.
+  const links = nlink > 1 && readRecord(path) === null ? [`it has ${nlink} hard links`] : []
+  return [...links, ...mountsOf(path), ...logsElsewhere(path)]
+}
+
+/**
+ * Refuses a database that is reachable by other names, or warns where that is allowed.
+ *
+ * @throws NexusError `refused` (`other_names`)
+ */
+export function assertOnlyName(
+  path: string,
+  { allowed, warn }: { allowed: boolean; warn: (message: string) => void },
+): void {
+  const names = otherNamesOf(path)
+  if (names.length === 0) return
+  const message = `${path} is not the only name of its file: ${names.join('; ')}`
+  if (allowed) {
+    warn(`${message}; what is committed by another name and still in its log is not seen here`)
+    return
+  }
+  throw new NexusError(
+    'refused',
+    'other_names',
+    `${message}; a -wal or -journal beside another name would be left out`,
+    {
+      hint: 'name the path that the application uses, and mount its directory instead of the single file; if nothing uses another name, add --allow-other-names or set allow_other_names: true',
+    },
+  )
+}
+
+/** The file mounted by itself, here or in another mount namespace. */
+function mountsOf(path: string): string[] {
+  const own = mountsIn('self')
+  let at: Mount | undefined
+  for (const mount of own) {
+    const { point } = mount
+    const covers = path === point || point === '/' || path.startsWith(`${point}/`)
+    // Of several at one place the last one is seen.
+    if (covers && point.length >= (at?.point.length ?? 0)) at = mount
+  }
+  if (at === undefined) return []
+  const [root, file] = [join(at.root, relative(at.point, path)), at.device]
+  const isFile = ({ device, root: mounted }: Mount) => device === file && mounted === root
+  const here = own.filter(isFile).map(({ point }) => {
+    return point === path ? 'it is a mount point' : `it is also mounted as ${point}`
+  })
+  const seen = new Set([namespaceOf('self')])
+  const elsewhere = processIds().flatMap(pid => {
+    const namespace = namespaceOf(pid)
+    if (namespace === '' || seen.has(namespace)) return []
+    seen.add(namespace)
+    const found = mountsIn(pid).filter(isFile)
+    return found.map(({ point }) => `it is mounted as ${point} for ${describeUsers([describe(Number(pid))])}`)
+  })
+  return [...here, ...elsewhere]
+}
+
+function mountsIn(pid: string): Mount[] {
+  return read(`/proc/${pid}/mountinfo`)
+    .split('\n')
+    .flatMap(line => {
+      const [, , device, root, point] = line.split(' ').map(unescaped)
+      return device === undefined || root === undefined || point === undefined ? [] : [{ device, root, point }]
+    })
+}
+
+/** Processes that have the file open and a log that is not the one beside its path. */
+function logsElsewhere(path: string): string[] {
+  const [file, log] = [identity(path), identity(`${path}-wal`)]
+  if (file === null) return []
+  const named = processIds().flatMap(pid => {
+    const open = openFiles(pid)
+    return open
+      .filter(({ id }) => id === file)
+      .flatMap(({ name }) => open.find(other => other.name === `${name}-wal` && other.id !== log) ?? [])
+      .slice(0, 1)
+      .map(({ name }) => `${describeUsers([describe(Number(pid))])} keeps its log at ${name}`)
+  })
+  return named.length > 0 ? named : lockedElsewhere(path, file)
+}
+
+/**
+ * Whose descriptors cannot be read still shows its locks: a connection to a database in WAL mode locks the file and the
+ * shared index beside the name it used.
+ */
+function lockedElsewhere(path: string, file: string): string[] {
+  if (!isWal(path)) return []
+  let suspects: number[] = []
+  for (let look = 0; look < LOOKS; look += 1) {
+    const index = identity(`${path}-shm`)
+    const here = index === null ? new Set<number>() : lockHolders(new Set([index]))
+    const found = [...lockHolders(new Set([file]))].filter(pid => pid !== process.pid && !here.has(pid))
+    suspects = look === 0 ? found : suspects.filter(pid => found.includes(pid))
+    if (suspects.length === 0) return []
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_LOOKS_MS)
+  }
+  return suspects.map(pid => `${describeUsers([describe(pid)])} does not use the log beside it`)
+}
+
+/** By the write version in the header. Not to be asked while this process has a lock on the database: closing drops it. */
+function isWal(path: string): boolean {
+  const fd = openSync(path, 'r')
+  try {
+    const head = Buffer.alloc(20)
+    readSync(fd, head, 0, head.length, 0)
+    return head[18] === 2
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function openFiles(pid: string): { name: string; id: string }[] {
+  const directory = `/proc/${pid}/fd`
+  try {
+    return readdirSync(directory).flatMap(fd => {
+      const id = identity(`${directory}/${fd}`)
+      return id === null ? [] : [{ id, name: readlinkSync(`${directory}/${fd}`).replace(/ \(deleted\)$/, '') }]
+    })
+  } catch {
+    // Gone, or another user's.
+    return []
+  }
+}
+
+function processIds(): string[] {
+  try {
+    return readdirSync('/proc').filter(name => /^\d+$/.test(name))
+  } catch {
+    return []
+  }
+}
+
+function namespaceOf(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/mnt`)
+  } catch {
+    return ''
+  }
+}
+
+function identity(path: string): string | null {
+  try {
+    const { dev, ino } = statSync(path)
+    return `${dev}:${ino}`
+  } catch {
+    return null
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+/** Space, tab, newline and backslash in a path are written in octal, byte by byte. */
+function unescaped(field: string): string {
+  const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
+  return Buffer.from(bytes, 'latin1').toString()
+}
