@@ -1,8 +1,16 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
-import { type ClusterPlace, clusterPlace, eventually, ownedBy, SOURCE } from './helpers/cluster.js'
+import {
+  backupsIn,
+  type ClusterPlace,
+  clusterPlace,
+  eventually,
+  ownedBy,
+  recovered,
+  SOURCE,
+} from './helpers/cluster.js'
 import { archived, archiveInto, walFiles } from './helpers/recovery.js'
 
 /** What an earlier recovery and a life as a standby left in the configuration of the cluster. */
@@ -26,7 +34,11 @@ async function original(): Promise<string> {
   await primary.psql('CREATE TABLE t AS SELECT 1 AS n')
   await primary.stop()
   await primary.start()
+  // As a standby has it, or a cluster cloned from one that recovered.
+  const signal = join(primary.directory, 'standby.signal')
+  writeFileSync(signal, '')
   const { stderr } = await place.ok('create', [SOURCE, '--init', '--type', 'full', ...ownedBy(primary)])
+  rmSync(signal)
   await archiveInto(primary, place)
   await primary.psql('INSERT INTO t VALUES (2)')
   await primary.psql("SELECT pg_create_restore_point('here')")
@@ -48,7 +60,7 @@ async function cloned(from: TestCluster, name: string): Promise<TestCluster> {
   await from.run('pg_basebackup', ['-D', directory, '-R', '-c', 'fast', '-d', from.connection, '--no-sync'])
   // As create has told the operator of the original.
   const file = join(directory, 'postgresql.conf')
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/^recovery_.*$/gm, ''))
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^(recovery_|primary_).*$/gm, ''))
   return startCluster({ directory, stopped: true })
 }
 
@@ -68,10 +80,18 @@ const histories = () => walFiles(place).filter(name => name.includes('.history')
 describe('the settings of a recovery', () => {
   it('are warned of where an earlier one left them in the source', async () => {
     const said = await original()
+    expect(said).toMatch(/standby\.signal is left of an earlier recovery.*remove it/)
     expect(said).toContain("recovery_target_timeline = '1'")
     expect(said).toContain('ALTER SYSTEM RESET recovery_target_timeline;')
     expect(said).toMatch(/recovery_min_apply_delay = '172800000'.*ALTER SYSTEM RESET recovery_min_apply_delay/)
     expect(said).toMatch(/recovery_target_xid = '7'.*take it out of .*\/postgresql\.conf/)
+  })
+
+  it('are taken out by recover.mjs too', () => {
+    const [id = ''] = backupsIn(place)
+    const byHand = { ...primary, directory: recovered(place, id) }
+    expect(recoverySettingsOf(byHand)).toEqual([])
+    expect(leftovers(byHand)).toEqual([])
   })
 
   it('last exactly as long as it: through a crash, and not in a standby cloned meanwhile', async () => {
@@ -130,7 +150,7 @@ describe('the settings of a recovery', () => {
     expect(recoverySettingsOf(ours)).toEqual([])
     expect(leftovers(ours)).toEqual([])
     await primary.stop()
-    await place.ok('restore', [SOURCE, '--confirm', SOURCE])
+    await place.ok('restore', [SOURCE, '--in-place', '--confirm', SOURCE])
     expect(recoverySettingsOf(primary)).toHaveLength(1)
     await primary.start()
     await eventually(primary, 'SELECT pg_is_in_recovery()', 'f')

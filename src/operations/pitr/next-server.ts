@@ -28,7 +28,7 @@ export interface UnstartedCopy {
   keepArchiving: boolean
 }
 
-/** `pg_ctl -w` waits for the end of recovery, which lasts as long as there is WAL. */
+/** After a minute `pg_ctl` gives up, and calls failed what only replays much WAL. */
 const PATIENCE_S = 86_400
 
 /**
