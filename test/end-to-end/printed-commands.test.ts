@@ -87,7 +87,7 @@ async function startedAndStopped(
 ): Promise<void> {
   expect(next).toContain(`${live.bin}/pg_ctl start`)
   for (const name of ['data_directory', 'hba_file', 'ident_file', 'unix_socket_directories', 'external_pid_file']) {
-    expect(next).toContain(`-c ${name}=`)
+    expect(next).toContain(`${name}=`)
   }
   await paste(next)
   try {

@@ -34,12 +34,13 @@ async function original(): Promise<string> {
   await primary.psql('CREATE TABLE t AS SELECT 1 AS n')
   await primary.stop()
   await primary.start()
+  // Also the copies' own: it fails until there is a repository.
+  await archiveInto(primary, place)
   // As a standby has it, or a cluster cloned from one that recovered.
   const signal = join(primary.directory, 'standby.signal')
   writeFileSync(signal, '')
   const { stderr } = await place.ok('create', [SOURCE, '--init', '--type', 'full', ...ownedBy(primary)])
   rmSync(signal)
-  await archiveInto(primary, place)
   await primary.psql('INSERT INTO t VALUES (2)')
   await primary.psql("SELECT pg_create_restore_point('here')")
   await primary.psql('INSERT INTO t VALUES (3)')

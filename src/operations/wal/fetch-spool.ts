@@ -59,7 +59,7 @@ export function dataDirectoryOf(cwd: string, path: string): Pick<Asker, 'directo
 }
 
 /** The path of a data directory's spool; undefined where there is none to use. */
-export function fetchSpoolOf({ env }: Pick<Context, 'env'>, directory: string): string | undefined {
+function fetchSpoolOf({ env }: Pick<Context, 'env'>, directory: string): string | undefined {
   const temporary = env.TMPDIR || TEMPORARY
   if (!temporary.startsWith('/')) return undefined
   return join(temporary, `${PREFIX}${directory.replaceAll('/', '-')}`)
