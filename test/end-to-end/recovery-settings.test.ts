@@ -61,7 +61,7 @@ async function cloned(from: TestCluster, name: string): Promise<TestCluster> {
   await from.run('pg_basebackup', ['-D', directory, '-R', '-c', 'fast', '-d', from.connection, '--no-sync'])
   // As create has told the operator of the original.
   const file = join(directory, 'postgresql.conf')
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/^(recovery_|primary_).*$/gm, ''))
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^(recovery_|primary_|archive_cleanup).*$/gm, ''))
   return startCluster({ directory, stopped: true })
 }
 
