@@ -137,7 +137,8 @@ function fetchSection(settings, segments, missing) {
   say('archiving everything before it is fetched')
   unmeasured(`${fresh} && ${archiver(`${program} pitr archive`)}`, env)
   if (missing === undefined) unmeasured(`${again} && ${archiver(`${pgbackrest} ${synchronous} archive-push`)}`, env)
-  const clean = 'rm -rf "$PGDATA/pg_wal/.nexus-backup" "$PLACE/room/spool"'
+  const aside = '"/var/tmp/nexus-backup-wal$(realpath "$PGDATA" | tr / -)"'
+  const clean = `rm -rf "$PGDATA/pg_wal/.nexus-backup" ${aside} "$PLACE/room/spool"`
   const rows = contest(
     [
       {

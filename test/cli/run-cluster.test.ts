@@ -58,6 +58,12 @@ const done: RestoreClusterResult = {
   reached: null,
   server: null,
   next: 'pg_ctl start -w -D /srv/copy',
+  prepared: {
+    socket_directory: '/tmp/nexus-backup-1',
+    port: 5432,
+    log: '/tmp/nexus-backup-1/server.log',
+    stop: 'pg_ctl stop -w -D /srv/copy',
+  },
 }
 
 const text = `timezone: UTC

@@ -10,12 +10,16 @@ const unknown = '0000000100000000000000FF'
 
 /** Calls the program as the server does, within this process. */
 function call(at: WalPlace, words: readonly string[]): ReturnType<typeof runFake> {
-  return runFake(['--config', at.config, ...words], { cwd: at.data })
+  return runFake(['--config', at.config, ...words], { cwd: at.data, env: { TMPDIR: at.temporary } })
 }
 
 /** Lines of the note that a call left for another file. */
 function noteOf(at: WalPlace, name: string): string[] {
-  return readFileSync(join(at.data, 'pg_wal/.nexus-backup', name), 'utf8').split('\n')
+  return linesIn(join(at.data, 'pg_wal/.nexus-backup', name))
+}
+
+function linesIn(path: string): string[] {
+  return readFileSync(path, 'utf8').split('\n')
 }
 
 describe('pitr archive', () => {
@@ -83,7 +87,7 @@ describe('pitr fetch', () => {
     const words = ['pitr', 'fetch', '--source', 'main', first, to]
     expect(await call(at, words)).toEqual({ status: 0, stdout: '', stderr: '' })
     expect(readFileSync(join(at.data, to)).equals(readFileSync(join(at.data, 'pg_wal', first)))).toBe(true)
-    const [, key, file, config, control] = noteOf(at, `${second}.fetched.note`)
+    const [, key, file, config, control] = linesIn(at.aside(`${second}.fetched.note`))
     expect(key?.endsWith(`|pitr|fetch|--source|main|%|${to}`)).toBe(true)
     expect(file).toContain(`${second}.fetched`)
     expect(config).toContain(at.config)

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, chownSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chownSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../helpers/postgres.js'
@@ -103,10 +103,12 @@ describe('a backup of a cluster that was restored once', () => {
     const restoreCommand = commands.find(line => line.includes('--key-file') === isEncrypted) ?? ''
     const byHand = recovered(place, ofRestored)
     const configuration = join(byHand, 'postgresql.auto.conf')
-    expect(readFileSync(configuration, 'utf8')).toContain("recovery_target = 'immediate'")
-
+    // That restore has left nothing there.
+    expect(readFileSync(configuration, 'utf8')).not.toMatch(/^[^#]*(recovery|restore_)/m)
+    // As an older one or a standby's life would have.
+    appendFileSync(configuration, "recovery_target = 'immediate'\nprimary_conninfo = 'host=gone'\n")
     execFileSync('sh', ['-c', sed], { cwd: byHand })
-    expect(readFileSync(configuration, 'utf8')).not.toMatch(/^(recovery_|restore_)/m)
+    expect(readFileSync(configuration, 'utf8')).not.toMatch(/^(recovery_|restore_|primary_)/m)
     const system = await cluster.psql('SELECT system_identifier FROM pg_control_system()')
     const names = {
       node: process.execPath,
@@ -116,11 +118,13 @@ describe('a backup of a cluster that was restored once', () => {
       SYSTEM: system,
     }
     const ours = Object.entries(names).reduce((line, [name, value]) => line.replaceAll(name, value), restoreCommand)
-    appendFileSync(configuration, `${ours}\narchive_mode = off\n`)
+    const include = text.split('\n').find(line => line.includes("include_if_exists 'recovery.signal'")) ?? ''
+    appendFileSync(configuration, `archive_mode = off\n${include.trim()}\n`)
     const signal = join(byHand, 'recovery.signal')
-    writeFileSync(signal, '')
+    writeFileSync(signal, `${ours}\n`)
     const { uid, gid } = statSync(byHand)
     chownSync(signal, uid, gid)
     expect(await contentIn(byHand)).toEqual(abandoned.content)
+    expect(existsSync(signal)).toBe(false)
   })
 })

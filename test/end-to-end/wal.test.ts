@@ -221,12 +221,13 @@ describe('looking ahead', () => {
 describe('pitr fetch', () => {
   const to = 'pg_wal/RECOVERYXLOG'
 
-  /** What a fetch or a look ahead has left in pg_wal. */
-  function leftovers({ data }: WalPlace): string[] {
+  /** What a fetch or a look ahead has left in pg_wal, and beside it. */
+  function leftovers({ data, temporary }: WalPlace): string[] {
     const found = readdirSync(join(data, 'pg_wal'), { recursive: true, encoding: 'utf8' })
-    return found
+    const inWal = found
       .filter(path => path.includes('.fetched') || path.includes('.nexus-'))
       .filter(path => path !== '.nexus-backup' && !path.endsWith('.stored'))
+    return [...inWal, ...readdirSync(temporary)]
   }
 
   async function archived(numbers: readonly number[]): Promise<{ at: WalPlace; names: string[] }> {
@@ -257,7 +258,7 @@ describe('pitr fetch', () => {
     const [first = '', second = '', third = ''] = names
     const words = (name: string) => ['pitr', 'fetch', name, to]
     await at.call(words(first))
-    const aside = (name: string) => join(at.data, 'pg_wal/.nexus-backup', `${name}.fetched`)
+    const aside = (name: string) => at.aside(`${name}.fetched`)
     const bytes = readFileSync(aside(second))
     bytes[1000] = (bytes[1000] ?? 0) ^ 1
     writeFileSync(aside(second), bytes)

@@ -51,7 +51,8 @@ export const pitrFetch: CommandDeclaration = {
   description: [
     'PostgreSQL calls this, in its data directory, during recovery. The file is compared with every digest and put in its place whole or not at all.',
     "A status from 1 to 125 tells PostgreSQL that the log ends here, so only 5, not in the archive, is among them. Everything else, mistakes in the command line and the configuration too, is 126 or above and stops recovery. Node itself ends with 1 or 9 when it cannot start: write the command with the shell's help as the example does.",
-    'The next segments are taken out of the archive at the same time and lie in pg_wal/.nexus-backup until they are asked for.',
+    'For a server that recovers (PATH is pg_wal/RECOVERYXLOG) the next segments are taken out of the archive at the same time and wait outside the data directory, in a directory of that user below TMPDIR or /var/tmp, until they are asked for. For pg_rewind and anybody else nothing but the file asked for is touched.',
+    'The source is found by the system identifier of the data directory that PATH lies in, else of the working directory.',
   ],
   group: 'main',
   arguments: [

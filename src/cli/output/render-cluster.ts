@@ -21,7 +21,7 @@ export function renderClusterPlan(plan: ClusterRestorePlan, zone: string): strin
 
 /** What was restored, how far the server came, and what to do with it. */
 export function renderClusterRestore(result: RestoreClusterResult, how: { zone: string; paint: Paint }): string {
-  const { reached, server, next } = result
+  const { reached, server, next, prepared } = result
   const lines = [
     ...(reached === null ? [] : [reachedLine(reached, how.zone)]),
     ...(server === null
@@ -32,6 +32,12 @@ export function renderClusterRestore(result: RestoreClusterResult, how: { zone: 
           `to stop it: ${printable(server.stop)}`,
         ]),
     ...(next === null ? [] : [`next: ${printable(next)}`]),
+    ...(prepared === null
+      ? []
+      : [
+          `its socket is in ${prepared.socket_directory}, port ${prepared.port}`,
+          `to stop it: ${printable(prepared.stop)}`,
+        ]),
   ]
   return `${renderRestore(result, how)}${lines.map(line => `  ${line}\n`).join('')}`
 }

@@ -1,6 +1,7 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
 import { archivingConcerns } from '../pitr/archiving-concerns.js'
+import { recoveryLeftovers } from '../../sources/postgres/leftovers.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'
@@ -28,6 +29,9 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
     async captureAndWrite(task, scratch) {
       const { context } = task
       known ??= await lookAtCluster(source, context)
+      for (const warning of await recoveryLeftovers(known.session, known.cluster)) {
+        context.warn(`${source.name}: ${warning}`)
+      }
       const capture = await captureCluster(known, { ...context, staging: scratch })
       try {
         return await writeTreeBackup(task, { capture, scratch })

@@ -1,11 +1,14 @@
 import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Context } from '../../context.js'
 import { errnoOf } from '../../errors.js'
 import {
   type RecoverySettings,
-  recoveryConfiguration,
-  recoveryTargetsIn,
+  recoverySettingsFile,
+  recoverySignal,
+  recoveryText,
+  restoredConfiguration,
+  staleSettingsIn,
 } from '../../sources/postgres/recovery-settings.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
@@ -26,8 +29,11 @@ export interface Layout {
   mark: string
 }
 
-/** What a server finds in a data directory and takes for its own state. */
-const states = ['standby.signal', 'recovery.signal', 'postmaster.pid', 'postmaster.opts']
+/** What a server finds in a data directory and takes for its own state, or refuses to start beside. */
+const states = [
+  ...['standby.signal', 'recovery.signal', 'recovery.conf', 'postmaster.pid', 'postmaster.opts'],
+  recoverySettingsFile,
+]
 const GROUP_MAY_READ = 0o040
 
 /**
@@ -83,11 +89,18 @@ async function complete(
     await writeDurably(path, text)
     if (account !== null) await chown(path, account.uid, account.gid)
   }
-  await own(configuration, recoveryConfiguration((await textOf(configuration)) ?? '', settings))
-  if (settings.recovery !== null) await own(join(directory, 'recovery.signal'), '')
-  const others = recoveryTargetsIn((await textOf(join(directory, 'postgresql.conf'))) ?? '')
+  await own(configuration, restoredConfiguration((await textOf(configuration)) ?? '', settings))
+  const { recovery, major } = settings
+  if (recovery !== null) {
+    await own(join(directory, recoverySettingsFile), recoveryText({ recovery, major }))
+    await own(join(directory, 'recovery.signal'), recoverySignal)
+    await syncDirectory(join(directory, dirname(recoverySettingsFile)))
+  }
+  const others = staleSettingsIn((await textOf(join(directory, 'postgresql.conf'))) ?? '')
   if (others.length > 0) {
-    context.warn(`postgresql.conf of the copy sets ${others.join(' and ')}: take that out before you start it by hand`)
+    context.warn(
+      `postgresql.conf of the copy sets ${others.join(' and ')}: take that out, a standby cloned from it would obey it`,
+    )
   }
   // PostgreSQL takes no other modes than these two (miscinit.c, checkDataDir).
   const { mode } = await stat(join(directory, 'PG_VERSION'))

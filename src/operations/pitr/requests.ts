@@ -98,4 +98,6 @@ export interface RestoreClusterResult extends RestoreResult {
   server: { socket_directory: string; port: number; log: string; connect: string; stop: string } | null
   /** What to do next, when the server was not started: the command that starts it. */
   next: string | null
+  /** Where that server's socket and log are, and the command that stops it; null when there is no `next`. */
+  prepared: { socket_directory: string; port: number; log: string; stop: string } | null
 }

@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
@@ -19,6 +17,7 @@ import { majorOf } from './base-facts.js'
 import { layOut } from './lay-out.js'
 import { withLayoutRecord } from './layout-record.js'
 import { newMark } from './new-directory.js'
+import { asOwner, nextServer, programOf, stopCommand } from './next-server.js'
 import { type PreparedRestore, prepareClusterRestore } from './plan-cluster.js'
 import type { ClusterRestorePlan, RestoreClusterRequest, RestoreClusterResult } from './requests.js'
 import { type RunningCopy, runRestored, serverPrograms } from './run-restored.js'
@@ -85,8 +84,13 @@ async function carryOut(
   }
   const { target: directory, tablespaces } = plan
   const layout = { selected, directory, tablespaces, account, settings, mark: newMark() }
+  const source = request.source ?? null
+  const { keepArchiving } = settings
   const takeAway = await withLayoutRecord(context, plan.source, layout, () => layOut(context, layout))
   const run = request.start === null ? null : await started(context, request, prepared, { account, takeAway })
+  const pauses = pausesAt(request, prepared)
+  const unstarted = { directory, facts, manifest: selected.manifest, account, source, pauses, keepArchiving }
+  const next = run === null ? await nextServer(context, unstarted) : { next: null, prepared: null }
   return {
     command: request.command,
     id: plan.id,
@@ -103,7 +107,7 @@ async function carryOut(
     notes: plan.notes,
     reached: run?.copy.state ?? null,
     server: run?.server ?? null,
-    next: run === null ? startOf(context, plan, account) : null,
+    ...next,
   }
 }
 
@@ -144,12 +148,12 @@ interface StartedCopy {
 async function started(
   context: Context,
   request: RestoreClusterRequest,
-  { plan, facts, setting, recoveryTimeline }: PreparedRestore,
+  prepared: PreparedRestore,
   { account, takeAway }: { account: Account | null; takeAway: () => Promise<void> },
 ): Promise<StartedCopy> {
+  const { plan, facts, recoveryTimeline } = prepared
   const source = request.source ?? null
-  // Without a target there is nowhere to pause.
-  const pauses = request.targetAction === 'pause' && setting !== null
+  const pauses = pausesAt(request, prepared)
   try {
     const programs = await serverPrograms(context, facts, source)
     const fetchesFromBucket = recoveryTimeline !== null && request.repositories.some(({ s3 }) => s3 !== undefined)
@@ -161,7 +165,7 @@ async function started(
       return { copy, server: null }
     }
     copy.server.leave()
-    return { copy, server: serverOf(copy, plan.target, asOwner(account, context)) }
+    return { copy, server: serverOf(context, copy, { account, directory: plan.target }) }
   } catch (error) {
     if (context.signal.aborted) await takeAway()
     else if (error instanceof NexusError) {
@@ -172,27 +176,25 @@ async function started(
   }
 }
 
-function serverOf({ server, session }: RunningCopy, directory: string, by: string): StartedCopy['server'] {
+/** Whether the server stands still at its target. Without a target there is nowhere to. */
+function pausesAt({ targetAction }: RestoreClusterRequest, { setting }: PreparedRestore): boolean {
+  return targetAction === 'pause' && setting !== null
+}
+
+function serverOf(
+  context: Context,
+  { server, session }: RunningCopy,
+  { account, directory }: { account: Account | null; directory: string },
+): StartedCopy['server'] {
   const { room, log, programs } = server
   const user = connectionParameter(session.connection, 'user') ?? 'postgres'
   const database = connectionParameter(session.connection, 'dbname') ?? 'postgres'
-  const program = (name: string) => shellQuoted(join(programs.directory, name))
+  const psql = `${asOwner(account, context)}${programOf(programs, 'psql')}`
   return {
     socket_directory: room,
     port: SOCKET_PORT,
     log,
-    connect: `${by}${program('psql')} -h ${room} -p ${SOCKET_PORT} -U ${shellQuoted(user)} -d ${shellQuoted(database)}`,
-    stop: `${by}${program('pg_ctl')} stop -w -D ${shellQuoted(directory)} && rm -r ${room}`,
+    connect: `${psql} -h ${room} -p ${SOCKET_PORT} -U ${shellQuoted(user)} -d ${shellQuoted(database)}`,
+    stop: stopCommand(programs, { account, directory, room }, context),
   }
-}
-
-/** The command that starts the server for good; Debian keeps the configuration elsewhere. */
-function startOf(context: Context, { target }: ClusterRestorePlan, account: Account | null): string {
-  const own = existsSync(join(target, 'postgresql.conf')) ? '' : ` -o '-c config_file=/PATH/OF/postgresql.conf'`
-  return `${asOwner(account, context)}pg_ctl start -w -D ${shellQuoted(target)}${own}`
-}
-
-function asOwner(account: Account | null, { operator }: Context): string {
-  if (account === null) return ''
-  return `${operator.sudo_user === null ? 'runuser -u' : 'sudo -u'} ${shellQuoted(account.name)} -- `
 }

@@ -3,9 +3,9 @@ import type { EncryptionSettings, Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PackThreads } from '../../repository/wal/pack-thread.js'
-import { readControlFile } from '../../sources/postgres/control-file.js'
 import type { WalName } from '../../sources/postgres/wal-names.js'
 import { enter, systemOf } from './destination.js'
+import { dataDirectoryOf } from './fetch-spool.js'
 import { roomForArchive } from './find-source.js'
 import { lookAhead, startPackingFor } from './look-ahead.js'
 import type { WalCall } from './note.js'
@@ -57,13 +57,13 @@ async function archiveWith(
   { settings, cwd, source, dryRun, ahead: call }: ArchiveRequest,
   { name, path, packing }: { name: WalName; path: string; packing: PackThreads | undefined },
 ): Promise<ArchiveResult> {
-  const control = readControlFile(cwd)
+  const { directory, control } = dataDirectoryOf(cwd, path)
   const file = await readWal(path, name, control)
   const systemIdentifier = control?.systemIdentifier ?? file.systemIdentifier
   const room = await roomForArchive(settings, {
     source,
     systemIdentifier: control?.systemIdentifier,
-    cwd,
+    cwd: directory,
   })
   if (dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
   const encryption = encryptionOf(settings, room)

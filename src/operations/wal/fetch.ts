@@ -4,21 +4,20 @@ import { basename, dirname, join, resolve } from 'node:path'
 import type { Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
-import { readControlFile } from '../../sources/postgres/control-file.js'
 import { walReader } from '../sealing/wal-seal-for.js'
+import { askerOf, clearFetched } from './fetch-spool.js'
 import { archiveForFetch } from './find-archive.js'
 import type { WalCall } from './note.js'
 import { prefetch } from './prefetch.js'
 import { walNameOf } from './read-wal.js'
-import { clearFetched } from './spool.js'
 
 export interface FetchRequest {
   settings: Settings
   /** The file wanted, as PostgreSQL gives it with %f. */
   name: string
-  /** Where to put it, as PostgreSQL gives it with %p: relative to the working directory. */
+  /** Where to put it, as PostgreSQL gives it with %p: relative to the working directory, or absolute by pg_rewind. */
   path: string
-  /** The working directory: PostgreSQL's data directory. */
+  /** The working directory: of a server its data directory. */
   cwd: string
   source: string | undefined
   /** Takes the next segments too, for the calls to come; null for this file alone. */
@@ -59,23 +58,23 @@ async function fetchOne(context: Context, request: FetchRequest): Promise<FetchR
   const { cwd, settings, ahead } = request
   const { name } = walNameOf(request.name)
   const path = resolve(cwd, request.path)
-  const control = readControlFile(cwd)
+  const { directory, control, recovers, wantsNext } = askerOf(cwd, request.path)
   const { room, archive: found } = await archiveForFetch(settings, {
     source: request.source,
     systemIdentifier: control?.systemIdentifier,
-    cwd,
+    cwd: directory,
   })
   const archive = room.wal(found.systemIdentifier, walReader(context, room.repository))
-  const file = await archive.read(name).catch(async error => {
+  const file = await archive.read(name).catch(error => {
     // The log ends here, or the server looks for a newer timeline: what was taken ahead is of no use.
-    if (error instanceof NexusError && error.code === 'wal_not_archived') await clearFetched(dirname(path))
+    if (recovers && error instanceof NexusError && error.code === 'wal_not_archived') clearFetched(context, directory)
     throw error
   })
   if (!request.dryRun) await place(file.plain, path)
   const taken =
-    ahead === null || control === undefined
+    ahead === null || control === undefined || !wantsNext
       ? []
-      : await prefetch(context, { archive, path, name, room: file.plain, cwd, call: ahead })
+      : await prefetch(context, { archive, name, room: file.plain, directory, call: ahead })
   return {
     command: 'pitr fetch',
     source: room.name,

@@ -29,7 +29,7 @@ const variables = [
   'NEXUS_BACKUP_JSON',
 ]
 
-/** Where notes lie, beside the segments. */
+/** Where the archiver's notes lie, beside the segments. */
 export const spoolName = '.nexus-backup'
 
 /** Ends of the names of what lies in the spool. */

@@ -1,11 +1,11 @@
 import { mkdirSync, statSync } from 'node:fs'
-import { readdir, rmdir } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
-import { archivedSuffix, fetchedNoteSuffix, fetchedSuffix, removeFromSpool, spoolName } from './note.js'
+import { archivedSuffix, removeFromSpool, spoolName } from './note.js'
 
 /**
- * The spool in pg_wal, made when it is not there; undefined where there is none to use: without permission, and for root
+ * The archiver's spool in pg_wal, made when it is not there; undefined where there is none to use: without permission, and for root
  * in another user's directory, who would write there wherever that user points.
  */
 export function openSpool(walDirectory: string): string | undefined {
@@ -23,13 +23,6 @@ export function openSpool(walDirectory: string): string | undefined {
 export async function clearArchived(spool: string, ready: readonly string[]): Promise<void> {
   const wanted = new Set(ready.map(name => name + archivedSuffix))
   await clear(spool, name => name.endsWith(archivedSuffix) && !wanted.has(name))
-}
-
-/** Removes segments that were fetched ahead and are of no use any more, and the spool when nothing else is in it. */
-export async function clearFetched(walDirectory: string): Promise<void> {
-  const spool = join(walDirectory, spoolName)
-  await clear(spool, name => name.endsWith(fetchedSuffix) || name.endsWith(fetchedNoteSuffix))
-  await rmdir(spool).catch(() => {})
 }
 
 async function clear(spool: string, isStale: (name: string) => boolean): Promise<void> {

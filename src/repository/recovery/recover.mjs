@@ -12,10 +12,11 @@
 //
 // A database: OUTPUT is that file. A tree (a PostgreSQL cluster, directories): OUTPUT is a directory, mode 0700, with
 // everything in it: links, modes, times, and owners by number when root runs this. Tablespaces of a cluster become plain
-// directories in pg_tblspc. Nothing else is written, and what exists is never overwritten. What is read is not trusted:
-// every number is bounded, and no path leads out of OUTPUT.
+// directories in pg_tblspc, and what makes its server a standby or ends its recovery somewhere is taken out and named:
+// standby.signal, recovery.signal, such settings in postgresql.auto.conf. Nothing else is written, and what exists is never
+// overwritten. What is read is not trusted: every number is bounded, and no path leads out of OUTPUT.
 //
-// edition 1
+// edition 2
 import { spawn } from 'node:child_process'
 import {
   createDecipheriv,
@@ -28,7 +29,7 @@ import {
   scryptSync,
 } from 'node:crypto'
 import { constants } from 'node:fs'
-import { lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink } from 'node:fs/promises'
+import { lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough, Readable, Writable } from 'node:stream'
@@ -887,7 +888,43 @@ const exists = path =>
     error => (error.code === 'ENOENT' ? false : fail(error.message)),
   )
 
-// ---- 6. Archived WAL ----
+// ---- 6. Settings of a cluster ----
+
+const leftOver =
+  /^[ \t]*(recovery_(?:target\w*|end_command|min_apply_delay)|restore_command|archive_cleanup_command|primary_conninfo|primary_slot_name|promote_trigger_file|sync_replication_slots|include_if_exists[ \t=]*'recovery\.signal')/i
+
+/**
+ * Takes out of a recovered cluster what was left there of an earlier recovery, or of the standby it was copied from: its
+ * server would follow that primary, or stop where that recovery stopped. Gives what it was.
+ */
+async function forgetRecovery(root) {
+  const taken = []
+  for (const name of ['standby.signal', 'recovery.signal']) {
+    if (!(await exists(join(root, name)))) continue
+    await unlink(join(root, name))
+    taken.push(name)
+  }
+  const path = join(root, 'postgresql.auto.conf')
+  if (!(await exists(path)) || !(await lstat(path)).isFile()) return taken
+  const handle = await open(path, constants.O_RDWR | constants.O_NOFOLLOW)
+  try {
+    must((await handle.stat()).size <= MiB, `${path} is larger than it can be`)
+    // Whatever its encoding is, its bytes stay.
+    const lines = (await handle.readFile('latin1')).split('\n')
+    const kept = lines.filter(line => !leftOver.test(line))
+    if (kept.length === lines.length) return taken
+    for (const line of lines) if (leftOver.test(line)) taken.push(leftOver.exec(line)[1])
+    const bytes = Buffer.from(kept.join('\n'), 'latin1')
+    await handle.truncate(0)
+    await handle.write(bytes, 0, bytes.length, 0)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  return taken
+}
+
+// ---- 7. Archived WAL ----
 
 /**
  * One file of a PostgreSQL log, for the server's restore_command. Ends with 1 when it is not archived, and with 126 for
@@ -984,6 +1021,7 @@ async function main(args) {
   const newest = chain[chain.length - 1].manifest
   must(newest.tree !== undefined || newest.files.length > 0, `${newest.id}: it holds no files`)
   let bytes = 0
+  let taken = []
   try {
     let files = await readFiles(chain[chain.length - 1], chain[chain.length - 2], true)
     bytes = files.sizes.reduce((sum, size) => sum + size, 0)
@@ -1000,6 +1038,7 @@ async function main(args) {
       await image.close()
     }
     await image.finish()
+    if (newest.kind === 'postgres') taken = await forgetRecovery(partial)
   } catch (error) {
     if (await exists(partial)) error.message += `; ${partial} holds what was recovered so far and cannot be trusted`
     throw error
@@ -1008,6 +1047,7 @@ async function main(args) {
   await rename(partial, target)
   await sync(dirname(target), 'r')
   for (const { id } of chain) process.stdout.write(`applied ${id}\n`)
+  if (taken.length > 0) process.stdout.write(`left out, of an earlier recovery or a standby: ${taken.join(', ')}\n`)
   process.stdout.write(
     `recovered ${newest.id}, captured at ${JSON.stringify(newest.captured_at)}: ${bytes} bytes in ${target}\n`,
   )

@@ -1,3 +1,5 @@
+import { parametersOf, recoveryParameters, recoveryTargets } from './recovery-parameters.js'
+
 /** What a restored cluster is told about its recovery. */
 export interface RecoverySettings {
   /** Null: recovery ends with the WAL that the base itself holds. */
@@ -13,43 +15,97 @@ export interface RecoverySettings {
   major: number
 }
 
-/** Everything that says where a recovery ends: of an earlier one it must not stay, two targets are an error. */
-const targets = [
-  'recovery_target',
-  'recovery_target_time',
-  'recovery_target_lsn',
-  'recovery_target_xid',
-  'recovery_target_name',
-  'recovery_target_inclusive',
-  'recovery_target_timeline',
-  'recovery_target_action',
-  'restore_command',
-  'recovery_end_command',
-  'archive_cleanup_command',
-]
 /** Stands above our settings; of an earlier restore it must not stay either. */
 const HEADING = '# Added by nexus-backup for this restored copy.'
 /** First release with `archive_library`; an older one does not start with a name it does not know. */
 const ARCHIVE_LIBRARY_SINCE = 15
 
 /**
- * The text of `postgresql.auto.conf` of a restored cluster: what it held, without an earlier recovery's settings, and
- * ours. This file wins over every other one. A copy that archives writes its own future into the archive of the cluster
- * it came from, and the next restore follows it (anchors/postgres.md 2.4).
+ * The settings of a recovery, below the data directory: in pg_wal, which pg_basebackup and other tools leave out of a copy.
+ * A standby that is cloned while its primary still recovers gets none of them.
  */
-export function recoveryConfiguration(before: string, settings: RecoverySettings): string {
-  const own = ownSettings(settings)
-  const replaced = new Set([...targets, ...own.map(([name]) => name)])
-  const kept = before.split('\n').filter(line => line !== HEADING && !replaced.has(nameOf(line)))
+export const recoverySettingsFile = 'pg_wal/nexus-backup.recovery.conf'
+/**
+ * Includes them for as long as recovery lasts. The server removes recovery.signal itself when recovery is over, not before
+ * and not after, also when it was killed and started again in between; without that file nothing is included.
+ */
+const INCLUDE = "include_if_exists 'recovery.signal'"
+
+/** What the server finds in recovery.signal, whose content it does not look at otherwise. */
+export const recoverySignal = `# Settings of this recovery, by nexus-backup. The server removes this file when recovery is over.
+include_if_exists '${recoverySettingsFile}'
+`
+
+/**
+ * The server's recovery_end_command: takes out of postgresql.auto.conf the line that includes, and the settings
+ * themselves, which ALTER SYSTEM writes there when it is used during the recovery. Durable, and all or nothing.
+ */
+const TIDY = [
+  `c=postgresql.auto.conf s=${recoverySettingsFile} t=pgsql_tmp.nexus-backup`,
+  `LC_ALL=C grep -avxF -e "${INCLUDE}" -f $s $c > $t`,
+  `[ $? -lt 2 ] && sync $t && mv -f $t $c`,
+  'rm -f $s $t',
+].join('; ')
+
+/**
+ * The text of `postgresql.auto.conf` of a restored cluster: what it held, without an earlier recovery's or a standby's
+ * settings, and ours. This file wins over every other one. A copy that archives writes its own future into the archive of
+ * the cluster it came from, and the next restore follows it.
+ */
+export function restoredConfiguration(before: string, { recovery, keepArchiving, major }: RecoverySettings): string {
+  const own = keepArchiving ? [] : withoutArchiving(major)
+  const replaced = new Set([
+    ...recoveryParameters.flatMap(({ name, leaves }) => (leaves ? [name] : [])),
+    ...own.map(([name]) => name),
+  ])
+  const isOurs = (line: string) => line === HEADING || line === INCLUDE || replaced.has(nameOf(line))
+  const kept = before.split('\n').filter(line => !isOurs(line))
   while (kept.at(-1) === '') kept.pop()
-  const lines = own.map(([name, value]) => `${name} = ${quotedSetting(value)}`)
-  return [...kept, ...(lines.length === 0 ? [] : [HEADING]), ...lines, ''].join('\n')
+  return [
+    ...kept,
+    ...(own.length === 0 ? [] : [HEADING]),
+    ...own.map(settingLine),
+    ...(recovery === null ? [] : [INCLUDE]),
+    '',
+  ].join('\n')
 }
 
-/** The settings of a configuration file that say where recovery ends; ones in `postgresql.conf` would add to ours. */
-export function recoveryTargetsIn(configuration: string): string[] {
-  const names = configuration.split('\n').map(nameOf)
-  return [...new Set(names.filter(name => /^recovery_target(?!_timeline$|_action$|_inclusive$)/.test(name)))]
+/**
+ * The text of `recoverySettingsFile`. Each parameter of a recovery is in it, so that nothing of the cluster's own files
+ * counts: the delay of a standby, a second target.
+ */
+export function recoveryText({ recovery, major }: Pick<RecoverySettings, 'major'> & WithRecovery): string {
+  const { restoreCommand, target, timeline, action } = recovery
+  const ours = new Map<string, string>([
+    ['restore_command', restoreCommand],
+    ['recovery_target_timeline', String(timeline)],
+    ['recovery_target_action', action],
+    ['recovery_end_command', TIDY],
+    // With it off the server ends instead of standing still.
+    ...(action === 'pause' ? [['hot_standby', 'on'] as const] : []),
+  ])
+  const settings = parametersOf(major).flatMap(({ name, during }): [string, string][] => {
+    const value = ours.get(name) ?? during
+    return value === null ? [] : [[name, value]]
+  })
+  if (target !== null) settings.push([target.name, target.value])
+  return settings.map(setting => `${settingLine(setting)}\n`).join('')
+}
+
+interface WithRecovery {
+  recovery: NonNullable<RecoverySettings['recovery']>
+}
+
+/** The settings of a configuration file that a standby cloned from its server would obey: it stops there, or lags behind. */
+export function staleSettingsIn(configuration: string): string[] {
+  return [...settingNamesIn(configuration)].filter(
+    name => recoveryTargets.includes(name) || name === 'recovery_min_apply_delay',
+  )
+}
+
+/** Names of the parameters that a configuration file sets. */
+export function settingNamesIn(configuration: string): Set<string> {
+  return new Set(configuration.split('\n').map(nameOf))
 }
 
 /** A value as a configuration file takes it. */
@@ -57,18 +113,13 @@ export function quotedSetting(value: string): string {
   return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "''").replaceAll('\n', '\\n')}'`
 }
 
-function ownSettings({ recovery, keepArchiving, major }: RecoverySettings): [string, string][] {
-  const own: [string, string][] = []
-  if (!keepArchiving) {
-    own.push(['archive_mode', 'off'], ['archive_command', ''])
-    if (major >= ARCHIVE_LIBRARY_SINCE) own.push(['archive_library', ''])
-  }
-  if (recovery === null) return own
-  const { restoreCommand, target, timeline, action } = recovery
-  own.push(['restore_command', restoreCommand], ['recovery_target_timeline', String(timeline)])
-  if (target !== null) own.push([target.name, target.value], ['recovery_target_inclusive', 'on'])
-  if (target !== null) own.push(['recovery_target_action', action])
-  return own
+function settingLine([name, value]: readonly [string, string]): string {
+  return `${name} = ${quotedSetting(value)}`
+}
+
+function withoutArchiving(major: number): [string, string][] {
+  const library: [string, string][] = major >= ARCHIVE_LIBRARY_SINCE ? [['archive_library', '']] : []
+  return [['archive_mode', 'off'], ['archive_command', ''], ...library]
 }
 
 /** The parameter that a line sets, lower-case; '' for a comment or an empty line. */

@@ -71,8 +71,8 @@ export function serverSettings({ directory, room, captured, pauses, major }: Ser
     ['primary_slot_name', ''],
     ['synchronous_standby_names', ''],
     ['max_logical_replication_workers', '0'],
+    // recovery_end_command is ours: it tidies up after the recovery.
     ['archive_cleanup_command', ''],
-    ['recovery_end_command', ''],
   ]
 }
 

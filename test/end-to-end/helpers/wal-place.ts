@@ -24,6 +24,10 @@ export interface WalPlace extends TestRepository {
   data: string
   config: string
   archive: WalArchive
+  /** TMPDIR of every call. */
+  temporary: string
+  /** Path of what was fetched ahead for a recovering server. */
+  aside(...names: string[]): string
   /** Makes segments in pg_wal that the server wants archived. Returns their names. */
   ready(numbers: readonly number[], wishes?: SegmentWishes): string[]
   /** The name under which a segment is stored in the repository. */
@@ -65,6 +69,8 @@ export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlace
   for (const path of ['', 'global', 'pg_wal', 'pg_wal/archive_status']) make(join(data, path))
   writeFileSync(join(data, 'global/pg_control'), controlBytes())
   own(join(data, 'global/pg_control'))
+  const temporary = join(directory, 'tmp')
+  make(temporary)
   const ids = owner === undefined || inBucket ? {} : { owner: String(owner.uid) }
   const made = await madeRepository({ repository, keyFile }, ids)
   writeFileSync(
@@ -78,7 +84,7 @@ export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlace
       cwd: data,
       ...owner,
       ...options,
-      env: { NEXUS_BACKUP_NODE: process.execPath, ...s3?.env, ...options.env },
+      env: { NEXUS_BACKUP_NODE: process.execPath, TMPDIR: temporary, ...s3?.env, ...options.env },
     })
 
   function make(path: string): void {
@@ -99,6 +105,8 @@ export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlace
     repository,
     keyFile,
     config,
+    temporary,
+    aside: (...names) => join(temporary, `nexus-backup-wal${data.replaceAll('/', '-')}`, ...names),
     get archive() {
       return made.source('main').wal(system, walReader(contextWith(keyFile), made))
     },

@@ -21,8 +21,9 @@ export interface WalCalls extends WalPlace {
   /** Path of a file of pg_wal, and its bytes. */
   wal(...names: string[]): string
   plain(name: string): Buffer
-  /** Names in the spool; empty where there is none. */
+  /** Names in the archiver's spool, and of what was fetched ahead; empty where there is none. */
   inSpool(): string[]
+  inAside(): string[]
 }
 
 export function clusterSource(
@@ -63,7 +64,8 @@ export async function walCalls(): Promise<WalCalls> {
   const { data, repository, config } = place
   const source = clusterSource(repository)
   const settings = settingsOf([source], [source.repository])
-  const context = testContext({ now: () => now })
+  const env = { ...process.env, TMPDIR: place.temporary }
+  const context = testContext({ now: () => now, env })
   const ahead = { key: 'the calls of a test', files: linesOf([config]) }
   const wal = (...names: string[]) => join(data, 'pg_wal', ...names)
   return {
@@ -81,6 +83,11 @@ export async function walCalls(): Promise<WalCalls> {
       return fetchWal(by, { settings, name, path, cwd: data, source: undefined, ahead, dryRun: false, ...wishes })
     },
     plain: name => readFileSync(wal(name)),
-    inSpool: () => (existsSync(wal(spoolName)) ? readdirSync(wal(spoolName)).sort() : []),
+    inSpool: () => namesIn(wal(spoolName)),
+    inAside: () => namesIn(place.aside()),
   }
+}
+
+function namesIn(directory: string): string[] {
+  return existsSync(directory) ? readdirSync(directory).sort() : []
 }

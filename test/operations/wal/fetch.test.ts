@@ -1,18 +1,21 @@
 import {
+  chmodSync,
   chownSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
+  symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { stampOf } from '../../../src/operations/wal/note.js'
-import { testContext } from '../../helpers/context.js'
 import { controlBytes, system } from '../../sources/postgres/segments.js'
 import { now, type WalCalls, walCalls } from './calls.js'
 
@@ -104,14 +107,15 @@ describe('fetching a file of the archive', () => {
 describe('fetching ahead', () => {
   const spooled = (names: readonly string[]) => names.flatMap(name => [`${name}.fetched`, `${name}.fetched.note`])
 
-  it('puts the next segments aside, each with a note', async () => {
+  it('puts the next segments aside, outside the data directory, each with a note', async () => {
     const { at, names, bytes } = await archived([1, 2, 3])
     const [first = '', ...others] = names
     expect((await at.fetchFile(first)).ahead).toEqual(others)
-    expect(at.inSpool()).toEqual(spooled(others))
+    expect(at.inAside()).toEqual(spooled(others))
+    expect(statSync(at.aside()).mode & 0o777).toBe(0o700)
     for (const [index, name] of others.entries()) {
-      expect(at.plain(join('.nexus-backup', `${name}.fetched`)).equals(bytes[index + 1] ?? Buffer.alloc(0))).toBe(true)
-      const file = at.wal('.nexus-backup', `${name}.fetched`)
+      const file = at.aside(`${name}.fetched`)
+      expect(readFileSync(file).equals(bytes[index + 1] ?? Buffer.alloc(0))).toBe(true)
       expect(readFileSync(`${file}.note`, 'utf8').split('\n')).toEqual([
         'nexus-backup note 1',
         at.ahead.key,
@@ -121,8 +125,69 @@ describe('fetching ahead', () => {
         '',
       ])
     }
+    expect(leftovers(at)).toEqual([])
     // What is under the server's name is the one it asked for, though the memory was used again.
     expect(at.plain(place).equals(bytes[0] ?? Buffer.alloc(0))).toBe(true)
+  })
+
+  it('is for a recovering server only: pg_rewind asks for one, and finds pg_wal as it left it', async () => {
+    const { at, names, bytes } = await archived([1, 2, 3])
+    const [first = ''] = names
+    // As the archiver leaves it.
+    mkdirSync(at.wal('.nexus-backup'))
+    for (const path of [`pg_wal/${first}`, at.wal(first)]) {
+      expect((await at.fetchFile(first, { path })).ahead).toEqual([])
+      expect(at.plain(first).equals(bytes[0] ?? Buffer.alloc(0))).toBe(true)
+    }
+    await expect(at.fetchFile(unknown, { path: at.wal(unknown) })).rejects.toMatchObject({ code: 'wal_not_archived' })
+    expect(existsSync(at.wal('.nexus-backup'))).toBe(true)
+    expect(existsSync(at.aside())).toBe(false)
+    // Started elsewhere, the shell would look for another spool.
+    expect((await at.fetchFile(first, { cwd: '/', path: at.wal(place) })).ahead).toEqual([])
+  })
+
+  it('finds the source by the path too, where it is not run in the data directory', async () => {
+    const { at, names, bytes } = await archived([1])
+    const [first = ''] = names
+    for (const cwd of ['/', at.directory]) {
+      rmSync(at.wal(first), { force: true })
+      expect(await at.fetchFile(first, { cwd, path: at.wal(first) })).toMatchObject({ source: 'main' })
+      expect(at.plain(first).equals(bytes[0] ?? Buffer.alloc(0))).toBe(true)
+    }
+    // The data directory that the file goes to counts, not the one that it is called in.
+    const other = await walCalls()
+    writeFileSync(join(other.data, 'global/pg_control'), controlBytes('42'))
+    expect(await at.fetchFile(first, { cwd: other.data, path: at.wal(first) })).toMatchObject({ source: 'main' })
+    expect(await at.archiveFile(first, { cwd: '/', path: at.wal(first) })).toMatchObject({ result: 'identical' })
+  })
+
+  it('uses no directory that others could write to, and none that is somebody else’s', async () => {
+    const { at, names } = await archived([1, 2])
+    const [first = ''] = names
+    const refused = async () => expect((await at.fetchFile(first)).ahead).toEqual([])
+    mkdirSync(join(at.directory, 'theirs'), { mode: 0o700 })
+    symlinkSync(join(at.directory, 'theirs'), at.aside())
+    await refused()
+    expect(readdirSync(join(at.directory, 'theirs'))).toEqual([])
+    rmSync(at.aside())
+    mkdirSync(at.aside(), { mode: 0o755 })
+    chmodSync(at.aside(), 0o755)
+    await refused()
+    rmdirSync(at.aside())
+    chmodSync(at.temporary, 0o777)
+    await refused()
+    chmodSync(at.temporary, 0o1777)
+    expect((await at.fetchFile(first)).ahead).toHaveLength(1)
+  })
+
+  it('removes what a recovery left that was given up a day ago, and nothing younger', async () => {
+    const { at, names } = await archived([1, 2])
+    const [old, young] = ['nexus-backup-wal-old', 'nexus-backup-wal-young'].map(name => join(at.temporary, name))
+    for (const path of [old, young]) mkdirSync(path ?? '', { mode: 0o700 })
+    utimesSync(old ?? '', new Date(now.getTime() - 90_000_000), new Date(now.getTime() - 90_000_000))
+    utimesSync(young ?? '', now, now)
+    await at.fetchFile(names[0] ?? '')
+    expect([existsSync(old ?? ''), existsSync(young ?? '')]).toEqual([false, true])
   })
 
   it('ends at the first that is missing or damaged, which is told when it is asked for', async () => {
@@ -144,15 +209,16 @@ describe('fetching ahead', () => {
     const [first = '', second = '', third = ''] = names
     await at.fetchFile(first)
     await at.fetchFile(second)
-    expect(at.inSpool()).toEqual(spooled([third]))
-    await expect(at.fetchFile('00000002.history')).rejects.toMatchObject({ code: 'wal_not_archived' })
-    expect(leftovers(at)).toEqual([])
+    expect(at.inAside()).toEqual(spooled([third]))
+    const history = { path: 'pg_wal/RECOVERYHISTORY' }
+    await expect(at.fetchFile('00000002.history', history)).rejects.toMatchObject({ code: 'wal_not_archived' })
+    expect(existsSync(at.aside())).toBe(false)
     // Notes of the archiver's are none of its business.
     mkdirSync(at.wal('.nexus-backup'))
     writeFileSync(at.wal('.nexus-backup', `${first}.stored`), '')
     await at.fetchFile(first)
     await expect(at.fetchFile(unknown)).rejects.toMatchObject({ code: 'wal_not_archived' })
-    expect(at.inSpool()).toEqual([`${first}.stored`])
+    expect([at.inSpool(), existsSync(at.aside())]).toEqual([[`${first}.stored`], false])
   })
 
   it('does not look beyond a history, after a signal, nor where no data directory is', async () => {
@@ -162,7 +228,7 @@ describe('fetching ahead', () => {
     await at.archiveFile('00000002.history', { ahead: null })
     expect(await at.fetchFile('00000002.history')).toMatchObject({ ahead: [] })
     await expect(at.fetchFile(history)).rejects.toMatchObject({ code: 'wal_not_archived' })
-    const stopped = testContext({ now: () => now, signal: AbortSignal.abort() })
+    const stopped = { ...at.context, signal: AbortSignal.abort() }
     expect((await at.fetchFile(names[0] ?? '', {}, stopped)).ahead).toEqual([])
     rmSync(join(at.data, 'global/pg_control'))
     expect(await at.fetchFile(names[0] ?? '')).toMatchObject({ source: 'main', ahead: [] })
@@ -170,9 +236,9 @@ describe('fetching ahead', () => {
 
   it('puts nothing aside where no spool can be made', async () => {
     const { at, names } = await archived([1, 2])
-    writeFileSync(at.wal('.nexus-backup'), 'a file')
+    writeFileSync(at.aside(), 'a file')
     expect((await at.fetchFile(names[0] ?? '')).ahead).toEqual([])
-    expect(readFileSync(at.wal('.nexus-backup'), 'utf8')).toBe('a file')
+    expect(readFileSync(at.aside(), 'utf8')).toBe('a file')
   })
 
   it('gives another system nothing: the source has no log of it', async () => {

@@ -1,0 +1,83 @@
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { errnoOf } from '../../errors.js'
+import type { Programs } from './programs.js'
+import { settingNamesIn } from './recovery-settings.js'
+import type { Account } from './run-as.js'
+import { type ServerPurpose, serverSettings, settingsFile } from './server-settings.js'
+
+/** Last major version with a directory of its own for statistics: a second server on it removes the first one's. */
+const STATS_DIRECTORY_UNTIL = 14
+
+/**
+ * What keeps a server apart from the live one whose configuration it may read: Debian's postgresql.conf names the live
+ * data directory, pid file and socket directory.
+ */
+const apart: ReadonlySet<string> = new Set([
+  ...['data_directory', 'hba_file', 'ident_file', 'external_pid_file'],
+  ...['listen_addresses', 'port', 'unix_socket_directories', 'unix_socket_permissions', 'unix_socket_group'],
+  ...['logging_collector', 'log_destination', 'ssl'],
+])
+
+/** What the server of a restored copy is started with, by the operator. */
+export interface CopyServer {
+  /** Its socket, log and configuration: only its user and root can enter. */
+  readonly room: string
+  readonly log: string
+  /** For the command line. */
+  readonly settings: readonly (readonly [string, string])[]
+}
+
+/**
+ * Makes the room of a server that the operator may start on a restored copy.
+ *
+ * @param purpose what it is started for
+ * @param own the configuration that it is to read: the cluster's; null: one of ours, which archives nothing
+ */
+export function prepareCopyServer(
+  programs: Programs,
+  account: Account | null,
+  purpose: Omit<ServerPurpose, 'room' | 'major'>,
+  own: string | null,
+): CopyServer {
+  const { major } = programs
+  // A socket's path may have 107 bytes (unix(7)).
+  const room = mkdtempSync('/tmp/nexus-backup-')
+  try {
+    const all = serverSettings({ ...purpose, room, major })
+    const give = (name: string, text: string) => {
+      writeFileSync(join(room, name), text, { mode: 0o600, flag: 'wx' })
+      if (account !== null) chownSync(join(room, name), account.uid, account.gid)
+    }
+    give('postgresql.conf', settingsFile(all))
+    // Whoever gets into the directory is the server's user or root.
+    give('pg_hba.conf', 'local all all trust\n')
+    give('pg_ident.conf', '')
+    chmodSync(room, 0o700)
+    if (account !== null) chownSync(room, account.uid, account.gid)
+    // postgresql.auto.conf wins over any other file: what it sets too must be said on the command line.
+    const overridden = own === null ? settingNamesIn(automatic(purpose.directory)) : new Set<string>()
+    const stats: [string, string][] = major <= STATS_DIRECTORY_UNTIL ? [['stats_temp_directory', 'pg_stat_tmp']] : []
+    return {
+      room,
+      log: join(room, 'server.log'),
+      settings: [
+        ['config_file', own ?? join(room, 'postgresql.conf')],
+        ...all.filter(([name]) => apart.has(name) || overridden.has(name)),
+        ...stats,
+      ],
+    }
+  } catch (error) {
+    rmSync(room, { recursive: true, force: true })
+    throw error
+  }
+}
+
+function automatic(directory: string): string {
+  try {
+    return readFileSync(join(directory, 'postgresql.auto.conf'), 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return ''
+    throw error
+  }
+}
