@@ -2,6 +2,7 @@ import type { Context } from '../context.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { planDatabaseRestore, restoreDatabase } from './databases/restore-database.js'
+import { drillNotes } from './drill-notes.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
@@ -15,7 +16,9 @@ import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.
  * @throws NexusError for everything that can be refused before any byte is written
  */
 export async function planRestore(context: Context, request: RestoreRequest): Promise<RestorePlan> {
-  return planOf(context, request, await selectOpened(context, request))
+  const selected = await selectOpened(context, request)
+  if (request.dryRun) warnOf(context, selected)
+  return planOf(context, request, selected)
 }
 
 /**
@@ -28,6 +31,7 @@ export async function restore(context: Context, journal: Journal, request: Resto
   const began = context.now()
   const found = await selectOpened(context, request)
   const plan = await planOf(context, request, found)
+  warnOf(context, found)
   const subject = { operation: 'restore', source: plan.source, repository: found.room.repository.location }
   return recorded(
     context,
@@ -48,6 +52,10 @@ export async function restore(context: Context, journal: Journal, request: Resto
 /** A key that does not fit is told before anything is done. */
 async function selectOpened(context: Context, request: RestoreRequest): Promise<Selected> {
   return openSelected(context, await selectBackup(context, request.repositories, request))
+}
+
+function warnOf(context: Context, selected: Selected): void {
+  for (const note of drillNotes(selected)) context.warn(`${selected.manifest.source}: ${note}`)
 }
 
 async function planOf(context: Context, request: RestoreRequest, selected: Selected): Promise<RestorePlan> {

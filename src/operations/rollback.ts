@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { SourceSettings } from '../config/settings.js'
 import type { Context } from '../context.js'
-import { messageOf, NexusError } from '../errors.js'
+import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
@@ -94,11 +94,7 @@ function treesOf(source: SourceSettings): readonly string[] | null {
 
 /** Says how it is; a rollback brings it back all the same. */
 async function tell(path: string, signal: AbortSignal): Promise<RestoreResult['checks']> {
-  try {
-    return await checkRestored(path, { checks: [] }, signal)
-  } catch (error) {
-    return [{ name: 'integrity_check', status: 'failed', detail: messageOf(error) }]
-  }
+  return checkRestored(path, { checks: [] }, signal)
 }
 
 function lastSetAside(source: SourceSettings, target: string): string {

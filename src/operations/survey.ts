@@ -1,7 +1,7 @@
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
-import { damagedByProof, provenBackups, unsoundBackups } from '../policy/proven.js'
+import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
 import { unsealedBackups } from '../policy/unsealed.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../repository/types.js'
@@ -17,6 +17,10 @@ export interface Survey {
   broken: ReadonlyMap<string, string>
   proven: ReadonlySet<string>
   unsound: ReadonlySet<string>
+  /** Those of them of which the manifests say so: what only a drill saw costs no window. */
+  unsoundCaptures: ReadonlySet<string>
+  /** What the newest drill says against a backup: said at a restore, never a reason to refuse one. */
+  drills: ReadonlyMap<string, DrillMark>
   /** In plain, though earlier ones are encrypted: nobody with a key made them. */
   unsealed: ReadonlySet<string>
   /** Everything damaged or broken, then everything partial. */
@@ -54,19 +58,26 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
   const damaged = new Set([...lost, ...[...failed.keys()].filter(id => present.has(id))])
   const broken = brokenChains(manifests, damaged)
 
+  const ofDrill = new Set(proofs.flatMap(({ id, at, level }) => (level === 'drill' ? [`${id} ${at}`] : [])))
+
   function problem(id: string, status: 'damaged' | 'partial', text: string): ListedProblem {
     return { id, source: room.name, repository: room.repository.location, status, problem: text }
   }
   function whyBroken(id: string, reason: string): string {
     const at = failed.get(id)
-    return at === undefined ? `cannot be restored: ${reason}` : `the verify of ${at} found it damaged`
+    if (at === undefined) return `cannot be restored: ${reason}`
+    // Drills of earlier releases called it damage when only they had failed.
+    if (!ofDrill.has(`${id} ${at}`)) return `the verify of ${at} found it damaged`
+    return `the drill of ${at} called it damaged; when its bytes are whole, this takes it back: nexus-backup verify ${id}`
   }
   return {
     manifests,
     damaged,
     broken,
     proven: provenBackups(manifests, proofs, damaged, now),
-    unsound: unsoundBackups(manifests),
+    unsound: unsoundBackups(manifests, proofs),
+    unsoundCaptures: unsoundBackups(manifests),
+    drills: drillMarks(proofs),
     unsealed: unsealedBackups(manifests),
     problems: [
       ...[...broken].map(([id, reason]) => problem(id, 'damaged', whyBroken(id, reason))),

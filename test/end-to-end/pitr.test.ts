@@ -205,13 +205,13 @@ describe('a drill', () => {
     expect(detail.split(' ')[2]).toBe(String(drilled.drill.restore_ms))
   })
 
-  it('finds damage where a content check is false', async () => {
+  it('finds the captured content wrong where a content check is false', async () => {
     const checks = 'checks: ["SELECT count(*) < 0 FROM pgbench_accounts"]'
     const sceptic = clusterPlace(cluster, { beside: place, more: [checks] })
     const { code, document } = await sceptic.json('verify', [SOURCE, '--drill'])
     expect(code).toBe(4)
     const drilled = document.results.find(({ level }: { level: string }) => level === 'drill')
-    expect(drilled).toMatchObject({ status: 'damaged', affects: [idOf('diff')] })
+    expect(drilled).toMatchObject({ status: 'source-damaged', affects: [] })
   })
 })
 

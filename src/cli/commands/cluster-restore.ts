@@ -8,7 +8,7 @@ import type { Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderClusterPlan, renderClusterRestore } from '../output/render-cluster.js'
 import { listOption, placeFlags, switchOption, textOption } from '../parsed.js'
-import { planDocument } from './restore-parts.js'
+import { planDocument, uncheckedFailures } from './restore-parts.js'
 
 /** What differs between `restore` and `pitr restore` of a cluster. */
 export interface ClusterRestore {
@@ -85,7 +85,7 @@ export function recoveryCalls({ io, options }: Pick<Invocation, 'io' | 'options'
 
 function failedChecks({ checks, target }: RestoreClusterResult, source: string): NexusError[] {
   const failed = checks.find(({ status }) => status === 'failed')
-  if (failed === undefined) return []
+  if (failed === undefined) return uncheckedFailures(checks, target)
   const message = `${target} is restored, but fails the check ${failed.name}: ${failed.detail}`
   return [
     new NexusError('damage', 'restored_check_failed', message, {

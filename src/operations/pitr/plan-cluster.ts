@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { chainOf } from '../chain-members.js'
+import { drillNotes } from '../drill-notes.js'
 import { openSelected } from '../sealing/open-backup.js'
 import { type Selected, selectBackup } from '../select.js'
 import { shellQuoted } from '../shell.js'
@@ -54,7 +55,7 @@ export async function prepareClusterRestore(
       until,
       timeline: timeline ?? facts.timeline,
       wal,
-      notes,
+      notes: [...notes, ...drillNotes(selected)],
       tablespaces,
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
     },
