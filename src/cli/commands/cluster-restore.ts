@@ -60,6 +60,7 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
       const at = text.indexOf('=')
       return { from: text.slice(0, at), to: text.slice(at + 1) }
     }),
+    waldir: pathOption(textOption(options, 'waldir'), io.cwd),
     targetAction: textOption(options, 'target-action') === 'pause' ? 'pause' : 'promote',
     keepArchiving: switchOption(options, 'keep-archiving'),
     start: switchOption(options, 'start') ? { stop: switchOption(options, 'stop') } : null,
@@ -67,6 +68,10 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
     ...recoveryCalls({ io, options }, settings),
     dryRun: switchOption(options, 'dry-run'),
   }
+}
+
+function pathOption(text: string | undefined, cwd: string): string | undefined {
+  return text === undefined ? undefined : resolve(cwd, text)
 }
 
 function timelineOf(text: string | undefined): RestoreClusterRequest['timeline'] {

@@ -1,5 +1,5 @@
 import { exitsWith } from './exits.js'
-import { tablespaceMap } from './tablespaces.js'
+import { tablespaceMap, waldir } from './tablespaces.js'
 import type { CommandDeclaration } from './types.js'
 
 export const restoreCommand: CommandDeclaration = {
@@ -37,6 +37,7 @@ export const restoreCommand: CommandDeclaration = {
     },
     { name: 'rollback', description: 'Undo the last restore in place: bring back what it replaced' },
     tablespaceMap,
+    waldir,
   ],
   examples: [
     { does: 'Ask what and where to', command: 'nexus-backup restore' },

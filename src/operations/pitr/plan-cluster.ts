@@ -40,6 +40,7 @@ export async function prepareClusterRestore(
   const facts = baseFacts(manifest)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const tablespaces = placesOf(facts, request)
+  const waldir = walPlaceOf(request, [target, ...tablespaces.map(({ to }) => to)])
   // What would only be found missing after hours is looked for now.
   if (request.start !== null) await serverPrograms(context, facts, request.source ?? null)
   const { setting, until, notes } = resolution
@@ -55,8 +56,9 @@ export async function prepareClusterRestore(
       until,
       timeline: timeline ?? facts.timeline,
       wal,
-      notes: [...notes, ...drillNotes(selected)],
+      notes: [...notes, ...drillNotes(selected), ...walNotes(facts, waldir)],
       tablespaces,
+      waldir,
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
     },
     selected,
@@ -137,6 +139,23 @@ function placesOf(
   throw new NexusError('usage', 'tablespace_twice', `--tablespace-map puts two tablespaces into ${twice.to}`, {
     hint: 'give each one a directory of its own',
   })
+}
+
+/** @throws NexusError `usage` (`waldir_inside`), and as `newDirectoryAt` does */
+function walPlaceOf({ waldir }: RestoreClusterRequest, others: readonly string[]): string | null {
+  if (waldir === undefined) return null
+  const place = newDirectoryAt(waldir, '--waldir')
+  const other = others.find(path => [place, path].some(at => `${at}/`.startsWith(at === place ? `${path}/` : `${place}/`)))
+  if (other === undefined) return place
+  throw new NexusError('usage', 'waldir_inside', `--waldir ${place} and ${other} lie in one another`, {
+    hint: 'give the WAL a directory of its own, outside of the others',
+  })
+}
+
+/** Where it lay may be a disk that was meant to carry it. */
+export function walNotes({ wal_directory: before }: BaseFacts, waldir: string | null): string[] {
+  if (before === null || waldir !== null) return []
+  return [`pg_wal was a link to ${before} and is restored as an ordinary directory: --waldir DIR puts it elsewhere`]
 }
 
 function notMapped(tablespaces: BaseFacts['tablespaces']): NexusError {

@@ -78,8 +78,8 @@ async function carryOut(
     keepArchiving: request.keepArchiving && prepared.recoveryTimeline !== null,
     major: majorOf(facts),
   }
-  const { target: directory, tablespaces } = plan
-  const layout = { selected, directory, tablespaces, account, settings, mark: newMark() }
+  const { target: directory, tablespaces, waldir } = plan
+  const layout = { selected, directory, tablespaces, waldir, account, settings, mark: newMark() }
   const takeAway = await withLayoutRecord(context, plan.source, layout, () => layOut(context, layout))
   const run = request.start === null ? null : await started(context, request, prepared, { account, takeAway })
   return {

@@ -8,6 +8,7 @@ import { realTarget } from '../../sources/sqlite/restore-record.js'
 import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
 import { layOut } from '../pitr/lay-out.js'
+import { walNotes } from '../pitr/plan-cluster.js'
 import { newMark, stagingPlace } from '../pitr/new-directory.js'
 import type { RecoveryCalls, RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
@@ -70,6 +71,7 @@ export async function restoreClusterInPlace(
   await finishInterruptedTrees(context, { name: source.name, paths: [path] })
   const target = realTarget(path)
   const facts = baseFacts(manifest)
+  for (const note of walNotes(facts, null)) context.warn(`${source.name}: ${note.replace(/: --waldir.*$/, '')}`)
   const account = await clusterAccount(facts)
   const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
   const mark = newMark()
