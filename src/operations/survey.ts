@@ -5,6 +5,7 @@ import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBacku
 import { unsealedBackups } from '../policy/unsealed.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../repository/types.js'
+import { lostFrom } from '../sources/postgres/data-links.js'
 import type { ListedProblem } from './results.js'
 
 /** What is known of one source's backups in one repository. */
@@ -57,6 +58,10 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
   const present = new Set(manifests.map(({ id }) => id))
   const damaged = new Set([...lost, ...[...failed.keys()].filter(id => present.has(id))])
   const broken = brokenChains(manifests, damaged)
+  // Of a backup that lacks data nobody can say that it is proven, whatever its bytes are.
+  const judged = manifests.map(manifest =>
+    lostFrom(manifest).length === 0 ? manifest : { ...manifest, damaged_source: true },
+  )
 
   const ofDrill = new Set(proofs.flatMap(({ id, at, level }) => (level === 'drill' ? [`${id} ${at}`] : [])))
 
@@ -74,8 +79,8 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
     manifests,
     damaged,
     broken,
-    proven: provenBackups(manifests, proofs, damaged, now),
-    unsound: unsoundBackups(manifests, proofs),
+    proven: provenBackups(judged, proofs, damaged, now),
+    unsound: unsoundBackups(judged, proofs),
     unsoundCaptures: unsoundBackups(manifests),
     drills: drillMarks(proofs),
     unsealed: unsealedBackups(manifests),

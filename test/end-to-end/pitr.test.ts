@@ -213,6 +213,16 @@ describe('a drill', () => {
     const drilled = document.results.find(({ level }: { level: string }) => level === 'drill')
     expect(drilled).toMatchObject({ status: 'source-damaged', affects: [] })
   })
+
+  it('is no damage when a query does not run: the backup is restored all the same', async () => {
+    const beside = clusterPlace(cluster, { beside: place, more: ['checks: ["SELECT nonsense FROM nowhere"]'] })
+    const { code, document, error } = await beside.json('verify', [SOURCE, '--drill'])
+    expect([code, error.error.code]).toEqual([3, 'drill_failed'])
+    const drilled = document.results.find(({ level }: { level: string }) => level === 'drill')
+    expect(drilled).toMatchObject({ status: 'drill-failed', affects: [] })
+    const restored = await beside.run('restore', [drilled.id, '--to', target()])
+    expect([restored.code, restored.stderr]).toEqual([0, expect.stringContaining(`${drilled.id} --drill`)])
+  })
 })
 
 describe('a target that cannot be reached', () => {

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream'
 import { execa } from 'execa'
-import { assertWhole, type Lacks, lacksOf } from './data-links.js'
+import { assertWhole, type Lacks, lacksOf, SERVER_WARNS } from './data-links.js'
 import { explainFailure } from './explain.js'
 import { KeptLines } from './kept-lines.js'
 import { type PostgresSession, sessionCommand } from './psql.js'
@@ -108,7 +108,7 @@ function endOf(
   const failures = lines.filter(line => checksumWarning.test(line))
   const { lost, said: others } = warningsIn(lines, followed)
   assertWhole(lost)
-  const shown = others.map(line => `the server warns: ${line.slice('WARNING:'.length).trim()}`).slice(0, MAX_WARNINGS)
+  const shown = others.map(line => `${SERVER_WARNS}${line.slice('WARNING:'.length).trim()}`).slice(0, MAX_WARNINGS)
   if (exitCode === 0) return { checksumFailures: [], warnings: shown }
   // pg_basebackup's own words, in English by LC_ALL; by then everything was sent (PostgreSQL pg_basebackup.c, reproduced).
   if (lines.some(line => line.includes('checksum error occurred'))) {

@@ -65,6 +65,18 @@ export function assertWhole(lost: readonly string[]): void {
   })
 }
 
+/** What stands before a server's warning where a backup keeps it. */
+export const SERVER_WARNS = 'the server warns: '
+
+/** Data that a backup lacks by its own warnings: releases before this one kept such a backup as a good one. */
+export function lostFrom(backup: { kind: string; warnings: readonly string[] }): string[] {
+  if (backup.kind !== 'postgres') return []
+  return lacksOf(
+    backup.warnings.filter(warning => warning.startsWith(SERVER_WARNS)),
+    new Set(),
+  ).lost.map(warning => warning.slice(SERVER_WARNS.length))
+}
+
 /** A file of the data directory that is a link there, as it goes into the backup: an ordinary file with what it points at. */
 export interface FollowedFile {
   name: string
