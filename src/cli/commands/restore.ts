@@ -158,8 +158,7 @@ function refuseTablespaces({ options }: Invocation, { name, kind }: Origin): voi
   const maps = listOption(options, 'tablespace-map').length > 0
   if (!maps && textOption(options, 'waldir') === undefined) return
   const flag = maps ? '--tablespace-map' : '--waldir'
-  const message =
-    kind === 'postgres' ? `${flag} goes with --to PATH` : `${flag} is for clusters, and ${name} is none`
+  const message = kind === 'postgres' ? `${flag} goes with --to PATH` : `${flag} is for clusters, and ${name} is none`
   throw new NexusError('usage', 'option_of_clusters', message, {
     hint: `a cluster is restored to new directories: --to PATH ${maps ? '--tablespace-map OLD=NEW' : '--waldir DIR'}`,
   })

@@ -145,7 +145,9 @@ function placesOf(
 function walPlaceOf({ waldir }: RestoreClusterRequest, others: readonly string[]): string | null {
   if (waldir === undefined) return null
   const place = newDirectoryAt(waldir, '--waldir')
-  const other = others.find(path => [place, path].some(at => `${at}/`.startsWith(at === place ? `${path}/` : `${place}/`)))
+  const other = others.find(path =>
+    [place, path].some(at => `${at}/`.startsWith(at === place ? `${path}/` : `${place}/`)),
+  )
   if (other === undefined) return place
   throw new NexusError('usage', 'waldir_inside', `--waldir ${place} and ${other} lie in one another`, {
     hint: 'give the WAL a directory of its own, outside of the others',

@@ -14,7 +14,7 @@ const troubles =
 
 /** A database or a relation that the catalogue knows and the data directory does not hold, or not as PostgreSQL wrote it. */
 export const missingContent =
-  /database subdirectory "[^"]*" is missing|could not open (?:file|directory) "(?:base|global|pg_tblspc|pg_xact|pg_multixact)\/|invalid page in block|WAL contains references to invalid pages|could not locate a valid checkpoint record|WAL ends before/
+  /database subdirectory "[^"]*" is missing|could not open (?:file|directory) "(?:base|global|pg_tblspc|pg_xact|pg_multixact)\/|invalid page in block|WAL contains references to invalid pages|could not locate (?:a valid|required) checkpoint record|WAL ends before/
 
 /**
  * Checks every table and index of every database with pg_amcheck, which comes with PostgreSQL 14 and later. The extension

@@ -113,7 +113,8 @@ class Capture implements ClusterCapture {
     const { files, warnings } = followedLinks(this.cluster)
     this.#followed = { names: new Set(files.map(({ name }) => name)), warnings }
     const backup = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
-    const tar = files.length === 0 ? backup : joined(followedMembers(files, statSync(this.cluster.dataDirectory)), backup)
+    const tar =
+      files.length === 0 ? backup : joined(followedMembers(files, statSync(this.cluster.dataDirectory)), backup)
     return { blockSize: BLOCK_BYTES, carried: [], tar, describe: entry => this.#owned(entry) }
   }
 
@@ -136,7 +137,13 @@ class Capture implements ClusterCapture {
       capturedAt: at,
       facts: { ...clusterFacts(cluster, span, owner, outside) },
       checks: cluster.dataChecksums ? [checksumCheck(end)] : [],
-      warnings: [...(vulnerable === null ? [] : [vulnerable]), ...configuration.warnings, ...this.#followed.warnings, ...end.warnings, ...warnings],
+      warnings: [
+        ...(vulnerable === null ? [] : [vulnerable]),
+        ...configuration.warnings,
+        ...this.#followed.warnings,
+        ...end.warnings,
+        ...warnings,
+      ],
       incomplete: false,
     }
   }

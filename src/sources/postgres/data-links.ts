@@ -28,7 +28,10 @@ const decisions: readonly { what: RegExp; so: 'ignored' | 'lost' }[] = [
   // A server’s socket, where unix_socket_directories names the data directory.
   { what: /^\.s\.PGSQL\./, so: 'ignored' },
   // Content: the copy is useless without it, or silently lacks databases, tables, commits.
-  { what: /^(?:base|global|pg_(?:xact|multixact|commit_ts|twophase|logical|tblspc|wal)|PG_VERSION)(?:\/|$)/, so: 'lost' },
+  {
+    what: /^(?:base|global|pg_(?:xact|multixact|commit_ts|twophase|logical|tblspc|wal)|PG_VERSION)(?:\/|$)/,
+    so: 'lost',
+  },
   // Of a tablespace, which the server names by its own path.
   { what: /(?:^|\/)PG_\d+_\d+(?:\/|$)/, so: 'lost' },
 ]

@@ -36,7 +36,10 @@ export const raisable = [
 ] as const
 
 /** Libraries whose workers do things by themselves: run jobs, replicate, fail over. A copy must do nothing to anybody. */
-const acting = ['pg_cron', 'pg_partman_bgw', 'pglogical', 'spock', 'repmgr', 'bdr', 'pg_failover_slots', 'pgactive']
+const acting = [
+  ...['pg_cron', 'pg_partman_bgw', 'pg_dbms_job', 'pg_net', 'pglogical', 'spock', 'bdr', 'pgactive', 'citus'],
+  ...['repmgr', 'pgautofailover', 'pg_failover_slots'],
+]
 
 /** One parameter of a server of ours. */
 interface Decision {

@@ -1,5 +1,6 @@
-import { appendFileSync, cpSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { execa } from 'execa'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { amcheck, checksums } from '../../../src/sources/postgres/amcheck.js'
 import { clusterAccount } from '../../../src/sources/postgres/cluster-owner.js'
@@ -82,13 +83,17 @@ const shadow = [
 const env = { PATH: process.env.PATH }
 let cluster: TestCluster
 let programs: Programs
+/** File of the table. */
+let relation: string
 let account: Awaited<ReturnType<typeof clusterAccount>>
 
 beforeAll(async () => {
   // Segments of 64 MB: two of them are more than PostgreSQL's own min_wal_size.
   cluster = await startCluster({ initdb: ['--wal-segsize=64', '--data-checksums'] })
   // In one session: the next would be refused, or time out.
-  await cluster.psql([...alteredRoles, ...shadow].join(';'))
+  relation = (
+    await cluster.psql([...alteredRoles, ...shadow, "SELECT pg_relation_filepath('shadow.t')"].join(';'))
+  ).trim()
   await cluster.stop()
   const major = Number.parseInt(readFileSync(join(cluster.directory, 'PG_VERSION'), 'utf8'), 10)
   const wanted = { major, exact: true, programs: ['postgres', 'psql'] }
@@ -106,8 +111,6 @@ function copied(name: string, settings: Record<string, string>): string {
 }
 
 async function recovered(directory: string, wishes: Partial<RecoveryWish> = {}): Promise<RecoveredServer> {
-  await cluster.run('/bin/true', [])
-  const { execa } = await import('execa')
   await execa('chown', ['-R', `${cluster.uid}:${cluster.gid}`, directory])
   const control = await readControlData(programs, directory)
   const found = await recoverServer(programs, account, {
@@ -181,6 +184,16 @@ describe('a server of ours on a copy', () => {
     })
   })
 
+  it('finds what the copy lacks: that is wrong content, and no trouble of this machine', async () => {
+    const directory = copied('lacking', {})
+    rmSync(join(directory, relation))
+    const { server, session } = await recovered(directory)
+    const queries = ['SELECT count(*) FROM t']
+    const [check] = await contentChecks(server, session, { queries, database: 'postgres', user: 'postgres' })
+    expect(check).toMatchObject({ status: 'failed', detail: expect.stringMatching(/58P01: could not open file "base/) })
+    expect(await amcheck(session)).toMatchObject({ status: 'failed' })
+  })
+
   it('that has gone is no finding of its checks', async () => {
     const directory = copied('gone', {})
     const { server, session } = await recovered(directory)
@@ -195,6 +208,38 @@ describe('a server of ours on a copy', () => {
 })
 
 describe('parameters that WAL needs as large as they were', () => {
+  it('are raised to what they were raised to since the base, where the server must stand still', async () => {
+    const source = await startCluster({ lean: true, settings: { max_connections: '20', wal_keep_size: '64MB' } })
+    const directory = join(source.room, 'copy')
+    await source.run('pg_basebackup', [
+      '-h',
+      source.room,
+      '-U',
+      'postgres',
+      '-X',
+      'none',
+      '-c',
+      'fast',
+      '-D',
+      directory,
+    ])
+    source.configure({ max_connections: '40' })
+    await source.stop()
+    await source.start()
+    const target = (await source.psql("SELECT pg_create_restore_point('here')")).trim()
+    await source.psql('SELECT pg_switch_wal()')
+    const own = [
+      `restore_command = 'cp ${source.directory}/pg_wal/%f %p'`,
+      `recovery_target_lsn = '${target}'`,
+      "recovery_target_action = 'pause'",
+    ]
+    appendFileSync(join(directory, 'postgresql.auto.conf'), `${own.join('\n')}\n`)
+    writeFileSync(join(directory, 'recovery.signal'), '')
+    const { state, server } = await recovered(directory, { pauses: true })
+    expect(state.paused).toBe(true)
+    expect(readFileSync(join(server.room, 'postgresql.conf'), 'utf8')).toContain("max_connections = '40'")
+  })
+
   it('are the larger of what is known', () => {
     const control = { max_connections: '300', max_wal_senders: '5', track_commit_timestamp: 'on' }
     const asked = { max_connections: '100', max_wal_senders: '10', shared_preload_libraries: 'a' }
