@@ -2,8 +2,8 @@ import { lostFrom } from '../sources/postgres/data-links.js'
 import type { Selected } from './select.js'
 
 /**
- * What a backup that is about to be restored lacks, and what the newest drill says against it. Its bytes are those that were captured, so it is
- * said and nothing is refused.
+ * What a backup that is about to be restored lacks, and what the newest drill says against it. Its bytes are those that were
+ * captured, so it is said and nothing is refused.
  */
 export function drillNotes({ manifest, survey }: Pick<Selected, 'manifest' | 'survey'>): string[] {
   const { id } = manifest

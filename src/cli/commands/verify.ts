@@ -67,7 +67,7 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
 
 /** Nothing stored is damaged: a new backup of the same source would hold the same. */
 function wrongContent(wrong: VerifyResult['results']): NexusError {
-  const message = `${counted(wrong.length, 'backup')} restored as captured, and that content is wrong: ${firstOf(wrong)}`
+  const message = `${counted(wrong.length, 'backup')} as captured, and what was captured is wrong: ${firstOf(wrong)}`
   return new NexusError('damage', 'source_damaged', message, {
     hint: `look at the source itself; the backup can be restored beside it: nexus-backup restore ${wrong[0]?.id} --to PATH`,
   })

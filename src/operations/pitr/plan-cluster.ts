@@ -40,6 +40,7 @@ export async function prepareClusterRestore(
   const facts = baseFacts(manifest)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const tablespaces = placesOf(facts, request)
+  const movedFrom = movedWal(facts)
   const waldir = walPlaceOf(request, [target, ...tablespaces.map(({ to }) => to)])
   // What would only be found missing after hours is looked for now.
   if (request.start !== null) await serverPrograms(context, facts, request.source ?? null)
@@ -56,7 +57,11 @@ export async function prepareClusterRestore(
       until,
       timeline: timeline ?? facts.timeline,
       wal,
-      notes: [...notes, ...drillNotes(selected), ...walNotes(facts, waldir)],
+      notes: [
+        ...notes,
+        ...drillNotes(selected),
+        ...(movedFrom === null || waldir !== null ? [] : [`${movedFrom}: --waldir DIR puts it elsewhere`]),
+      ],
       tablespaces,
       waldir,
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
@@ -145,19 +150,17 @@ function placesOf(
 function walPlaceOf({ waldir }: RestoreClusterRequest, others: readonly string[]): string | null {
   if (waldir === undefined) return null
   const place = newDirectoryAt(waldir, '--waldir')
-  const other = others.find(path =>
-    [place, path].some(at => `${at}/`.startsWith(at === place ? `${path}/` : `${place}/`)),
-  )
+  const isInside = (path: string, directory: string) => `${path}/`.startsWith(`${directory}/`)
+  const other = others.find(path => isInside(path, place) || isInside(place, path))
   if (other === undefined) return place
   throw new NexusError('usage', 'waldir_inside', `--waldir ${place} and ${other} lie in one another`, {
     hint: 'give the WAL a directory of its own, outside of the others',
   })
 }
 
-/** Where it lay may be a disk that was meant to carry it. */
-export function walNotes({ wal_directory: before }: BaseFacts, waldir: string | null): string[] {
-  if (before === null || waldir !== null) return []
-  return [`pg_wal was a link to ${before} and is restored as an ordinary directory: --waldir DIR puts it elsewhere`]
+/** What to know of a cluster whose WAL was on a disk of its own, which was meant to carry it; null of any other. */
+export function movedWal({ wal_directory: before }: BaseFacts): string | null {
+  return before === null ? null : `pg_wal was a link to ${before} and is restored as an ordinary directory`
 }
 
 function notMapped(tablespaces: BaseFacts['tablespaces']): NexusError {

@@ -12,9 +12,20 @@ import type { Selected } from '../select.js'
 import { surveyAnyway } from '../survey.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { drillCluster } from './cluster-drill.js'
-import { isDamage } from './drill-trouble.js'
 import { proofOf } from './proof-of.js'
 import type { VerifyPlan } from './verify-plan.js'
+
+/**
+ * Kinds of damage that are not about the backup's stored bytes: what a manifest tells is not understood here, a server on
+ * the copy ended, or small files beside the backup are damaged.
+ */
+const others: ReadonlySet<string> = new Set([
+  'facts_damaged',
+  'server_died',
+  'source_damaged',
+  'proof_damaged',
+  'keys_damaged',
+])
 
 /**
  * Restores each target into scratch space, runs integrity and content checks there, and measures how long it took until
@@ -68,6 +79,11 @@ async function drillOne(
     }
     return { status: 'drill-failed', level: 'drill', findings: [{ part: 'drill', problem: told(error) }], affects: [] }
   }
+}
+
+/** Whether an error in a drill says that stored bytes differ from their digests, or are gone. */
+function isDamage(error: unknown): boolean {
+  return error instanceof NexusError && error.kind === 'damage' && !others.has(error.code)
 }
 
 /** What was found wrong counts for more than what could not be looked at. */
