@@ -9,7 +9,10 @@ const harmless =
 export function causeOfDeath(log: string): string | null {
   const lines = log.split('\n')
   const at = lines.findLastIndex(line => /\b(?:FATAL|PANIC): {2}/.test(line) && !harmless.test(line))
-  const starting = lines.findLast(line => /^postgres: |^\S*postgres: (?:error|fatal)/i.test(line))
+  // We give it no such file, and it says that it could not write one; then it goes on.
+  const starting = lines.findLast(
+    line => /^postgres: |^\S*postgres: (?:error|fatal)/i.test(line) && !line.includes('external PID file'),
+  )
   const [fatal] = at < 0 ? [starting] : [lines[at]]
   if (fatal === undefined) return null
   const pid = /\[(\d+)\]/.exec(fatal)?.[1]
