@@ -2,6 +2,7 @@ import type { Context } from '../context.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { planDatabaseRestore, restoreDatabase } from './databases/restore-database.js'
+import { drillNotes } from './drill-notes.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
@@ -16,6 +17,7 @@ import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.
  */
 export async function planRestore(context: Context, request: RestoreRequest): Promise<RestorePlan> {
   const selected = await selectOpened(context, request)
+  if (request.dryRun) warnOf(context, selected)
   const plan = await planOf(context, request, selected)
   for (const notice of incompleteNotices(request, selected)) context.warn(`${plan.source}: ${notice}`)
   return plan
@@ -31,6 +33,7 @@ export async function restore(context: Context, journal: Journal, request: Resto
   const began = context.now()
   const found = await selectOpened(context, request)
   const plan = await planOf(context, request, found)
+  warnOf(context, found)
   const subject = { operation: 'restore', source: plan.source, repository: found.room.repository.location }
   return recorded(
     context,
@@ -72,6 +75,10 @@ function incompleteNotices(request: RestoreRequest, { manifest, survey }: Select
 /** A key that does not fit is told before anything is done. */
 async function selectOpened(context: Context, request: RestoreRequest): Promise<Selected> {
   return openSelected(context, await selectBackup(context, request.repositories, request))
+}
+
+function warnOf(context: Context, selected: Selected): void {
+  for (const note of drillNotes(selected)) context.warn(`${selected.manifest.source}: ${note}`)
 }
 
 async function planOf(context: Context, request: RestoreRequest, selected: Selected): Promise<RestorePlan> {

@@ -1,5 +1,6 @@
 import type { ErrorKind } from '../errors.js'
 import type { BackupType, SourceKind } from '../repository/manifest.js'
+import type { ProofStatus } from '../repository/types.js'
 
 /** A backup as `create` and `list` report it (design section 7); bytes and milliseconds. */
 export interface BackupReport {
@@ -113,15 +114,25 @@ export interface CreateResult {
   copy_failures: CopyResult['failures']
 }
 
+/** `error`: the check itself could not be run, which says nothing of what was to be checked. */
+export type CheckStatus = 'ok' | 'failed' | 'skipped' | 'error'
+
+/** A check of what was restored. */
+export interface RestoredCheck {
+  name: string
+  status: CheckStatus
+  detail: string
+}
+
 export interface VerifiedBackup {
   id: string
   source: string
-  status: 'ok' | 'damaged' | 'unread'
+  status: ProofStatus
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
   /** Ids that cannot be restored because of these findings. */
   affects: string[]
-  drill?: { restore_ms: number; checks: { name: string; status: 'ok' | 'failed' | 'skipped'; detail: string }[] }
+  drill?: { restore_ms: number; checks: RestoredCheck[] }
 }
 
 export interface VerifyResult {
@@ -157,7 +168,7 @@ export interface RestoreResult {
   previous: string | null
   /** The exact command that brings it back, or null. */
   undo: string | null
-  checks: { name: string; status: 'ok' | 'failed' | 'skipped'; detail: string }[]
+  checks: RestoredCheck[]
   duration_ms: number
 }
 

@@ -1,7 +1,7 @@
 import { closeSync, existsSync, openSync, statSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Context } from '../context.js'
-import { messageOf, NexusError } from '../errors.js'
+import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
@@ -140,11 +140,7 @@ function isDatabase(path: string): boolean {
 
 /** Says how it is; a rollback brings it back all the same. */
 async function tell(path: string, signal: AbortSignal): Promise<RestoreResult['checks']> {
-  try {
-    return await checkRestored(path, { checks: [] }, signal)
-  } catch (error) {
-    return [{ name: 'integrity_check', status: 'failed', detail: messageOf(error) }]
-  }
+  return checkRestored(path, { checks: [] }, signal)
 }
 
 function lastSetAside(name: string, target: string): string {

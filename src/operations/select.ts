@@ -141,7 +141,9 @@ function newest(manifests: readonly Manifest[]): Manifest | undefined {
 function assertWhole(selected: Selected): Selected {
   const problem = selected.survey.broken.get(selected.manifest.id)
   if (problem === undefined) return selected
-  throw unusable(selected.manifest.id, problem, newestSound(selected.survey))
+  const { id } = selected.manifest
+  const told = selected.survey.problems.find(known => known.id === id && known.problem.startsWith('the drill of'))
+  throw unusable(id, told?.problem ?? problem, newestSound(selected.survey))
 }
 
 function newestSound({ manifests, broken, unsealed }: Survey): string | undefined {

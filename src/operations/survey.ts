@@ -1,10 +1,11 @@
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
-import { damagedByProof, provenBackups, unsoundBackups } from '../policy/proven.js'
+import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
 import { unsealedBackups } from '../policy/unsealed.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { Entry, Proof, SourceRoom } from '../repository/types.js'
+import { lostFrom } from '../sources/postgres/data-links.js'
 import type { ListedProblem } from './results.js'
 
 /** What is known of one source's backups in one repository. */
@@ -17,6 +18,10 @@ export interface Survey {
   broken: ReadonlyMap<string, string>
   proven: ReadonlySet<string>
   unsound: ReadonlySet<string>
+  /** Those of them of which the manifests say so: what only a drill saw costs no window. */
+  unsoundCaptures: ReadonlySet<string>
+  /** What the newest drill says against a backup: said at a restore, never a reason to refuse one. */
+  drills: ReadonlyMap<string, DrillMark>
   /** In plain, though earlier ones are encrypted: nobody with a key made them. */
   unsealed: ReadonlySet<string>
   /** Everything damaged or broken, then everything partial. */
@@ -53,20 +58,31 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
   const present = new Set(manifests.map(({ id }) => id))
   const damaged = new Set([...lost, ...[...failed.keys()].filter(id => present.has(id))])
   const broken = brokenChains(manifests, damaged)
+  // Of a backup that lacks data nobody can say that it is proven, whatever its bytes are.
+  const judged = manifests.map(manifest =>
+    lostFrom(manifest).length === 0 ? manifest : { ...manifest, damaged_source: true },
+  )
+
+  const ofDrill = new Set(proofs.flatMap(({ id, at, level }) => (level === 'drill' ? [`${id} ${at}`] : [])))
 
   function problem(id: string, status: 'damaged' | 'partial', text: string): ListedProblem {
     return { id, source: room.name, repository: room.repository.location, status, problem: text }
   }
   function whyBroken(id: string, reason: string): string {
     const at = failed.get(id)
-    return at === undefined ? `cannot be restored: ${reason}` : `the verify of ${at} found it damaged`
+    if (at === undefined) return `cannot be restored: ${reason}`
+    // Drills of earlier releases called it damage when only they had failed.
+    if (!ofDrill.has(`${id} ${at}`)) return `the verify of ${at} found it damaged`
+    return `the drill of ${at} called it damaged; when its bytes are whole, this takes it back: nexus-backup verify ${id}`
   }
   return {
     manifests,
     damaged,
     broken,
-    proven: provenBackups(manifests, proofs, damaged, now),
-    unsound: unsoundBackups(manifests),
+    proven: provenBackups(judged, proofs, damaged, now),
+    unsound: unsoundBackups(judged, proofs),
+    unsoundCaptures: unsoundBackups(manifests),
+    drills: drillMarks(proofs),
     unsealed: unsealedBackups(manifests),
     problems: [
       ...[...broken].map(([id, reason]) => problem(id, 'damaged', whyBroken(id, reason))),

@@ -109,12 +109,12 @@ async function verifyOne(
 }
 
 function outcomeOf(results: readonly VerifiedBackup[]): string {
-  if (results.some(({ status }) => status === 'damaged')) return 'damage'
-  return results.some(({ status }) => status === 'unread') ? 'partial' : 'done'
+  if (results.some(({ status }) => status === 'damaged' || status === 'source-damaged')) return 'damage'
+  return results.every(({ status }) => status === 'ok') ? 'done' : 'partial'
 }
 
 function firstProblem(results: readonly VerifiedBackup[]): string | null {
-  const bad = results.find(({ status }) => status !== 'ok')
+  const bad = results.find(({ status }) => status === 'damaged') ?? results.find(({ status }) => status !== 'ok')
   const [finding] = bad?.findings ?? []
   return bad === undefined ? null : `${bad.id}: ${finding?.part ?? ''} ${finding?.problem ?? ''}`
 }

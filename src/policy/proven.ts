@@ -12,7 +12,14 @@ export interface ProvableBackup extends ChainMember {
 export interface ProofOutcome {
   id: string
   at: string
-  status: 'ok' | 'damaged' | 'unread'
+  status: 'ok' | 'damaged' | 'unread' | 'source-damaged' | 'drill-failed'
+  level: 'stored' | 'content' | 'drill'
+}
+
+/** What the newest drill of a backup says against it, none of which keeps anybody from restoring it. */
+export interface DrillMark {
+  at: string
+  status: 'source-damaged' | 'drill-failed'
 }
 
 /**
@@ -30,12 +37,36 @@ export function damagedByProof(proofs: readonly ProofOutcome[], now: Date): Map<
   return found
 }
 
-/** Backups that hold, or stand on, what a failed check saw: restorable, but perhaps of no use. */
-export function unsoundBackups(backups: readonly ProvableBackup[]): Set<string> {
+/** Backups whose newest drill failed or found the captured content wrong. Only a later drill that passes takes it back. */
+export function drillMarks(proofs: readonly ProofOutcome[]): Map<string, DrillMark> {
+  const marks = new Map<string, DrillMark>()
+  for (const { id, at, status } of inOrder(proofs.filter(({ level }) => level === 'drill'))) {
+    if (status === 'source-damaged') marks.set(id, { at, status })
+    // A drill that could not be carried out does not take back what an earlier one saw.
+    else if (status === 'drill-failed' && marks.get(id)?.status !== 'source-damaged') marks.set(id, { at, status })
+    else if (status === 'ok') marks.delete(id)
+  }
+  return marks
+}
+
+/**
+ * Backups that hold, or stand on, what a failed check saw: restorable, but perhaps of no use.
+ *
+ * @param proofs a drill sees what no check at capture did, and one that passes speaks for its backup
+ */
+export function unsoundBackups(backups: readonly ProvableBackup[], proofs: readonly ProofOutcome[] = []): Set<string> {
+  const marks = drillMarks(proofs)
+  const drilled = new Set(proofs.flatMap(({ id, level, status }) => (level === 'drill' && status === 'ok' ? [id] : [])))
   const unsound = new Set<string>()
+  /** Of these the manifest says so itself; what only a drill saw, a drill of a child can take back for it. */
+  const captured = new Set<string>()
   for (const { id, type, parent, damaged_source, checks } of [...backups].sort(bySequence)) {
-    const inherited = type !== 'full' && parent !== null && unsound.has(parent)
-    if (inherited || damaged_source || checks.some(({ status }) => status === 'failed')) unsound.add(id)
+    const base = type === 'full' ? null : parent
+    if (damaged_source || checks.some(({ status }) => status === 'failed') || (base !== null && captured.has(base))) {
+      captured.add(id)
+    }
+    const inherited = base !== null && unsound.has(base) && !drilled.has(id)
+    if (captured.has(id) || inherited || marks.get(id)?.status === 'source-damaged') unsound.add(id)
   }
   return unsound
 }
@@ -54,7 +85,7 @@ export function provenBackups(
   now: Date,
 ): Set<string> {
   const broken = brokenChains(backups, damaged)
-  const unsound = unsoundBackups(backups)
+  const unsound = unsoundBackups(backups, proofs)
   const passed = latestOk(proofs, now)
   const ownDamage = latestDamage(proofs)
   const chainDamage = new Map<string, number>()
@@ -92,4 +123,12 @@ function latest(proofs: readonly ProofOutcome[], timeOf: (at: string) => number)
   const times = new Map<string, number>()
   for (const { id, at } of proofs) times.set(id, Math.max(times.get(id) ?? -Infinity, timeOf(at)))
   return times
+}
+
+/** Oldest first; at a time that cannot be read, last. */
+function inOrder(proofs: readonly ProofOutcome[]): ProofOutcome[] {
+  return [...proofs].sort((a, b) => {
+    const [first, second] = [timeOfDamage(a.at), timeOfDamage(b.at)]
+    return first === second ? 0 : first - second
+  })
 }

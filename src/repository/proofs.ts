@@ -6,18 +6,23 @@ import { isBackupId, proofsDirectory } from './layout.js'
 import { mapParallel } from './parallel.js'
 import type { SmallFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
-import type { Proof } from './types.js'
+import type { Proof, ProofStatus } from './types.js'
 
 /** Bytes a proof may have. */
 const proofLimit = 4 * 1024 * 1024
 /** `ID-TIME.json`, the time written like the id's. */
 const proofName = /^\d{8}T\d{6}\.\d{3}Z-(?:full|diff|incr)-[0-9a-f]{4}-\d{8}T\d{6}\.\d{3}Z(?:-\d+)?\.json$/
 
+/** Statuses that a reader of the first proofs does not know: it finds `unread` in their place, which changes nothing for it. */
+const outcomes: readonly ProofStatus[] = ['source-damaged', 'drill-failed']
+
 const text = v.pipe(v.string(), v.maxLength(1 << 20))
 const proofSchema = v.object({
   id: v.pipe(text, v.check(isBackupId)),
   at: v.pipe(text, v.isoTimestamp()),
   status: v.picklist(['ok', 'damaged', 'unread']),
+  /** Says more than an `unread`; one that is not known here is an `unread`. */
+  outcome: v.exactOptional(text),
   level: v.picklist(['stored', 'content', 'drill']),
   findings: v.pipe(v.array(v.object({ part: text, problem: text })), v.maxLength(100_000)),
   drill: v.exactOptional(
@@ -41,7 +46,7 @@ export async function readProofs(storage: SmallFiles, source: string): Promise<P
 
 /** Keeps a proof, write-once. Two of one backup in the same millisecond get names of their own. */
 export async function writeProof(storage: Storage, source: string, proof: Proof): Promise<void> {
-  const result = v.safeParse(proofSchema, proof)
+  const result = v.safeParse(proofSchema, storedForm(proof))
   if (!result.success)
     throw new NexusError('failed', 'proof_invalid', 'a proof that is not one was about to be written')
   const instant = new Date(proof.at).toISOString().replaceAll('-', '').replaceAll(':', '')
@@ -68,7 +73,18 @@ async function readProof(storage: SmallFiles, name: string): Promise<Proof> {
   if (!result.success) throw damaged(name, 'it is not a proof')
   const own = name.slice(name.lastIndexOf('/') + 1).startsWith(`${result.output.id}-`)
   if (!own) throw damaged(name, 'it is the proof of another backup')
-  return result.output
+  return knownForm(result.output)
+}
+
+type StoredProof = v.InferOutput<typeof proofSchema>
+
+function storedForm(proof: Proof): object {
+  return outcomes.includes(proof.status) ? { ...proof, status: 'unread', outcome: proof.status } : proof
+}
+
+function knownForm({ outcome, ...proof }: StoredProof): Proof {
+  const known = proof.status === 'unread' ? outcomes.find(status => status === outcome) : undefined
+  return known === undefined ? proof : { ...proof, status: known }
 }
 
 function digestOf(proof: object): string {

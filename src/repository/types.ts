@@ -12,11 +12,18 @@ export type Entry =
   /** A `.partial-ID` of a run that is still writing or was killed. */
   | { status: 'partial'; id: string }
 
+/**
+ * What a verify or a drill found. Only bytes that differ from their digests are `damaged`. `source-damaged`: the bytes are
+ * those that were captured, and SQLite or PostgreSQL find what they hold wrong. `drill-failed`: the drill could not be
+ * carried out, which says nothing of the backup. `unread`: something could not be read.
+ */
+export type ProofStatus = 'ok' | 'damaged' | 'unread' | 'source-damaged' | 'drill-failed'
+
 /** Result of a verify or drill of one backup: `SOURCE/proofs/ID-TIME.json`, write-once. */
 export interface Proof {
   id: string
   at: string
-  status: 'ok' | 'damaged' | 'unread'
+  status: ProofStatus
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
   drill?: { restore_ms: number; checks: { name: string; status: string; detail: string }[] }

@@ -32,13 +32,15 @@ describe('the declaration', () => {
     expect(names('create')).toEqual('type check verify allow-damaged init owner adopt label keep-until'.split(' '))
     expect(names('list')).toEqual(['all', 'journal'])
     expect(names('verify')).toEqual(['drill'])
-    expect(names('restore')).toEqual(['to', 'force', 'in-place', 'confirm', 'rollback', 'tablespace-map'])
+    expect(names('restore')).toEqual(['to', 'force', 'in-place', 'confirm', 'rollback', 'tablespace-map', 'waldir'])
     expect(names('prune')).toEqual(
       'last hourly daily weekly monthly yearly within pitr'.split(' ').map(rule => `keep-${rule}`),
     )
     expect(names('pitr points')).toEqual([])
     expect(names('pitr restore')).toEqual(
-      'at lsn xid restore-point end to timeline tablespace-map target-action keep-archiving start stop'.split(' '),
+      'at lsn xid restore-point end to timeline tablespace-map waldir target-action keep-archiving start stop'.split(
+        ' ',
+      ),
     )
     expect(globalOptions.map(option => option.name).filter(name => name !== 'help')).toEqual(
       'config repo state sqlite name key-file passphrase-file json quiet verbose dry-run yes no-color wait'.split(' '),

@@ -38,6 +38,7 @@ const plan: ClusterRestorePlan = {
   wal: { from: '000000010000000000000003', to: '000000010000000000000009', segments: 7 },
   notes: ['no transaction ended in between'],
   tablespaces: [{ oid: 16390, from: '/ts/a', to: '/ts/b' }],
+  waldir: null,
   recovery_target: "recovery_target_time = '2025-11-03 05:30:00.000+00'",
 }
 

@@ -205,13 +205,23 @@ describe('a drill', () => {
     expect(detail.split(' ')[2]).toBe(String(drilled.drill.restore_ms))
   })
 
-  it('finds damage where a content check is false', async () => {
+  it('finds the captured content wrong where a content check is false', async () => {
     const checks = 'checks: ["SELECT count(*) < 0 FROM pgbench_accounts"]'
     const sceptic = clusterPlace(cluster, { beside: place, more: [checks] })
     const { code, document } = await sceptic.json('verify', [SOURCE, '--drill'])
     expect(code).toBe(4)
     const drilled = document.results.find(({ level }: { level: string }) => level === 'drill')
-    expect(drilled).toMatchObject({ status: 'damaged', affects: [idOf('diff')] })
+    expect(drilled).toMatchObject({ status: 'source-damaged', affects: [] })
+  })
+
+  it('is no damage when a query does not run: the backup is restored all the same', async () => {
+    const beside = clusterPlace(cluster, { beside: place, more: ['checks: ["SELECT nonsense FROM nowhere"]'] })
+    const { code, document, error } = await beside.json('verify', [SOURCE, '--drill'])
+    expect([code, error.error.code]).toEqual([3, 'drill_failed'])
+    const drilled = document.results.find(({ level }: { level: string }) => level === 'drill')
+    expect(drilled).toMatchObject({ status: 'drill-failed', affects: [] })
+    const restored = await beside.run('restore', [drilled.id, '--to', target()])
+    expect([restored.code, restored.stderr]).toEqual([0, expect.stringContaining(`${drilled.id} --drill`)])
   })
 })
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import {
   damagedByProof,
+  drillMarks,
   type ProofOutcome,
   type ProvableBackup,
   provenBackups,
@@ -15,8 +16,13 @@ function backup(sequence: number, parent: string | null, wishes: Partial<Provabl
   return { id: `b${sequence}`, sequence, type, parent, damaged_source: false, checks: [], ...wishes }
 }
 
-function proof(id: string, dayOfMonth: number, status: ProofOutcome['status']): ProofOutcome {
-  return { id, at: `2025-11-${String(dayOfMonth).padStart(2, '0')}T00:00:00Z`, status }
+function proof(
+  id: string,
+  dayOfMonth: number,
+  status: ProofOutcome['status'],
+  level: ProofOutcome['level'] = 'content',
+): ProofOutcome {
+  return { id, at: `2025-11-${String(dayOfMonth).padStart(2, '0')}T00:00:00Z`, status, level }
 }
 
 function proven(backups: ProvableBackup[], proofs: ProofOutcome[] = [], lost: string[] = []): string[] {
@@ -92,10 +98,35 @@ describe('damage that a verify found', () => {
   it('is not undone by a pass from the future, nor by a time that cannot be read', () => {
     const early = new Date('2025-11-10T00:00:00Z')
     expect([...damagedByProof([proof('b1', 5, 'damaged'), proof('b1', 20, 'ok')], early).keys()]).toEqual(['b1'])
-    const unreadable = [{ id: 'b1', at: 'soon', status: 'damaged' as const }, proof('b1', 5, 'ok')]
+    const unreadable = [{ ...proof('b1', 1, 'damaged'), at: 'soon' }, proof('b1', 5, 'ok')]
     expect([...damagedByProof(unreadable, now).keys()]).toEqual(['b1'])
     expect([
-      ...damagedByProof([proof('b1', 5, 'damaged'), { id: 'b1', at: 'soon', status: 'ok' }], now).keys(),
+      ...damagedByProof([proof('b1', 5, 'damaged'), { ...proof('b1', 1, 'ok'), at: 'soon' }], now).keys(),
     ]).toEqual(['b1'])
+  })
+})
+
+describe('what drills say against a backup', () => {
+  const backups = [backup(1, null, { checks: passed }), backup(2, 'b1'), backup(3, 'b2')]
+  const drill = (id: string, day: number, status: ProofOutcome['status']) => proof(id, day, status, 'drill')
+
+  it('costs no proof when they only failed', () => {
+    const proofs = [proof('b2', 5, 'ok'), drill('b1', 6, 'drill-failed'), drill('b2', 6, 'drill-failed')]
+    expect(proven(backups, proofs)).toEqual(['b1', 'b2'])
+    expect([...drillMarks(proofs).keys()]).toEqual(['b1', 'b2'])
+    expect([...unsoundBackups(backups, proofs)]).toEqual([])
+  })
+
+  it('makes it unsound, and what stands on it, when they found its content wrong', () => {
+    const proofs = [drill('b1', 5, 'source-damaged'), proof('b1', 6, 'ok'), proof('b3', 6, 'ok')]
+    expect(proven(backups, proofs)).toEqual([])
+    expect([...unsoundBackups(backups, proofs)]).toEqual(['b1', 'b2', 'b3'])
+    expect([...damagedByProof(proofs, now).keys()]).toEqual([])
+    // A later drill that failed tells nothing; one that passed speaks for its own backup.
+    const later = [...proofs, drill('b1', 7, 'drill-failed'), drill('b2', 7, 'ok')]
+    expect([...unsoundBackups(backups, later)]).toEqual(['b1'])
+    expect(proven(backups, later)).toEqual(['b2', 'b3'])
+    expect(drillMarks(later).get('b1')).toMatchObject({ status: 'source-damaged' })
+    expect([...drillMarks([...later, drill('b1', 8, 'ok')]).keys()]).toEqual([])
   })
 })

@@ -8,7 +8,7 @@ import type { Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderClusterPlan, renderClusterRestore } from '../output/render-cluster.js'
 import { listOption, placeFlags, switchOption, textOption } from '../parsed.js'
-import { planDocument } from './restore-parts.js'
+import { planDocument, uncheckedFailures } from './restore-parts.js'
 
 /** What differs between `restore` and `pitr restore` of a cluster. */
 export interface ClusterRestore {
@@ -60,6 +60,7 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
       const at = text.indexOf('=')
       return { from: text.slice(0, at), to: text.slice(at + 1) }
     }),
+    waldir: pathOption(textOption(options, 'waldir'), io.cwd),
     targetAction: textOption(options, 'target-action') === 'pause' ? 'pause' : 'promote',
     keepArchiving: switchOption(options, 'keep-archiving'),
     start: switchOption(options, 'start') ? { stop: switchOption(options, 'stop') } : null,
@@ -67,6 +68,10 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
     ...recoveryCalls({ io, options }, settings),
     dryRun: switchOption(options, 'dry-run'),
   }
+}
+
+function pathOption(text: string | undefined, cwd: string): string | undefined {
+  return text === undefined ? undefined : resolve(cwd, text)
 }
 
 function timelineOf(text: string | undefined): RestoreClusterRequest['timeline'] {
@@ -85,7 +90,7 @@ export function recoveryCalls({ io, options }: Pick<Invocation, 'io' | 'options'
 
 function failedChecks({ checks, target }: RestoreClusterResult, source: string): NexusError[] {
   const failed = checks.find(({ status }) => status === 'failed')
-  if (failed === undefined) return []
+  if (failed === undefined) return uncheckedFailures(checks, target)
   const message = `${target} is restored, but fails the check ${failed.name}: ${failed.detail}`
   return [
     new NexusError('damage', 'restored_check_failed', message, {

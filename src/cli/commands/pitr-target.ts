@@ -30,7 +30,7 @@ export function targetOf(options: OptionValues, name: (typeof names)[number], zo
   return name === 'restore-point' ? { kind: 'restore-point', name: text } : { kind: 'end' }
 }
 
-const ofClusters = ['timeline', 'tablespace-map', 'target-action', 'keep-archiving', 'start', 'stop'] as const
+const ofClusters = ['timeline', 'tablespace-map', 'waldir', 'target-action', 'keep-archiving', 'start', 'stop'] as const
 
 /** What only a cluster can be asked. Throws `usage` when it is asked of another kind of source. */
 export function refuseClusterOptions(options: OptionValues, source: { name: string; kind: string }): void {

@@ -85,8 +85,20 @@ export function restoredOutcome(
 /** A database that was damaged when it was backed up or set aside comes back damaged: that is never silent. */
 function failedChecks({ checks, target }: RestoreResult): NexusError[] {
   const failed = checks.find(({ status }) => status === 'failed')
-  if (failed === undefined) return []
+  if (failed === undefined) return uncheckedFailures(checks, target)
   const message = `${target} is restored as it was, and that is damaged: it fails ${failed.name}: ${failed.detail}`
   const hint = `salvage what is in it with: sqlite3 ${shellQuoted(target)} .recover`
   return [new NexusError('damage', 'restored_as_damaged', message, { hint })]
+}
+
+/** It is restored, and nobody knows whether it passes a check that could not be run. */
+export function uncheckedFailures(checks: RestoreResult['checks'], target: string): NexusError[] {
+  const unrun = checks.find(({ status }) => status === 'error')
+  if (unrun === undefined) return []
+  const message = `${target} is restored, but a check of it could not be run: ${unrun.name}: ${unrun.detail}`
+  return [
+    new NexusError('partial', 'restored_unchecked', message, {
+      hint: 'every byte is as it was captured; put right what kept the check from running, then run it there',
+    }),
+  ]
 }

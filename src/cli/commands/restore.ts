@@ -157,12 +157,11 @@ function refuseForce({ options }: Invocation): void {
 }
 
 function refuseTablespaces({ options }: Invocation, { name, kind }: Origin): void {
-  if (listOption(options, 'tablespace-map').length === 0) return
-  const message =
-    kind === 'postgres'
-      ? '--tablespace-map goes with --to PATH'
-      : `--tablespace-map is for clusters, and ${name} is none`
+  const maps = listOption(options, 'tablespace-map').length > 0
+  if (!maps && textOption(options, 'waldir') === undefined) return
+  const flag = maps ? '--tablespace-map' : '--waldir'
+  const message = kind === 'postgres' ? `${flag} goes with --to PATH` : `${flag} is for clusters, and ${name} is none`
   throw new NexusError('usage', 'option_of_clusters', message, {
-    hint: 'a cluster with tablespaces is restored to new directories: --to PATH --tablespace-map OLD=NEW',
+    hint: `a cluster is restored to new directories: --to PATH ${maps ? '--tablespace-map OLD=NEW' : '--waldir DIR'}`,
   })
 }

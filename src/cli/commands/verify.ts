@@ -31,7 +31,7 @@ export const runVerify: Handler = async invocation => {
   }
 }
 
-/** Damage is 4, what could not be read 3, nothing to verify 5. */
+/** Damage and captured content that is wrong are 4, what could not be read or drilled 3, nothing to verify 5. */
 export function verifyFailures({ results }: VerifyResult): NexusError[] {
   const damaged = results.filter(result => result.status === 'damaged')
   const unread = results.filter(result => result.status === 'unread')
@@ -54,14 +54,44 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       }),
     ]
   }
-  if (unread.length === 0) return []
+  const wrong = results.filter(result => result.status === 'source-damaged')
+  if (wrong.length > 0) return [wrongContent(wrong)]
+  const undrilled = results.filter(result => result.status === 'drill-failed')
+  const unreadFailures = unread.map(({ id }) => id)
   return [
-    new NexusError(
-      'partial',
-      'backup_unread',
-      `${counted(unread.length, 'backup')} could not be read: ${unread.map(({ id }) => id).join(', ')}`,
-    ),
+    ...(unread.length === 0
+      ? []
+      : [
+          new NexusError(
+            'partial',
+            'backup_unread',
+            `${counted(unread.length, 'backup')} could not be read: ${unreadFailures.join(', ')}`,
+          ),
+        ]),
+    ...(undrilled.length === 0 ? [] : [failedDrills(undrilled)]),
   ]
+}
+
+/** Nothing stored is damaged: a new backup of the same source would hold the same. */
+function wrongContent(wrong: VerifyResult['results']): NexusError {
+  const message = `${counted(wrong.length, 'backup')} as captured, and what was captured is wrong: ${firstOf(wrong)}`
+  return new NexusError('damage', 'source_damaged', message, {
+    hint: `look at the source itself; the backup can be restored beside it: nexus-backup restore ${wrong[0]?.id} --to PATH`,
+  })
+}
+
+/** The backup may be as good as any: what failed is this machine's attempt. */
+function failedDrills(undrilled: VerifyResult['results']): NexusError {
+  const message = `${counted(undrilled.length, 'drill')} could not be carried out: ${firstOf(undrilled)}`
+  return new NexusError('partial', 'drill_failed', message, {
+    hint: `what is stored is whole; put right what is named, then: nexus-backup verify ${undrilled[0]?.id} --drill`,
+  })
+}
+
+function firstOf(results: VerifyResult['results']): string {
+  const [first] = results
+  const [finding] = first?.findings ?? []
+  return `${first?.id}: ${finding?.part}: ${finding?.problem}`
 }
 
 /** Backups restore all the same: what is cut is how far they can be rolled forward. */

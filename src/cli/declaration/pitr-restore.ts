@@ -1,5 +1,5 @@
 import { exitsWith } from './exits.js'
-import { tablespaceMap } from './tablespaces.js'
+import { tablespaceMap, waldir } from './tablespaces.js'
 import type { CommandDeclaration } from './types.js'
 
 export const pitrRestore: CommandDeclaration = {
@@ -44,6 +44,7 @@ export const pitrRestore: CommandDeclaration = {
       suggestions: ['latest', 'current'],
     },
     tablespaceMap,
+    waldir,
     {
       name: 'target-action',
       value: 'ACTION',

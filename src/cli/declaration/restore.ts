@@ -1,5 +1,5 @@
 import { exitsWith } from './exits.js'
-import { tablespaceMap } from './tablespaces.js'
+import { tablespaceMap, waldir } from './tablespaces.js'
 import type { CommandDeclaration } from './types.js'
 
 export const restoreCommand: CommandDeclaration = {
@@ -46,6 +46,7 @@ export const restoreCommand: CommandDeclaration = {
       description: 'Replace a database whose file is mounted by itself or has hard links; see below',
     },
     tablespaceMap,
+    waldir,
   ],
   examples: [
     { does: 'Ask what and where to', command: 'nexus-backup restore' },

@@ -10,3 +10,11 @@ export const tablespaceMap: OptionDeclaration = {
   repeatable: true,
   complete: 'directory',
 }
+
+/** Of every command that writes a cluster somewhere. */
+export const waldir: OptionDeclaration = {
+  name: 'waldir',
+  value: 'DIR',
+  description: 'Put the cluster’s pg_wal into DIR, an empty or absent directory, and a link to it in its place',
+  complete: 'directory',
+}

@@ -13,6 +13,7 @@ export function renderClusterPlan(plan: ClusterRestorePlan, zone: string): strin
     `  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`,
     `  to ${printable(plan.target)}`,
     ...plan.tablespaces.map(({ oid, from, to }) => `  tablespace ${oid}: ${printable(from)} to ${printable(to)}`),
+    ...(plan.waldir === null ? [] : [`  pg_wal to ${printable(plan.waldir)}`]),
     `  to be recovered ${printable(plan.until)}`,
     `  log: timeline ${plan.timeline}, ${segments}`,
   ]

@@ -113,7 +113,8 @@ export async function restoreDatabase(
     allowOtherNames: mayHaveOtherNames(request),
   }
   const previous = await putInPlace(context, placement, async () => {
-    checks = await stageRestore(context, { selected, staged, replaces: plan.replaces ? target : null })
+    const replaces = plan.replaces ? target : null
+    checks = await stageRestore(context, { selected, staged, replaces, inPlace: plan.in_place })
   })
   return {
     command: request.at === undefined ? 'restore' : 'pitr restore',

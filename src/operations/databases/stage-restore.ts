@@ -15,17 +15,25 @@ import type { RestoreResult } from '../results.js'
 import { openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 
-/** Makes and proves the file that a restore will put in place, or takes it away again. */
+/**
+ * Makes and proves the file that a restore will put in place, or takes it away again. What SQLite finds wrong in bytes that
+ * are those that were captured keeps it from replacing live data, never from being restored beside them.
+ */
 export async function stageRestore(
   context: Context,
-  { selected, staged, replaces }: { selected: Selected; staged: string; replaces: string | null },
+  {
+    selected,
+    staged,
+    replaces,
+    inPlace,
+  }: { selected: Selected; staged: string; replaces: string | null; inPlace: boolean },
 ): Promise<RestoreResult['checks']> {
   await assertSpace(dirname(staged), selected.manifest.bytes_source)
   try {
     const checks = await writeImage(context, selected, staged, () =>
       checkRestored(staged, selected.manifest, context.signal),
     )
-    assertProven(selected, checks)
+    if (inPlace) assertSound(selected, checks)
     await keepAttributes(staged, replaces, selected.manifest.facts)
     return checks
   } catch (error) {
@@ -74,15 +82,11 @@ export async function writeImage<T>(
   }
 }
 
-function assertProven({ manifest }: Selected, checks: RestoreResult['checks']): void {
+function assertSound({ manifest }: Selected, checks: RestoreResult['checks']): void {
   const failed = checks.find(({ status }) => status === 'failed')
-  if (failed === undefined || manifest.damaged_source) return
-  throw new NexusError(
-    'damage',
-    'restored_damaged',
-    `${manifest.id} restored, but ${failed.name} fails: ${failed.detail}`,
-    {
-      hint: `nothing was replaced; check the backup with: nexus-backup verify ${manifest.id}`,
-    },
-  )
+  if (failed === undefined) return
+  const message = `${manifest.id} is whole as it was captured, but that fails ${failed.name}: ${failed.detail}`
+  throw new NexusError('refused', 'restored_damaged', message, {
+    hint: `nothing was replaced; restore it beside the live data to look into it: nexus-backup restore ${manifest.id} --to PATH`,
+  })
 }

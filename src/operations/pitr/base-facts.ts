@@ -23,6 +23,7 @@ const schema = v.object({
   uid: v.optional(number, 0),
   gid: v.optional(number, 0),
   tablespaces: v.optional(v.array(v.object({ oid: v.pipe(number, v.minValue(1)), path: place })), []),
+  wal_directory: v.optional(v.nullable(place), null),
   settings: v.optional(v.record(v.string(), text), {}),
 })
 

@@ -1,4 +1,4 @@
-import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises'
+import { chmod, chown, lchown, open, readFile, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Context } from '../../context.js'
 import { errnoOf } from '../../errors.js'
@@ -22,6 +22,8 @@ export interface Layout {
   /** As `newDirectoryAt` tells. */
   directory: string
   tablespaces: readonly { oid: number; to: string }[]
+  /** Where `pg_wal` will lie, as `newDirectoryAt` tells; left out: in the data directory. */
+  waldir?: string | null
   /** Whose it will be; null: ours. */
   account: Account | null
   settings: RecoverySettings
@@ -34,6 +36,8 @@ const states = [
   ...['standby.signal', 'recovery.signal', 'recovery.conf', 'postmaster.pid', 'postmaster.opts'],
   recoverySettingsFile,
 ]
+/** Of the data directory: what holds its WAL. */
+const WAL_ENTRY = 'pg_wal'
 const GROUP_MAY_READ = 0o040
 
 /**
@@ -54,6 +58,11 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
       const directory = await stageDirectory(to, layout.mark, layout.account)
       made.push(directory)
       elsewhere.set(tablespaceEntry(oid), directory.staged)
+    }
+    if (layout.waldir) {
+      const directory = await stageDirectory(layout.waldir, layout.mark, layout.account)
+      made.push(directory)
+      elsewhere.set(WAL_ENTRY, directory.staged)
     }
     const data = await stageDirectory(layout.directory, layout.mark, layout.account)
     made.push(data)
@@ -76,9 +85,14 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
 async function complete(
   context: Context,
   directory: string,
-  { tablespaces, account, settings }: Layout,
+  { tablespaces, waldir, account, settings }: Layout,
 ): Promise<void> {
   for (const name of states) await rm(join(directory, name), { force: true })
+  if (waldir) {
+    const link = join(directory, WAL_ENTRY)
+    await symlink(waldir, link)
+    if (account !== null) await lchown(link, account.uid, account.gid)
+  }
   await linkTablespaces(
     directory,
     tablespaces.map(({ oid, to }) => ({ oid, path: to })),

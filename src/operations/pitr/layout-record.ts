@@ -16,17 +16,19 @@ import { assertEmpty, stagingPlace } from './new-directory.js'
 export async function withLayoutRecord<T>(
   context: Context,
   source: string,
-  { directory, tablespaces, mark }: Pick<Layout, 'directory' | 'tablespaces' | 'mark'>,
+  { directory, tablespaces, waldir, mark }: Pick<Layout, 'directory' | 'tablespaces' | 'waldir' | 'mark'>,
   work: () => Promise<T>,
 ): Promise<T> {
   const own = stagingPlace(directory, mark)
   await finishInterruptedTrees(context, { name: source, paths: [own.recorded] })
-  const places = [...tablespaces.map(({ to }) => to), directory].map(target => ({
+  const wal = waldir ? [waldir] : []
+  const places = [...tablespaces.map(({ to }) => to), ...wal, directory].map(target => ({
     target,
     ...stagingPlace(target, mark),
   }))
   for (const { target, isInside } of places) {
-    if (isInside) assertEmpty(target, target === directory ? '--to' : '--tablespace-map')
+    const flag = target === directory ? '--to' : target === waldir ? '--waldir' : '--tablespace-map'
+    if (isInside) assertEmpty(target, flag)
   }
   const record: TreeRecord = {
     format: 1,

@@ -81,7 +81,8 @@ function clusterBase(
   { facts }: Manifest,
   known: Survey,
 ): ClusterBase {
-  const unsound = isSound ? null : (known.broken.get(id) ?? 'it was made of a damaged cluster (--allow-damaged)')
+  const captured = known.unsoundCaptures.has(id) ? 'it was made of a damaged cluster (--allow-damaged)' : null
+  const unsound = isSound ? null : (known.broken.get(id) ?? captured)
   const problem = known.unsealed.has(id) ? `it ${unsealedProblem}` : unsound
   return {
     id,

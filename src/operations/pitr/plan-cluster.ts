@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { chainOf } from '../chain-members.js'
+import { drillNotes } from '../drill-notes.js'
 import { openSelected } from '../sealing/open-backup.js'
 import { type Selected, selectBackup } from '../select.js'
 import { shellQuoted } from '../shell.js'
@@ -39,6 +40,8 @@ export async function prepareClusterRestore(
   const facts = baseFacts(manifest)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const tablespaces = placesOf(facts, request)
+  const movedFrom = movedWal(facts)
+  const waldir = walPlaceOf(request, [target, ...tablespaces.map(({ to }) => to)])
   // What would only be found missing after hours is looked for now.
   if (request.start !== null) await serverPrograms(context, facts, request.source ?? null)
   const { setting, until, notes } = resolution
@@ -54,8 +57,13 @@ export async function prepareClusterRestore(
       until,
       timeline: timeline ?? facts.timeline,
       wal,
-      notes,
+      notes: [
+        ...notes,
+        ...drillNotes(selected),
+        ...(movedFrom === null || waldir !== null ? [] : [`${movedFrom}: --waldir DIR puts it elsewhere`]),
+      ],
       tablespaces,
+      waldir,
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
     },
     selected,
@@ -136,6 +144,23 @@ function placesOf(
   throw new NexusError('usage', 'tablespace_twice', `--tablespace-map puts two tablespaces into ${twice.to}`, {
     hint: 'give each one a directory of its own',
   })
+}
+
+/** @throws NexusError `usage` (`waldir_inside`), and as `newDirectoryAt` does */
+function walPlaceOf({ waldir }: RestoreClusterRequest, others: readonly string[]): string | null {
+  if (waldir === undefined) return null
+  const place = newDirectoryAt(waldir, '--waldir')
+  const isInside = (path: string, directory: string) => `${path}/`.startsWith(`${directory}/`)
+  const other = others.find(path => isInside(path, place) || isInside(place, path))
+  if (other === undefined) return place
+  throw new NexusError('usage', 'waldir_inside', `--waldir ${place} and ${other} lie in one another`, {
+    hint: 'give the WAL a directory of its own, outside of the others',
+  })
+}
+
+/** What to know of a cluster whose WAL was on a disk of its own, which was meant to carry it; null of any other. */
+export function movedWal({ wal_directory: before }: BaseFacts): string | null {
+  return before === null ? null : `pg_wal was a link to ${before} and is restored as an ordinary directory`
 }
 
 function notMapped(tablespaces: BaseFacts['tablespaces']): NexusError {

@@ -37,6 +37,8 @@ export interface RestoreClusterRequest {
   /** Absolute path of the new data directory; must not exist, or be an empty directory. */
   to: string
   tablespaceMap: readonly TablespaceMapping[]
+  /** Where `pg_wal` is to lie, absolute, when not in the data directory. */
+  waldir?: string | undefined
   /** What the server does at the target. Default of the command line: promote. */
   targetAction: 'promote' | 'pause'
   /** Leaves archive_mode and archive_command as they were captured. */
@@ -71,6 +73,8 @@ export interface ClusterRestorePlan {
   /** What the operator should know: that no transaction lies between the last commit and the instant asked. */
   notes: string[]
   tablespaces: { oid: number; from: string; to: string }[]
+  /** Where `pg_wal` will lie; null for the data directory itself. */
+  waldir: string | null
   /** The server's name for the target: `recovery_target_time = '…'`; null for a base at its own end. */
   recovery_target: string | null
 }

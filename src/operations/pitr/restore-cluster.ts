@@ -82,8 +82,8 @@ async function carryOut(
     keepArchiving: request.keepArchiving && prepared.recoveryTimeline !== null,
     major: majorOf(facts),
   }
-  const { target: directory, tablespaces } = plan
-  const layout = { selected, directory, tablespaces, account, settings, mark: newMark() }
+  const { target: directory, tablespaces, waldir } = plan
+  const layout = { selected, directory, tablespaces, waldir, account, settings, mark: newMark() }
   const source = request.source ?? null
   const { keepArchiving } = settings
   const takeAway = await withLayoutRecord(context, plan.source, layout, () => layOut(context, layout))

@@ -5,10 +5,11 @@ import { connectionParameter } from '../../sources/postgres/connection.js'
 import { readControlData } from '../../sources/postgres/control-data.js'
 import { findPrograms, type Programs } from '../../sources/postgres/programs.js'
 import type { PostgresSession } from '../../sources/postgres/psql.js'
-import { awaitRecovery, type RecoveredState } from '../../sources/postgres/recovery.js'
+import { largestOf, recoverServer } from '../../sources/postgres/recovered-server.js'
+import type { RecoveredState } from '../../sources/postgres/recovery.js'
 import { type ClusterCheck, contentChecks } from '../../sources/postgres/restored-checks.js'
 import type { Account } from '../../sources/postgres/run-as.js'
-import { type PrivateServer, startServer } from '../../sources/postgres/server.js'
+import type { PrivateServer } from '../../sources/postgres/server.js'
 import { type BaseFacts, majorOf } from './base-facts.js'
 
 /** A restored copy to be run. */
@@ -58,23 +59,27 @@ export async function runRestored(context: Context, programs: Programs, copy: Re
   const { env, signal } = context
   const forServer = copy.fetchesFromBucket ? env : withoutBucketSecrets(env)
   const control = await readControlData(programs, directory)
-  const captured = { ...control.settings, ...facts.settings }
-  const server = await startServer(programs, account, { directory, captured, pauses }, forServer)
+  const connection = source?.connection ?? ''
+  const configured = connectionParameter(connection, 'user') ?? env.PGUSER
+  const users = [account?.name ?? context.operator.user, 'postgres', ...(configured === undefined ? [] : [configured])]
+  const database = databaseOf(connection) ?? env.PGDATABASE ?? null
+  context.progress({ phase: `${source?.name ?? 'cluster'}: recovering`, done: 0, total: undefined })
+  const { server, session, state, notes } = await recoverServer(programs, account, {
+    directory,
+    captured: largestOf(control.settings, facts.settings),
+    walSegmentBytes: control.walSegmentBytes,
+    pauses,
+    users,
+    databases: database === null ? [] : [database],
+    env: { server: forServer, sessions: env },
+    signal,
+  })
+  for (const { detail } of notes) context.warn(`${source?.name ?? 'cluster'}: ${detail}`)
   try {
-    context.progress({ phase: `${source?.name ?? 'cluster'}: recovering`, done: 0, total: undefined })
-    const connection = source?.connection ?? ''
-    const configured = connectionParameter(connection, 'user') ?? env.PGUSER
-    const users = [
-      account?.name ?? context.operator.user,
-      'postgres',
-      ...(configured === undefined ? [] : [configured]),
-    ]
-    const { session, state } = await awaitRecovery(server, { users, pauses, env, signal })
     const readyAt = performance.now()
-    const database = databaseOf(connection) ?? env.PGDATABASE ?? null
     const user = connectionParameter(session.connection, 'user') ?? 'postgres'
     const checks = await contentChecks(server, session, { queries: source?.checks ?? [], database, user })
-    return { server, session, state, readyAt, checks }
+    return { server, session, state, readyAt, checks: [...notes, ...checks] }
   } catch (error) {
     await server.stop('immediate')
     if (signal.aborted) server.forget()

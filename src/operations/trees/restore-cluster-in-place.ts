@@ -10,6 +10,7 @@ import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
 import { layOut } from '../pitr/lay-out.js'
 import { newMark, stagingPlace } from '../pitr/new-directory.js'
+import { movedWal } from '../pitr/plan-cluster.js'
 import type { RecoveryCalls, RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
@@ -72,6 +73,8 @@ export async function restoreClusterInPlace(
   await finishInterruptedTrees(context, { name: source.name, paths: [path] })
   const target = realTarget(path)
   const facts = baseFacts(manifest)
+  const moved = movedWal(facts)
+  if (moved !== null) context.warn(`${source.name}: ${moved}`)
   const account = await clusterAccount(facts)
   const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
   const mark = newMark()

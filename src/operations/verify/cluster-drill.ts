@@ -1,10 +1,10 @@
 import { lstatSync, mkdtempSync } from 'node:fs'
-import { chown, mkdir, rm, statfs } from 'node:fs/promises'
+import { chown, mkdir, rm, statfs, truncate } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { amcheck, checksums } from '../../sources/postgres/amcheck.js'
+import { amcheck, checksums, missingContent } from '../../sources/postgres/amcheck.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { ClusterCheck } from '../../sources/postgres/restored-checks.js'
 import type { Account } from '../../sources/postgres/run-as.js'
@@ -24,13 +24,16 @@ interface DrilledCluster {
   restoreMs: number
 }
 
+/** Parameters that `ALTER SYSTEM` has set: of a scratch copy nobody needs them, and each is one that may stop the start. */
+const ALTERED = 'postgresql.auto.conf'
+
 /**
  * Restores a cluster into scratch space and runs it there by itself: no archiving, no TCP port, nobody that it connects
  * to, no WAL but its own. It must become consistent, pass the content checks and pg_amcheck, and stop cleanly, and its
  * page checksums must be right.
  *
  * @returns one result a check; the first tells how long it took until the server was ready, and how long the checks
- * @throws NexusError `damage` when the backup cannot be restored or its server does not start
+ * @throws NexusError `damage` when stored bytes are; anything else says that the drill could not be carried out
  */
 export async function drillCluster(
   context: Context,
@@ -47,8 +50,11 @@ export async function drillCluster(
     const tablespaces = facts.tablespaces.map(({ oid }) => ({ oid, to: join(room, `tablespace-${oid}`) }))
     const settings = { recovery: null, keepArchiving: false, major: majorOf(facts) }
     await layOut(context, { selected, directory, tablespaces, account, settings, mark: newMark() })
+    await truncate(join(directory, ALTERED))
     const copy = { directory, facts, account, source, pauses: false, fetchesFromBucket: false }
-    const { server, session, state, readyAt, checks } = await asDamage(runRestored(context, programs, copy))
+    const running = await runRestored(context, programs, copy).catch(wrongCopy)
+    if ('name' in running) return { checks: [running], restoreMs: Math.round(performance.now() - began) }
+    const { server, session, state, readyAt, checks } = running
     const restoreMs = Math.round(readyAt - began)
     try {
       checks.push(await amcheck(session))
@@ -67,17 +73,10 @@ export async function drillCluster(
   }
 }
 
-/** A copy that does not come up is a backup that is no good, whatever the server says about it. */
-async function asDamage<T>(running: Promise<T>): Promise<T> {
-  try {
-    return await running
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.code !== 'server_died') throw error
-    throw new NexusError('damage', error.code, error.message, {
-      cause: error,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    })
-  }
+/** What the server itself calls wrong in the files of the copy is a finding; any other end of it is this machine's. */
+function wrongCopy(error: unknown): ClusterCheck {
+  if (!(error instanceof NexusError) || error.code !== 'server_died' || !missingContent.test(error.message)) throw error
+  return { name: 'recovery', status: 'failed', detail: error.message }
 }
 
 /** A directory of the server's user: in scratch where he can come in, else where everybody can. */

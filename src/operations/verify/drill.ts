@@ -6,18 +6,33 @@ import { messageOf, NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
 import { writeImage } from '../databases/stage-restore.js'
-import type { VerifiedBackup } from '../results.js'
+import type { RestoredCheck, VerifiedBackup } from '../results.js'
 import { openSelected } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
-import { survey } from '../survey.js'
+import { surveyAnyway } from '../survey.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { drillCluster } from './cluster-drill.js'
 import { proofOf } from './proof-of.js'
 import type { VerifyPlan } from './verify-plan.js'
 
 /**
+ * Kinds of damage that are not about the backup's stored bytes: what a manifest tells is not understood here, a server on
+ * the copy ended, or small files beside the backup are damaged.
+ */
+const others: ReadonlySet<string> = new Set([
+  'facts_damaged',
+  'server_died',
+  'source_damaged',
+  'proof_damaged',
+  'keys_damaged',
+])
+
+/**
  * Restores each target into scratch space, runs integrity and content checks there, and measures how long it took until
  * the source was ready: that is the recovery time an operator can promise.
+ *
+ * Only bytes that differ from their digests are damage. A drill that this machine keeps from being carried out has failed,
+ * and one that finds what was captured wrong says so: neither keeps anybody from restoring the backup.
  */
 export async function drill(
   context: Context,
@@ -33,6 +48,7 @@ export async function drill(
     const drilled = await drillOne(context, plan, manifest, settings)
     results[at] = { ...known, ...drilled }
     const { id, status, level, findings, drill: measured } = { ...known, ...drilled }
+    context.signal.throwIfAborted()
     const proof = { id, at: context.now().toISOString(), status, level, findings }
     const detail = measured === undefined ? {} : { drill: measured }
     if (plan.room.repository.writable) await plan.room.addProof(proofOf(manifest, { ...proof, ...detail }))
@@ -41,7 +57,7 @@ export async function drill(
 }
 
 type Drilled = Pick<VerifiedBackup, 'status' | 'level' | 'findings' | 'affects' | 'drill'>
-type Checks = NonNullable<VerifiedBackup['drill']>['checks']
+type Checks = RestoredCheck[]
 
 async function drillOne(
   context: Context,
@@ -51,18 +67,41 @@ async function drillOne(
 ): Promise<Drilled> {
   const { room } = plan
   try {
-    const selected = await openSelected(context, { room, manifest, survey: await survey(room, context.now()) })
+    const selected = await openSelected(context, { room, manifest, survey: await surveyAnyway(room, context) })
     const { checks, restoreMs } = await restoredAndChecked(context, selected, settings)
-    const failed = checks.filter(({ status }) => status === 'failed')
-    const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))
-    const status = findings.length > 0 ? 'damaged' : 'ok'
-    const affects = status === 'ok' ? [] : [manifest.id]
-    return { status, level: 'drill', findings, affects, drill: { restore_ms: restoreMs, checks } }
+    const drill = { restore_ms: restoreMs, checks }
+    return { ...judged(checks), level: 'drill', affects: [], drill }
   } catch (error) {
-    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
-    const findings = [{ part: 'drill', problem: messageOf(error) }]
-    return { status: 'damaged', level: 'drill', findings, affects: [manifest.id] }
+    context.signal.throwIfAborted()
+    if (isDamage(error)) {
+      const findings = [{ part: 'drill', problem: messageOf(error) }]
+      return { status: 'damaged', level: 'drill', findings, affects: [manifest.id] }
+    }
+    return { status: 'drill-failed', level: 'drill', findings: [{ part: 'drill', problem: told(error) }], affects: [] }
   }
+}
+
+/** Whether an error in a drill says that stored bytes differ from their digests, or are gone. */
+function isDamage(error: unknown): boolean {
+  return error instanceof NexusError && error.kind === 'damage' && !others.has(error.code)
+}
+
+/** What was found wrong counts for more than what could not be looked at. */
+function judged(checks: readonly RestoredCheck[]): Pick<Drilled, 'status' | 'findings'> {
+  const failed = checks.filter(({ status }) => status === 'failed')
+  const unrun = checks.filter(({ status }) => status === 'error')
+  const findings = [
+    ...failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` })),
+    ...unrun.map(({ name, detail }) => ({ part: name, problem: `could not be run after a restore: ${detail}` })),
+  ]
+  const status = failed.length > 0 ? 'source-damaged' : unrun.length > 0 ? 'drill-failed' : 'ok'
+  return { status, findings }
+}
+
+/** Why a drill could not be carried out, and what to do about it. */
+function told(error: unknown): string {
+  const hint = error instanceof NexusError && error.hint !== undefined ? `; ${error.hint}` : ''
+  return `could not be carried out: ${messageOf(error)}${hint}`
 }
 
 async function restoredAndChecked(

@@ -3,6 +3,7 @@ import { messageOf, NexusError } from '../../errors.js'
 import { ChainVerifier } from '../../image/verify-chain.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
+import { lostFrom } from '../../sources/postgres/data-links.js'
 import { verifiedMemberOf } from '../chain-members.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
@@ -35,8 +36,9 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
   }
   for (const result of results) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
   if (plan.problems.length > 0) results.push(roomResult(plan))
-  if (room.repository.writable) await keepProofs(context, plan, results)
-  return results
+  const judged = results.map(result => lacking(result, plan.manifests.get(result.id)))
+  if (room.repository.writable) await keepProofs(context, plan, judged)
+  return judged
 }
 
 async function checkOne(
@@ -119,6 +121,14 @@ function affectedBy(id: string, { manifests }: VerifyPlan): string[] {
     if (manifest.parent !== null && affected.includes(manifest.parent)) affected.push(manifest.id)
   }
   return affected
+}
+
+/** Bytes that are whole do not make a backup whole whose server left data out of it. */
+function lacking(result: VerifiedBackup, manifest: Manifest | undefined): VerifiedBackup {
+  const lost = manifest === undefined || result.status !== 'ok' ? [] : lostFrom(manifest)
+  if (lost.length === 0) return result
+  const findings = lost.map(problem => ({ part: 'data', problem: `was left out by the server: ${problem}` }))
+  return { ...result, status: 'source-damaged', findings }
 }
 
 function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {

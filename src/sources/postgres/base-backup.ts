@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import { execa } from 'execa'
+import { assertWhole, type Lacks, lacksOf, SERVER_WARNS } from './data-links.js'
 import { explainFailure } from './explain.js'
 import { KeptLines } from './kept-lines.js'
 import { type PostgresSession, sessionCommand } from './psql.js'
@@ -18,7 +19,7 @@ export interface BaseBackup {
   stdout: Readable | null
   /**
    * When the program has ended; its archive is whole also with checksum failures.
-   * @throws NexusError naming the cause, or the signal's reason
+   * @throws NexusError naming the cause, or the signal's reason; `data_left_out`
    */
   ended: Promise<BaseBackupEnd>
   /** Ends it now, and returns when it is gone. */
@@ -33,8 +34,13 @@ const checksumWarning = /checksum verification fail/
  * Starts `pg_basebackup` in tar format with the WAL that it needs to become consistent and its manifest.
  *
  * @param into descriptor of an empty directory for a cluster with tablespaces, which cannot stream; null for stdout
+ * @param followed links of the data directory that come with the backup otherwise
  */
-export function startBaseBackup(session: PostgresSession, into: { fd: number; path: string } | null): BaseBackup {
+export function startBaseBackup(
+  session: PostgresSession,
+  into: { fd: number; path: string } | null,
+  followed: ReadonlySet<string> = new Set(),
+): BaseBackup {
   const { file, args, options } = sessionCommand(session, 'pg_basebackup', [
     ...['-F', 't', '-X', 'fetch', '-c', 'fast', '-l', 'nexus-backup'],
     ...(into === null ? ['-D', '-', '--no-estimate-size'] : ['-D', directoryName(into), '--no-sync', '-P']),
@@ -52,10 +58,15 @@ export function startBaseBackup(session: PostgresSession, into: { fd: number; pa
   // Unless it is paused by somebody, execa lets a stream that nobody reads yet run dry (execa contents.js, resumeStream).
   child.stdout?.pause()
   const said = new KeptLines()
-  child.stderr?.on('data', (chunk: Buffer) => said.push(chunk.toString('utf8')))
+  child.stderr?.on('data', (chunk: Buffer) => {
+    said.push(chunk.toString('utf8'))
+    // What is known to lack data need not be copied to its end.
+    if (warningsIn(said.lines(), followed).lost.length > 0) child.kill()
+  })
   const ended = child.then(({ exitCode, shortMessage }) => {
     session.signal.throwIfAborted()
-    return endOf(exitCode, into === null ? said.lines() : renamed(said.lines(), into), shortMessage ?? '', session)
+    const lines = into === null ? said.lines() : renamed(said.lines(), into)
+    return endOf(exitCode, lines, { otherwise: shortMessage ?? '', session, followed })
   })
   ended.catch(() => {})
   return {
@@ -82,15 +93,22 @@ function renamed(lines: string[], into: { path: string }): string[] {
   return lines.map(line => line.replaceAll(directoryName(into), into.path))
 }
 
+function warningsIn(lines: readonly string[], followed: ReadonlySet<string>): Lacks {
+  return lacksOf(
+    lines.filter(line => line.startsWith('WARNING:') && !checksumWarning.test(line)),
+    followed,
+  )
+}
+
 function endOf(
   exitCode: number | undefined,
   lines: string[],
-  otherwise: string,
-  session: PostgresSession,
+  { otherwise, session, followed }: { otherwise: string; session: PostgresSession; followed: ReadonlySet<string> },
 ): BaseBackupEnd {
   const failures = lines.filter(line => checksumWarning.test(line))
-  const warnings = lines.filter(line => line.startsWith('WARNING:') && !checksumWarning.test(line))
-  const shown = warnings.map(line => `the server warns: ${line.slice('WARNING:'.length).trim()}`).slice(0, MAX_WARNINGS)
+  const { lost, said: others } = warningsIn(lines, followed)
+  assertWhole(lost)
+  const shown = others.map(line => `${SERVER_WARNS}${line.slice('WARNING:'.length).trim()}`).slice(0, MAX_WARNINGS)
   if (exitCode === 0) return { checksumFailures: [], warnings: shown }
   // pg_basebackup's own words, in English by LC_ALL; by then everything was sent (PostgreSQL pg_basebackup.c, reproduced).
   if (lines.some(line => line.includes('checksum error occurred'))) {

@@ -8,6 +8,7 @@ import { type BaseBackup, type BaseBackupEnd, startBaseBackup } from './base-bac
 import { vulnerableClient } from './client-versions.js'
 import { clusterFacts } from './cluster-facts.js'
 import { readConfigurationFiles } from './configuration-files.js'
+import { followedMembers, followLinks, walDirectoryOf } from './data-links.js'
 import { runsHere } from './locality.js'
 import { type ClusterProbe, probeCluster, serverTime } from './probe.js'
 import type { PostgresSession } from './psql.js'
@@ -85,6 +86,7 @@ class Capture implements ClusterCapture {
   readonly #owner: Account | null
   readonly #surroundings: CaptureSurroundings
   readonly #notes = new BackupNotes()
+  #followed: { names: ReadonlySet<string>; warnings: string[] } = { names: new Set(), warnings: [] }
   #held: HeldWal | undefined
   #backup: BaseBackup | undefined
   #staging: StagingRoom | undefined
@@ -108,7 +110,11 @@ class Capture implements ClusterCapture {
   async open(): Promise<TreeInput> {
     this.#session.signal.throwIfAborted()
     this.#held = await holdWal(this.#session, `nexus_backup_${randomBytes(6).toString('hex')}`)
-    const tar = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
+    const { files, warnings } = followedLinks(this.cluster)
+    this.#followed = { names: new Set(files.map(({ name }) => name)), warnings }
+    const backup = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
+    const tar =
+      files.length === 0 ? backup : joined(followedMembers(files, statSync(this.cluster.dataDirectory)), backup)
     return { blockSize: BLOCK_BYTES, carried: [], tar, describe: entry => this.#owned(entry) }
   }
 
@@ -123,13 +129,21 @@ class Capture implements ClusterCapture {
     const span = this.#notes.span()
     const { uid, gid } = this.#notes.owner ?? { uid: 0, gid: 0 }
     const configuration = readConfigurationFiles(cluster.configurationFiles, cluster.dataDirectory, runsHere(cluster))
+    const walDirectory = runsHere(cluster) ? walDirectoryOf(cluster.dataDirectory) : null
+    const outside = { configurationFiles: configuration.files, walDirectory }
     const vulnerable = vulnerableClient(this.#session.programs.version, this.#session.programs.directory)
     const owner = { ...(this.#names({ uid, gid }) ?? { owner: 'postgres', group: 'postgres' }), uid, gid }
     return {
       capturedAt: at,
-      facts: { ...clusterFacts(cluster, span, owner, configuration.files) },
+      facts: { ...clusterFacts(cluster, span, owner, outside) },
       checks: cluster.dataChecksums ? [checksumCheck(end)] : [],
-      warnings: [...(vulnerable === null ? [] : [vulnerable]), ...configuration.warnings, ...end.warnings, ...warnings],
+      warnings: [
+        ...(vulnerable === null ? [] : [vulnerable]),
+        ...configuration.warnings,
+        ...this.#followed.warnings,
+        ...end.warnings,
+        ...warnings,
+      ],
       incomplete: false,
     }
   }
@@ -141,7 +155,7 @@ class Capture implements ClusterCapture {
   }
 
   #streamed(): AsyncIterable<Uint8Array> {
-    const backup = startBaseBackup(this.#session, null)
+    const backup = startBaseBackup(this.#session, null, this.#followed.names)
     this.#backup = backup
     return this.#watched(backup.stdout ?? [], () => this.#conclude(backup))
   }
@@ -149,7 +163,7 @@ class Capture implements ClusterCapture {
   async #staged(): Promise<AsyncIterable<Uint8Array>> {
     const staging = makeStagingRoom(this.#surroundings.staging, this.#session.account)
     this.#staging = staging
-    const backup = startBaseBackup(this.#session, staging)
+    const backup = startBaseBackup(this.#session, staging, this.#followed.names)
     this.#backup = backup
     await this.#conclude(backup)
     return this.#watched(joinTablespaces(staging.path), async () => {})
@@ -205,6 +219,17 @@ class Capture implements ClusterCapture {
     if (this.#owner?.uid !== uid || this.#owner.gid !== gid) return undefined
     return { owner: this.#owner.name, group: this.#owner.group }
   }
+}
+
+/** Of a server on another machine nothing can be followed: its warnings say what the backup lacks. */
+function followedLinks(cluster: ClusterProbe): ReturnType<typeof followLinks> {
+  return runsHere(cluster) ? followLinks(cluster.dataDirectory, cluster.files) : { files: [], warnings: [] }
+}
+
+/** Members before an archive: tar knows no order. */
+async function* joined(members: Iterable<Buffer>, archive: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  yield* members
+  yield* archive
 }
 
 function checksumCheck({ checksumFailures: failures }: BaseBackupEnd): TreeOutcome['checks'][number] {

@@ -23,6 +23,8 @@ export interface ClusterFacts {
   uid: number
   gid: number
   tablespaces: { oid: number; path: string }[]
+  /** Where `pg_wal` lay, when it was a link; null when it was none, or on another machine. */
+  wal_directory: string | null
   settings: Record<string, string>
   configuration_files: ConfigurationFile[]
   standby: boolean
@@ -33,7 +35,7 @@ export function clusterFacts(
   cluster: ClusterProbe,
   span: BackupSpan,
   owner: { owner: string; group: string; uid: number; gid: number },
-  configurationFiles: ConfigurationFile[],
+  { configurationFiles, walDirectory }: { configurationFiles: ConfigurationFile[]; walDirectory: string | null },
 ): ClusterFacts {
   return {
     system_identifier: cluster.systemIdentifier,
@@ -49,6 +51,7 @@ export function clusterFacts(
     data_directory: cluster.dataDirectory,
     ...owner,
     tablespaces: cluster.tablespaces,
+    wal_directory: walDirectory,
     settings: cluster.settings,
     configuration_files: configurationFiles,
     standby: span.standby,

@@ -8,7 +8,9 @@ export interface ControlData {
   /** `shut down`, `in production`, … */
   state: string
   dataChecksums: boolean
-  /** Parameters that a server which reads this directory's WAL must have at least as large, by their name. */
+  /** Bytes of a WAL segment; null where it is not told. */
+  walSegmentBytes: number | null
+  /** Parameters that a server which reads this directory's WAL needs as they were, by their name. */
   settings: Record<string, string>
 }
 
@@ -19,6 +21,7 @@ const reported: Readonly<Record<string, string>> = {
   max_wal_senders: 'max_wal_senders setting',
   max_prepared_transactions: 'max_prepared_xacts setting',
   max_locks_per_transaction: 'max_locks_per_xact setting',
+  track_commit_timestamp: 'track_commit_timestamp setting',
 }
 
 /** Reads the control file of a data directory. @throws NexusError `control_unreadable` */
@@ -53,5 +56,13 @@ export function parseControlData(text: string): ControlData | null {
     if (value !== undefined) settings[name] = value
   }
   const checksums = values.get('Data page checksum version')
-  return { systemIdentifier, state, dataChecksums: checksums !== undefined && checksums !== '0', settings }
+  const segment = Number(values.get('Bytes per WAL segment') ?? Number.NaN)
+  const walSegmentBytes = Number.isInteger(segment) && segment > 0 ? segment : null
+  return {
+    systemIdentifier,
+    state,
+    walSegmentBytes,
+    dataChecksums: checksums !== undefined && checksums !== '0',
+    settings,
+  }
 }

@@ -107,7 +107,7 @@ const known: readonly Known[] = [
   },
   {
     pattern:
-      /Connection refused|Is the server running|No such file or directory|could not translate host name|timeout expired|No route to host|Network is unreachable|server closed the connection|terminating connection/,
+      /Connection refused|Is the server running|No such file or directory|could not translate host name|timeout expired|No route to host|Network is unreachable|Resource temporarily unavailable|server closed the connection|terminating connection/,
     code: 'server_unreachable',
     hint: () => 'is the server running? systemctl status postgresql; otherwise correct the source’s connection',
   },

@@ -1,4 +1,5 @@
 import { NexusError } from '../../errors.js'
+import { fileSettings } from './data-links.js'
 import { type PostgresSession, queryJson } from './psql.js'
 
 /** What a server tells about its cluster before a base backup. */
@@ -23,6 +24,8 @@ export interface ClusterProbe {
   /** Seconds since 1970: which run of the server answered. */
   startedAt: number
   tablespaces: { oid: number; path: string }[]
+  /** Files that it needs to start, by the parameter that names them. */
+  files: Record<string, string>
   /** Bytes of all databases and of the WAL: an estimate of what a full backup reads. */
   estimatedBytes: number
   /** Settings that a server on a copy needs to have as they were, by name. */
@@ -63,7 +66,8 @@ export async function probeVersion(session: PostgresSession): Promise<number> {
 /**
  * Asks a server, of version 13 or later, for everything a backup must know of it.
  *
- * @throws NexusError `role_lacks_replication`, `role_lacks_monitor`, `wal_level_minimal`, and as `queryJson` does
+ * @throws NexusError `role_lacks_replication`, `role_lacks_monitor`, `wal_level_minimal`, `tablespace_in_place`, and as
+ *   `queryJson` does
  */
 export async function probeCluster(session: PostgresSession): Promise<ClusterProbe> {
   const access = (await queryJson(session, ACCESS)) as { role: string; replication: boolean; monitor: boolean }
@@ -81,6 +85,7 @@ export async function probeCluster(session: PostgresSession): Promise<ClusterPro
     )
   }
   const { tablespaces, standby, settings } = answer
+  assertTablespaces(tablespaces)
   return {
     systemIdentifier: answer.system_identifier,
     serverVersion: setting('server_version').split(' ')[0] ?? '',
@@ -93,6 +98,7 @@ export async function probeCluster(session: PostgresSession): Promise<ClusterPro
     throughSocket: answer.through_socket,
     startedAt: answer.started_at,
     tablespaces,
+    files: Object.fromEntries(fileSettings.flatMap(name => (name in settings ? [[name, setting(name)]] : []))),
     estimatedBytes: answer.bytes,
     settings: Object.fromEntries(keptSettings.flatMap(name => (name in settings ? [[name, setting(name)]] : []))),
     configurationFiles: answer.configuration_files,
@@ -147,6 +153,19 @@ function assertPrivileges({
   }
 }
 
+/**
+ * One that is a directory in `pg_tblspc` itself is left out of every base backup in tar form, without a word (PostgreSQL
+ * basebackup.c, sendDir). It comes of `allow_in_place_tablespaces`, or of a copy of the cluster that followed its links.
+ */
+function assertTablespaces(tablespaces: readonly { oid: number; path: string }[]): void {
+  const inside = tablespaces.find(({ path }) => !path.startsWith('/'))
+  if (inside === undefined) return
+  const message = `the tablespace ${inside.oid} lies in the data directory itself (${inside.path}), and base backups leave it out`
+  throw new NexusError('refused', 'tablespace_in_place', message, {
+    hint: 'move what is in it to a tablespace with a directory of its own: ALTER TABLE … SET TABLESPACE, then DROP TABLESPACE',
+  })
+}
+
 const ACCESS = `SELECT json_build_object(
   'role', current_user,
   'replication', (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user),
@@ -154,6 +173,7 @@ const ACCESS = `SELECT json_build_object(
 
 const wanted = [
   ...keptSettings,
+  ...fileSettings,
   'server_version',
   'server_version_num',
   'data_directory',
@@ -161,7 +181,7 @@ const wanted = [
   'data_checksums',
 ]
 
-// An in-place tablespace (a developer's option) has a relative location and is an ordinary directory of the backup.
+// The two built-in tablespaces have no location.
 const PROBE = `SELECT json_build_object(
   'system_identifier', (SELECT system_identifier::text FROM pg_control_system()),
   'timeline', (SELECT timeline_id FROM pg_control_checkpoint()),
@@ -169,7 +189,7 @@ const PROBE = `SELECT json_build_object(
   'through_socket', inet_server_addr() IS NULL,
   'started_at', floor(extract(epoch FROM pg_postmaster_start_time())),
   'tablespaces', (SELECT coalesce(json_agg(json_build_object('oid', oid::bigint, 'path', pg_tablespace_location(oid)) ORDER BY oid), '[]')
-    FROM pg_tablespace WHERE pg_tablespace_location(oid) LIKE '/%'),
+    FROM pg_tablespace WHERE pg_tablespace_location(oid) <> ''),
   'bytes', (SELECT coalesce(sum(pg_database_size(oid)), 0) FROM pg_database) + (SELECT coalesce(sum(size), 0) FROM pg_ls_waldir()),
   'settings', (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name IN (${wanted.map(name => `'${name}'`).join(', ')})),
   'configuration_files', (SELECT coalesce(json_agg(DISTINCT file ORDER BY file), '[]') FROM (

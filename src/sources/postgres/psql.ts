@@ -33,11 +33,13 @@ export const bareOutput: readonly string[] = ['-X', '-q', '-A', '-t', '-v', 'ON_
 /**
  * Runs one statement that yields a single JSON value, and gives that value.
  *
+ * @param sqlstate whether an error's message begins with its code: `XX001: …`
  * @throws NexusError naming the cause and the next step (see explain.ts)
  */
-export async function queryJson(session: PostgresSession, sql: string): Promise<unknown> {
+export async function queryJson(session: PostgresSession, sql: string, { sqlstate = false } = {}): Promise<unknown> {
   const { execa } = await import('execa')
-  const { file, args, options } = sessionCommand(session, 'psql', [...bareOutput, '-c', sql])
+  const verbosity = sqlstate ? ['-v', 'VERBOSITY=verbose'] : []
+  const { file, args, options } = sessionCommand(session, 'psql', [...bareOutput, ...verbosity, '-c', sql])
   const { stdout, stderr, exitCode, failed, shortMessage } = await execa(file, args, {
     ...options,
     stdin: 'ignore',

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../errors.js'
 import { type PostgresSession, queryJson } from './psql.js'
 import { connectionTo, type PrivateServer, plainEnvironment } from './server.js'
+import { sessionOptions } from './server-settings.js'
 
 /** How far a recovered server came. */
 export interface RecoveredState {
@@ -17,7 +18,9 @@ export interface RecoveredState {
 
 const POLL_MS = 150
 /** In a copy of whatever cluster these are likely to be there. */
-const databases = ['postgres', 'template1']
+const usualDatabases = ['postgres', 'template1']
+/** A server that is not ready yet, or has just ended: it is asked again. Any other refusal is its answer. */
+const notYet: ReadonlySet<string> = new Set(['server_not_ready', 'server_unreachable', 'connections_exhausted'])
 
 const stateQuery = `
 SELECT json_build_object(
@@ -33,12 +36,19 @@ SELECT json_build_object(
  * connections, or that `pg_ctl -w` returned 0, says nothing (anchors/postgres.md 2.4). There is no time limit: it lasts as
  * long as there is WAL, and the signal ends it.
  *
- * @param users to connect as, in the order to try
- * @throws NexusError `server_died` with the server's own reason, `recovery_stuck` when it paused before its target
+ * @param users to connect as, and databases beside the usual ones, in the order to try
+ * @throws NexusError `server_died` with the server's own reason, `recovery_stuck` when it paused before its target,
+ *   `role_unknown` and `sessions_refused` when it lets in nobody whom we know
  */
 export async function awaitRecovery(
   server: PrivateServer,
-  wish: { users: readonly string[]; pauses: boolean; env: Record<string, string | undefined>; signal: AbortSignal },
+  wish: {
+    users: readonly string[]
+    databases?: readonly string[]
+    pauses: boolean
+    env: Record<string, string | undefined>
+    signal: AbortSignal
+  },
 ): Promise<{ session: PostgresSession; state: RecoveredState }> {
   const sessions = sessionsFor(server, wish)
   for (;;) {
@@ -70,9 +80,9 @@ function stuck({ log }: PrivateServer): NexusError {
   })
 }
 
-/** Null while it does not let us in. @throws NexusError `role_unknown` when it lets in nobody whom we know */
+/** Null while it does not let us in. @throws NexusError `role_unknown`, `sessions_refused` when it refuses all of us for good */
 async function firstAnswer(sessions: readonly PostgresSession[]): Promise<Answer | null> {
-  const refusals: string[] = []
+  const refusals: NexusError[] = []
   for (const session of sessions) {
     try {
       const state = (await queryJson(session, stateQuery)) as Answer['state']
@@ -81,32 +91,61 @@ async function firstAnswer(sessions: readonly PostgresSession[]): Promise<Answer
       return { session, state }
     } catch (error) {
       if (!(error instanceof NexusError)) throw error
-      const isOther = error.code === 'authentication_failed' || error.code === 'database_missing'
-      if (!isOther) return null
-      refusals.push(error.message)
+      if (notYet.has(error.code)) return null
+      refusals.push(error)
     }
   }
-  throw new NexusError('failed', 'role_unknown', `the restored server lets nobody in: ${refusals.join('; ')}`, {
-    hint: 'name one of its roles in the connection of the source: user=NAME',
-  })
-}
-
-function sessionsFor(
-  server: PrivateServer,
-  { users, env, signal }: { users: readonly string[]; env: Record<string, string | undefined>; signal: AbortSignal },
-): PostgresSession[] {
-  const { programs, account } = server
-  return [...new Set(users)].flatMap(user =>
-    databases.map(database => {
-      const connection = connectionTo(server, database, user)
-      return { programs, connection, account, env: plainEnvironment(env), signal }
-    }),
+  const isRole = refusals.every(({ code }) => code === 'authentication_failed' || code === 'database_missing')
+  const others = refusals.filter(({ code }) => isRole || code !== 'authentication_failed')
+  const why = [...new Set(others.map(({ message }) => message))].join('; ')
+  throw new NexusError(
+    'failed',
+    isRole ? 'role_unknown' : 'sessions_refused',
+    `the restored server lets nobody in: ${why}`,
+    { hint: `name one of its roles${isRole ? '' : ' or databases'} in the connection of the source: user=NAME` },
   )
 }
 
-/** The role that initdb made has the number 10 (PostgreSQL pg_authid.dat): it may do everything, so checks see everything. */
+/**
+ * Settings of a role or a database must not keep us out; only a superuser may override some of them, and whoever is let in
+ * first may be none.
+ */
+function sessionsFor(
+  server: PrivateServer,
+  {
+    users,
+    databases = [],
+    env,
+    signal,
+  }: {
+    users: readonly string[]
+    databases?: readonly string[]
+    env: Record<string, string | undefined>
+    signal: AbortSignal
+  },
+): PostgresSession[] {
+  const { programs, account } = server
+  return [true, false].flatMap(superuser => {
+    const PGOPTIONS = sessionOptions(programs.major, { superuser, readOnly: false, ours: true })
+    return [...new Set(users)].flatMap(user =>
+      [...new Set([...usualDatabases, ...databases])].map(database => {
+        const connection = connectionTo(server, database, user)
+        return { programs, connection, account, env: { ...plainEnvironment(env), PGOPTIONS }, signal }
+      }),
+    )
+  })
+}
+
+/**
+ * The role that initdb made has the number 10 (PostgreSQL pg_authid.dat): it may do everything, so checks see everything.
+ * Where it may not log in, another superuser will do; where there is none, whoever was let in.
+ */
 async function asSuperuser(server: PrivateServer, session: PostgresSession): Promise<PostgresSession> {
-  const sql = `SELECT json_build_object('user', rolname, 'database', current_database()) FROM pg_roles WHERE oid = 10`
-  const { user, database } = (await queryJson(session, sql)) as { user: string; database: string }
-  return { ...session, connection: connectionTo(server, database, user) }
+  const sql = `SELECT coalesce((SELECT json_build_object('user', rolname, 'database', current_database()) FROM pg_roles
+    WHERE rolsuper AND rolcanlogin ORDER BY oid <> 10, oid LIMIT 1), 'null')`
+  const found = (await queryJson(session, sql)) as { user: string; database: string } | null
+  if (found === null) return session
+  const PGOPTIONS = sessionOptions(server.programs.major, { superuser: true, readOnly: false, ours: true })
+  const connection = connectionTo(server, found.database, found.user)
+  return { ...session, connection, env: { ...session.env, PGOPTIONS } }
 }

@@ -1,5 +1,15 @@
 import { spawn } from 'node:child_process'
-import { chmodSync, chownSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../errors.js'
@@ -34,12 +44,13 @@ const FORCE_AFTER_MS = 60_000
 export async function startServer(
   programs: Programs,
   account: Account | null,
-  purpose: Omit<ServerPurpose, 'room' | 'major'>,
+  purpose: Omit<ServerPurpose, 'room' | 'major' | 'inPlaceTablespaces'>,
   env: Record<string, string | undefined>,
 ): Promise<PrivateServer> {
   const room = mkdtempSync(join(ROOMS, 'nexus-backup-'))
   try {
-    const settings = serverSettings({ ...purpose, room, major: programs.major })
+    const inPlaceTablespaces = hasInPlaceTablespaces(purpose.directory)
+    const settings = serverSettings({ ...purpose, room, major: programs.major, inPlaceTablespaces })
     const own = (name: string, text: string) => {
       writeFileSync(join(room, name), text, { mode: 0o600 })
       if (account !== null) chownSync(join(room, name), account.uid, account.gid)
@@ -56,6 +67,12 @@ export async function startServer(
     rmSync(room, { recursive: true, force: true })
     throw error
   }
+}
+
+/** A tablespace of `allow_in_place_tablespaces` is a directory where others are links. */
+function hasInPlaceTablespaces(directory: string): boolean {
+  const entries = readdirSync(join(directory, 'pg_tblspc'), { withFileTypes: true })
+  return entries.some(entry => entry.isDirectory() && /^\d+$/.test(entry.name))
 }
 
 async function spawnServer(

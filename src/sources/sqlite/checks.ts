@@ -5,8 +5,9 @@ import type { CheckOutcome } from './pin-protocol.js'
 const MAX_DETAIL = 100_000
 
 /**
- * Runs SQLite's own check and the content checks on a connection. A check that cannot run has failed: its detail
- * is SQLite's message.
+ * Runs SQLite's own check and the content checks on a connection. A check that cannot run has failed where SQLite calls
+ * the database malformed, and is an `error` otherwise: no memory, no room for a sort, a query that is no SQL. Its detail is
+ * SQLite's message.
  */
 export function runChecks(
   database: Database.Database,
@@ -35,28 +36,36 @@ function integrityCheck(database: Database.Database, name: string): CheckOutcome
  */
 function checkInParts(database: Database.Database, name: string, reason: Error): CheckOutcome {
   const tables = database.prepare<[], string>("SELECT name FROM sqlite_schema WHERE type = 'table'").pluck().all()
-  const problems = tables.flatMap(table => tableProblems(database, table))
+  const problems: string[] = []
+  /** What kept SQLite from looking. */
+  const troubles: string[] = []
+  const tell = (error: unknown) => void (isDamage(error) ? problems : troubles).push(messageOf(error))
+  for (const table of tables) {
+    try {
+      problems.push(...tableProblems(database, table))
+    } catch (error) {
+      if (!needsApplication(error)) tell(error)
+    }
+  }
   try {
     const torn = database.prepare("SELECT count(*) FROM dbstat WHERE pagetype = 'corrupted'").pluck().get()
     if (torn !== 0) problems.push(`${torn} pages are malformed`)
   } catch (error) {
-    problems.push(messageOf(error))
+    tell(error)
   }
   const unseen = `not checked is what needs the application itself: ${reason.message}`
-  const detail = [...(problems.length === 0 ? ['ok'] : problems), unseen].join('\n').slice(0, MAX_DETAIL)
-  return { name, kind: 'integrity', status: problems.length === 0 ? 'ok' : 'failed', detail }
+  const found = [...problems, ...troubles]
+  const detail = [...(found.length === 0 ? ['ok'] : found), unseen].join('\n').slice(0, MAX_DETAIL)
+  const status = problems.length > 0 ? 'failed' : troubles.length > 0 ? 'error' : 'ok'
+  return { name, kind: 'integrity', status, detail }
 }
 
 function tableProblems(database: Database.Database, table: string): string[] {
-  try {
-    const rows = database
-      .prepare<[], string>(`PRAGMA quick_check('${table.replaceAll("'", "''")}')`)
-      .pluck()
-      .all()
-    return rows.filter(row => row !== 'ok')
-  } catch (error) {
-    return needsApplication(error) ? [] : [messageOf(error)]
-  }
+  const rows = database
+    .prepare<[], string>(`PRAGMA quick_check('${table.replaceAll("'", "''")}')`)
+    .pluck()
+    .all()
+  return rows.filter(row => row !== 'ok')
 }
 
 /** The plain SQLITE_ERROR: a statement that cannot be prepared here. Damage has codes of its own. */
@@ -89,6 +98,12 @@ function isBufferJson(value: unknown): value is { type: 'Buffer'; data: number[]
   return typeof value === 'object' && value !== null && (value as { type?: unknown }).type === 'Buffer'
 }
 
+/** SQLite’s words for a file whose content is wrong; any other code is about the query or this machine. */
+function isDamage(error: unknown): boolean {
+  const { code } = error as { code?: unknown }
+  return typeof code === 'string' && /^SQLITE_(?:CORRUPT|NOTADB)/.test(code)
+}
+
 function failed(name: string, kind: CheckOutcome['kind'], error: unknown): CheckOutcome {
-  return { name, kind, status: 'failed', detail: messageOf(error) }
+  return { name, kind, status: isDamage(error) ? 'failed' : 'error', detail: messageOf(error) }
 }

@@ -20,7 +20,8 @@ export interface PinnedSnapshot {
 export type CheckOutcome = {
   name: string
   kind: 'integrity' | 'content'
-  status: 'ok' | 'failed'
+  /** `error`: SQLite could not run it, for a reason that says nothing of the database. */
+  status: 'ok' | 'failed' | 'error'
   detail: string
 }
 

@@ -76,6 +76,8 @@ describe('the last segment that a backup needs', () => {
     const span = { startLsn: '0/1', startSegment: 'x', stopLsn, timeline: 1, standby: false }
     const cluster = { walSegmentBytes: megabytes * 1024 * 1024 } as ClusterProbe
     const owner = { owner: 'postgres', group: 'postgres', uid: 1, gid: 1 }
-    expect(clusterFacts(cluster, span, owner, []).stop_segment).toBe(segment)
+    expect(clusterFacts(cluster, span, owner, { configurationFiles: [], walDirectory: null }).stop_segment).toBe(
+      segment,
+    )
   })
 })

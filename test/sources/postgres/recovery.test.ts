@@ -77,9 +77,9 @@ describe('a private server', () => {
       ['ok', '[{"count":100}]'],
       ['ok', '[{"n":1}, {"n":2}]'],
       ['failed', '[{"more":false}]'],
-      ['failed', expect.stringContaining('syntax error')],
-      ['failed', expect.stringContaining('nowhere')],
-      ['failed', expect.stringContaining('longer than 100000 characters')],
+      ['error', expect.stringContaining('syntax error')],
+      ['error', expect.stringContaining('nowhere')],
+      ['error', expect.stringContaining('longer than 100000 characters')],
     ])
     expect(await amcheck(session)).toMatchObject({ name: 'pg_amcheck', status: 'ok' })
     const without = { ...session, programs: { ...programs, directory: '/nowhere' } }
@@ -167,7 +167,7 @@ describe('page checksums of a stopped cluster', () => {
   it('are skipped where there are none, and fail where they cannot be checked', async () => {
     expect(await check(false)).toMatchObject({ status: 'skipped', detail: 'data checksums are off in this cluster' })
     expect(await check(true)).toMatchObject({
-      status: 'failed',
+      status: 'error',
       detail: expect.stringContaining('cluster must be shut down'),
     })
     const elsewhere = { ...programs, directory: '/nowhere' }
