@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { NexusError } from '../../errors.js'
-import type { Programs } from './programs.js'
+import { NexusError } from '../../src/errors.js'
+import type { Programs } from '../../src/sources/postgres/programs.js'
 
 /** A record as pg_waldump describes it. */
 export interface WalRecord {
