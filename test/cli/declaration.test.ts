@@ -38,7 +38,9 @@ describe('the declaration', () => {
     )
     expect(names('pitr points')).toEqual([])
     expect(names('pitr restore')).toEqual(
-      'at lsn xid before restore-point end to timeline tablespace-map target-action keep-archiving start stop'.split(' '),
+      'at lsn xid before restore-point end to timeline tablespace-map target-action keep-archiving start stop'.split(
+        ' ',
+      ),
     )
     expect(globalOptions.map(option => option.name).filter(name => name !== 'help')).toEqual(
       'config repo state sqlite name key-file passphrase-file json quiet verbose dry-run yes no-color wait'.split(' '),

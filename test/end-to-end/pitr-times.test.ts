@@ -21,7 +21,14 @@ describe('a copy restored to a microsecond', () => {
     const { xid, at } = commits[Math.floor(commits.length / 2)] ?? { xid: 0, at: '' }
     const forms = [at, at.replace('T', ' ').replace('Z', ' UTC'), at.replace('T', ' ').replace('Z', '+00')]
     for (const form of forms) {
-      const { document } = await place.json('pitr restore', [SOURCE, '--at', form, '--to', join(place.directory, 'none'), '--dry-run'])
+      const { document } = await place.json('pitr restore', [
+        SOURCE,
+        '--at',
+        form,
+        '--to',
+        join(place.directory, 'none'),
+        '--dry-run',
+      ])
       expect(document.plan.last_commit).toMatchObject({ xid: String(xid), at })
       expect(document.plan.recovery_target).toBe(`recovery_target_lsn = '${document.plan.last_commit.lsn}'`)
     }

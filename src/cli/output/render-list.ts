@@ -1,6 +1,6 @@
 import type { ListResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
-import { humanBytes, exactTime, printable } from './format.js'
+import { exactTime, humanBytes, printable } from './format.js'
 import { table } from './table.js'
 
 /** The backups as a table, then what is not a whole backup. */

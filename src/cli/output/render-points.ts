@@ -1,5 +1,5 @@
 import type { PointsResult } from '../../operations/results.js'
-import { humanDuration, exactTime } from './format.js'
+import { exactTime, humanDuration } from './format.js'
 import { table } from './table.js'
 
 /**

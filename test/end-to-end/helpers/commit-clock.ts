@@ -111,7 +111,15 @@ export async function expectCommits({ place, commits }: CommitClock, at: string)
   const expected = commits.filter(commit => commit.place <= last)
   const to = join(place.directory, 'copies', at.replaceAll(/\W/g, ''))
   mkdirSync(join(place.directory, 'copies'), { recursive: true, mode: 0o755 })
-  const { code, document, error } = await place.json('pitr restore', [SOURCE, '--at', at, '--to', to, '--start', '--stop'])
+  const { code, document, error } = await place.json('pitr restore', [
+    SOURCE,
+    '--at',
+    at,
+    '--to',
+    to,
+    '--start',
+    '--stop',
+  ])
   expect(error, at).toBeUndefined()
   expect(code, at).toBe(0)
   const [{ detail }] = document.checks
@@ -129,7 +137,8 @@ export async function expectCommits({ place, commits }: CommitClock, at: string)
 /** Times on commits, a microsecond before them, and between them. */
 export function randomTimes(commits: readonly TimedCommit[], count: number, random = Math.random): string[] {
   const micros = (text: string) => BigInt(Date.parse(text)) * 1000n + BigInt(text.slice(-4, -1))
-  const written = (at: bigint) => `${new Date(Number(at / 1000n)).toISOString().slice(0, -1)}${String(at % 1000n).padStart(3, '0')}Z`
+  const written = (at: bigint) =>
+    `${new Date(Number(at / 1000n)).toISOString().slice(0, -1)}${String(at % 1000n).padStart(3, '0')}Z`
   return Array.from({ length: count }, (_, round) => {
     const at = Math.floor(random() * (commits.length - 1))
     const own = micros(commits[at]?.at ?? '')

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { endOfMillisecond } from '../../../src/model/micros.js'
 import {
   candidateForEnd,
   candidateForPosition,
@@ -7,7 +8,6 @@ import {
   walOf,
 } from '../../../src/operations/pitr/choose.js'
 import { followedLine } from '../../../src/operations/pitr/latest.js'
-import { endOfMillisecond } from '../../../src/model/micros.js'
 import { base, minute, system, within } from './histories.js'
 
 /** The end of a minute's first millisecond: that much of it a base's time tells. */

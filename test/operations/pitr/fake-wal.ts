@@ -1,7 +1,7 @@
+import { NexusError } from '../../../src/errors.js'
 import { type Micros, microsOf } from '../../../src/model/micros.js'
 import type { WalScan } from '../../../src/operations/pitr/wal-scan.js'
 import { factsOf } from '../../../src/policy/recovery/segment-facts.js'
-import { NexusError } from '../../../src/errors.js'
 import type { WalEvent } from '../../../src/sources/postgres/wal-events.js'
 import { segmentAt } from '../../../src/sources/postgres/wal-names.js'
 import { minute, segmentBytes, within } from './histories.js'

@@ -72,13 +72,21 @@ describe('a time', () => {
   })
 
   it('is the last commit in the order of the log, also where a later one was written first', async () => {
-    const crossed = [commit(700, 25, 25), commit(702, 26, microsOf(minute(26)) + 9n), commit(701, 26, microsOf(minute(26)) + 5n, 50)]
+    const crossed = [
+      commit(700, 25, 25),
+      commit(702, 26, microsOf(minute(26)) + 9n),
+      commit(701, 26, microsOf(minute(26)) + 5n, 50),
+    ]
     const { last } = await plan(at(`${hour}:26:00.000005Z`), [...crossed, commit(703, 30)])
     expect(last?.xid).toBe(701)
   })
 
   it('before the first commit after a base is the base, and the next commit is named', async () => {
-    const { setting, last, next } = await plan(at(`${hour}:21:59.5Z`), [commit(1, 19), commit(2, 20, 20, -9), commit(3, 22)])
+    const { setting, last, next } = await plan(at(`${hour}:21:59.5Z`), [
+      commit(1, 19),
+      commit(2, 20, 20, -9),
+      commit(3, 22),
+    ])
     expect([setting, last, next?.xid]).toEqual([immediately, null, 3])
   })
 
@@ -127,7 +135,9 @@ describe('a time', () => {
 
   it('in a damaged segment or behind it is damage, before it is not', async () => {
     const events = [commit(1, 22), commit(2, 24), commit(3, 30)]
-    await expect(plan(at(`${hour}:29Z`), [], whole, fakeScan(events, [26]))).rejects.toMatchObject({ code: 'wal_damaged' })
+    await expect(plan(at(`${hour}:29Z`), [], whole, fakeScan(events, [26]))).rejects.toMatchObject({
+      code: 'wal_damaged',
+    })
     expect((await plan(at(`${hour}:23Z`), [], whole, fakeScan(events, [26]))).last?.xid).toBe(1)
   })
 })
@@ -200,7 +210,11 @@ describe('a transaction', () => {
 
   it('is found by its number, and by that of a part of it', async () => {
     const own = await plan({ kind: 'xid', xid: '7', before: false }, events)
-    expect(own).toMatchObject({ setting: { name: 'recovery_target_xid', value: '7' }, last: { xid: 7 }, next: { xid: 10 } })
+    expect(own).toMatchObject({
+      setting: { name: 'recovery_target_xid', value: '7' },
+      last: { xid: 7 },
+      next: { xid: 10 },
+    })
     const part = await plan({ kind: 'xid', xid: '9', before: false }, events)
     expect(part).toMatchObject({ setting: stopsAt(within(28)), last: { xid: 7 } })
     // With an epoch, as txid_current() gives it.
@@ -208,13 +222,18 @@ describe('a transaction', () => {
   })
 
   it('that was rolled back ends too', async () => {
-    expect(await plan({ kind: 'xid', xid: '6', before: false }, events)).toMatchObject({ last: { xid: 5 }, next: { xid: 7 } })
+    expect(await plan({ kind: 'xid', xid: '6', before: false }, events)).toMatchObject({
+      last: { xid: 5 },
+      next: { xid: 7 },
+    })
   })
 
   it('is looked for from the newest base back', async () => {
     const early = [commit(3, 12), commit(4, 15), ...events]
     expect(await plan({ kind: 'xid', xid: '4', before: true }, early)).toMatchObject({ base: 'one', last: { xid: 3 } })
-    await expect(plan({ kind: 'xid', xid: '99', before: false }, early)).rejects.toMatchObject({ code: 'target_not_found' })
+    await expect(plan({ kind: 'xid', xid: '99', before: false }, early)).rejects.toMatchObject({
+      code: 'target_not_found',
+    })
   })
 })
 
@@ -252,7 +271,12 @@ describe('a position', () => {
 
 describe('the end', () => {
   it('is everything on the timeline, with the last commit', async () => {
-    expect(await plan({ kind: 'end' }, dense)).toMatchObject({ setting: null, notes: [], last: { xid: 704 }, next: null })
+    expect(await plan({ kind: 'end' }, dense)).toMatchObject({
+      setting: null,
+      notes: [],
+      last: { xid: 704 },
+      next: null,
+    })
   })
 
   it('says what lies behind a gap', async () => {

@@ -74,7 +74,8 @@ describe('the windows of a stretch', () => {
     const [stretch] = stretchesOf(system(bases, { 1: [[5, 40]] }))
     if (stretch === undefined) throw new Error('no stretch')
     const segments: ScannedSegment[] = []
-    for await (const segment of fakeScan(events, damaged).scan(stretch.line, { first: 11, to: 40 })) segments.push(segment)
+    for await (const segment of fakeScan(events, damaged).scan(stretch.line, { first: 11, to: 40 }))
+      segments.push(segment)
     return windowsOf(stretch, segments)
   }
   const micros = (minutes: number, by = 0n) => isoMicros(microsOf(minute(minutes)) + by)
@@ -111,7 +112,13 @@ describe('the windows of a stretch', () => {
   })
 
   it('leave out the times that came twice', async () => {
-    const { windows, breaks } = await of([commit(1, 12), commit(2, 30), commit(3, 31, 24), commit(4, 32, 33), commit(5, 39)])
+    const { windows, breaks } = await of([
+      commit(1, 12),
+      commit(2, 30),
+      commit(3, 31, 24),
+      commit(4, 32, 33),
+      commit(5, 39),
+    ])
     expect(windows).toEqual([
       { from: at(10), to: micros(24, -1n), timeline: 1 },
       { from: micros(30, 1n), to: micros(39), timeline: 1 },
