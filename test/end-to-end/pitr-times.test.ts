@@ -12,8 +12,9 @@ it('a cluster commits while it is backed up, leaves its timeline and is backed u
 })
 
 describe('a copy restored to a microsecond', () => {
-  it('holds exactly the commits not after it, across a timeline and two backups', async () => {
-    for (const at of randomTimes(clock.commits, 6)) await expectCommits(clock, at)
+  it.each([0, 1, 2, 3, 4, 5])('holds exactly the commits not after it, across a timeline and two backups: %i', async round => {
+    const [at = ''] = randomTimes(clock.commits, round + 1).slice(-1)
+    await expectCommits(clock, at)
   })
 
   it('holds the transaction whose time was pasted, in every form that is printed', async () => {

@@ -86,8 +86,3 @@ export function endedTransaction(record: WalRecord): number | null {
   const prepared = /^(?:COMMIT|ABORT)_PREPARED (\d+):/.exec(record.description)?.[1]
   return prepared === undefined ? record.xid : Number(prepared)
 }
-
-/** The name that a record gives to its position; null for any other record. */
-export function restorePointName({ description }: WalRecord): string | null {
-  return /^RESTORE_POINT (.*)$/.exec(description)?.[1] ?? null
-}
