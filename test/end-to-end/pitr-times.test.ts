@@ -12,7 +12,9 @@ it('a cluster commits while it is backed up, leaves its timeline and is backed u
 })
 
 describe('a copy restored to a microsecond', () => {
-  it.each([0, 1, 2, 3, 4, 5])('holds exactly the commits not after it, across a timeline and two backups: %i', async round => {
+  it.each([
+    0, 1, 2, 3, 4, 5,
+  ])('holds exactly the commits not after it, across a timeline and two backups: %i', async round => {
     const [at = ''] = randomTimes(clock.commits, round + 1).slice(-1)
     await expectCommits(clock, at)
   })
