@@ -1,4 +1,4 @@
-import type { RepositorySettings, SourceSettings } from '../config/settings.js'
+import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { clusterWindows } from './pitr/cluster-windows.js'
 import type { PointsResult } from './results.js'
@@ -10,15 +10,12 @@ import { survey } from './survey.js'
  * known damage. A cluster also has windows, in which every instant can be restored; its captures inside one are no points
  * of their own (design section 6, pitr).
  *
- * @param sources for the directory of PostgreSQL's programs, where the source is configured
- * @throws NexusError not-found for a source without backups, damage when its proofs or a history file cannot be read,
- *   failed when pg_waldump of a cluster's version is missing
+ * @throws NexusError not-found for a source without backups, damage when its proofs or a history file cannot be read
  */
 export async function points(
   context: Context,
   repositories: RepositorySettings[],
   source: string,
-  sources: readonly SourceSettings[] = [],
 ): Promise<PointsResult> {
   const found: { id: string; at: string }[] = []
   let isCluster = false
@@ -30,10 +27,8 @@ export async function points(
   }
   found.sort((a, b) => Date.parse(a.at) - Date.parse(b.at))
   if (!isCluster) return { command: 'pitr points', source, points: found, windows: [] }
-  const configured = sources.find(({ name }) => name === source)
-  const binDirectory = configured?.kind === 'postgres' ? configured.binDirectory : null
-  const { windows, branches, covered } = await clusterWindows(context, repositories, { source, binDirectory })
+  const { windows, branches, breaks, covered } = await clusterWindows(context, repositories, source)
   const outside = found.filter(({ id }) => !covered.has(id))
-  const others = branches.length === 0 ? {} : { branches }
+  const others = { ...(branches.length === 0 ? {} : { branches }), ...(breaks.length === 0 ? {} : { breaks }) }
   return { command: 'pitr points', source, points: outside, windows, ...others }
 }

@@ -216,4 +216,14 @@ export interface PointsResult {
   windows: { from: string; to: string; timeline?: number }[]
   /** Of clusters: what only `--timeline N` reaches. */
   branches?: { from: string; to: string; timeline: number }[]
+  /** Of clusters: where a window ends although the WAL goes on, and why. */
+  breaks?: {
+    reason: 'clock_set_back' | 'wal_level_minimal' | 'wal_damaged'
+    timeline: number
+    /** The first record after it. */
+    lsn: string
+    /** Of a clock that was set back: the times that came twice. */
+    from?: string
+    to?: string
+  }[]
 }

@@ -38,7 +38,7 @@ describe('the declaration', () => {
     )
     expect(names('pitr points')).toEqual([])
     expect(names('pitr restore')).toEqual(
-      'at lsn xid restore-point end to timeline tablespace-map waldir target-action keep-archiving start stop'.split(
+      'at lsn xid before restore-point end to timeline tablespace-map waldir target-action keep-archiving start stop'.split(
         ' ',
       ),
     )

@@ -39,7 +39,9 @@ const plan: ClusterRestorePlan = {
   notes: ['no transaction ended in between'],
   tablespaces: [{ oid: 16390, from: '/ts/a', to: '/ts/b' }],
   waldir: null,
-  recovery_target: "recovery_target_time = '2025-11-03 05:30:00.000+00'",
+  recovery_target: "recovery_target_lsn = '0/3000148'",
+  last_commit: { xid: '751', lsn: '0/3000148', at: '2025-11-03T05:29:59.123456Z' },
+  next_commit: { xid: '752', lsn: '0/3000190', at: '2025-11-03T05:30:00.000001Z' },
 }
 
 const done: RestoreClusterResult = {
@@ -54,6 +56,8 @@ const done: RestoreClusterResult = {
   requested_at: null,
   system_identifier: '7',
   recovery_target: null,
+  last_commit: null,
+  next_commit: null,
   timeline: 2,
   notes: [],
   reached: null,
@@ -102,7 +106,7 @@ describe('pitr restore of a cluster', () => {
       command: 'pitr restore',
       repositories: [{ name: 'repo', path: '/other' }],
       backup: 'pg',
-      target: { kind: 'time', at: new Date('2025-11-03T05:30:00Z') },
+      target: { kind: 'time', at: { first: 1_762_147_800_000_000n, last: 1_762_147_800_999_999n }, before: false },
       timeline: 3,
       to: '/desk/copy',
       tablespaceMap: [
@@ -121,7 +125,8 @@ describe('pitr restore of a cluster', () => {
 
   it.each([
     [['--lsn', '0/2000abc'], { kind: 'lsn', lsn: '0/2000ABC' }],
-    [['--xid', '48213'], { kind: 'xid', xid: '48213' }],
+    [['--xid', '48213'], { kind: 'xid', xid: '48213', before: false }],
+    [['--xid', '48213', '--before'], { kind: 'xid', xid: '48213', before: true }],
     [['--restore-point', 'before 4.2'], { kind: 'restore-point', name: 'before 4.2' }],
     [['--end'], { kind: 'end' }],
   ])('takes %j, and has defaults for the rest', async (argv, target) => {
@@ -143,6 +148,7 @@ describe('pitr restore of a cluster', () => {
     [['pg', '--end', '--to', '/x', '--stop'], '--stop goes with --start'],
     [['pg', '--end', '--to', '/x', '--target-action', 'pause'], 'has no target to pause at'],
     [['pg', '--lsn', '2000028', '--to', '/x'], 'such as 0/2000028'],
+    [['pg', '--end', '--before', '--to', '/x'], '--before goes with --at or --xid, not with --end'],
     [['pg', '--xid', '0x12', '--to', '/x'], 'without the epoch'],
     [['pg', '--xid', '4294967296', '--to', '/x'], 'without the epoch'],
     [['pg', '--end', '--to', '/x', '--timeline', '0'], 'latest, current or the number of a timeline'],
@@ -170,6 +176,8 @@ describe('pitr restore of a cluster', () => {
   to /srv/copy
   tablespace 16390: /ts/a to /ts/b
   to be recovered to 2025-11-03T05:30:00.000Z
+  the last commit: transaction 751 of 2025-11-03 05:29:59.123456 UTC (2025-11-03T05:29:59.123456Z) at 0/3000148
+  the next one, left out: transaction 752 of 2025-11-03 05:30:00.000001 UTC (2025-11-03T05:30:00.000001Z) at 0/3000190
   log: timeline 1, 7 segments, 000000010000000000000003 to 000000010000000000000009
 `,
     ])
@@ -191,7 +199,7 @@ describe('pitr restore of a cluster', () => {
     operations.restoreCluster.mockResolvedValue({ ...done, server, reached, next: null })
     const run = await pitrRestore('pg', '--end', '--to', '/srv/copy', '--start')
     expect(run.stdout).toContain(
-      `  the last transaction is of 2025-11-03 05:29:59 UTC (2025-11-03T05:29:59.123Z); position 0/9000148, timeline 2, paused and open for reading
+      `  the last transaction is of 2025-11-03 05:29:59.123 UTC (2025-11-03T05:29:59.123Z); position 0/9000148, timeline 2, paused and open for reading
   the server runs, its log is /tmp/s/log
   to connect: psql -h /tmp/s
   to stop it: pg_ctl stop
@@ -336,7 +344,7 @@ describe('pitr points of a cluster', () => {
     expect(heading).toMatch(/^EVERY INSTANT FROM +TO +LENGTH +UTC FROM +UTC TO +TIMELINE$/)
     expect(line?.split(/ {2,}/)).toEqual([
       '2025-11-03 03:00:00 UTC',
-      '2025-11-03 05:29:59 UTC',
+      '2025-11-03 05:29:59.123 UTC',
       '2 h 30 min',
       '2025-11-03T03:00:00.000Z',
       '2025-11-03T05:29:59.123Z',

@@ -67,7 +67,8 @@ describe('pitr', () => {
     const argv = ['pitr', 'restore', 'itsm', ...place, '--at', '2025-11-03T02:30:00Z', '--to', '/tmp/x']
     const run = await runFake([...argv, '--json'])
     expect(JSON.parse(run.stdout)).toMatchObject({ command: 'pitr restore', requested_at: '2025-11-03T02:30:00.000Z' })
-    expect(operations.restore.mock.calls[0]?.[2].at).toEqual(new Date('2025-11-03T02:30:00Z'))
+    // The whole second is meant.
+    expect(operations.restore.mock.calls[0]?.[2].at).toEqual(new Date('2025-11-03T02:30:00.999Z'))
     const spoken = await runFake([...argv, '--verbose'])
     expect(spoken.stderr).toContain('the state of 2025-11-03T02:00:00.000Z lies 30 min 0 s before it')
   })

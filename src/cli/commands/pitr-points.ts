@@ -6,6 +6,6 @@ import { renderPoints } from '../output/render-points.js'
 export const runPitrPoints: Handler = async invocation => {
   const settings = await invocation.settings()
   const [source = ''] = invocation.operands
-  const result = await points(await invocation.context(), settings.repositories, source, settings.sources)
+  const result = await points(await invocation.context(), settings.repositories, source)
   return { document: result, text: () => renderPoints(result, settings.timezone), always: true, failures: [] }
 }

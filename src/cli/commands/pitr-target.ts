@@ -1,7 +1,7 @@
 import { NexusError } from '../../errors.js'
 import type { ClusterTarget } from '../../operations/pitr/requests.js'
 import { shellQuoted } from '../../operations/shell.js'
-import { instantOf } from '../instants.js'
+import { timeOf } from '../instants.js'
 import { type OptionValues, switchOption, textOption } from '../parsed.js'
 
 const names = ['at', 'lsn', 'xid', 'restore-point', 'end'] as const
@@ -24,9 +24,10 @@ export function targetName(options: OptionValues, source: string): (typeof names
 /** That option as the operation wants it. Throws `usage` for a time that is not one instant in the zone. */
 export function targetOf(options: OptionValues, name: (typeof names)[number], zone: string): ClusterTarget {
   const text = textOption(options, name) ?? ''
-  if (name === 'at') return { kind: 'time', at: instantOf(name, text, zone) }
+  const before = switchOption(options, 'before')
+  if (name === 'at') return { kind: 'time', at: timeOf(name, text, zone), before }
   if (name === 'lsn') return { kind: 'lsn', lsn: text.toUpperCase() }
-  if (name === 'xid') return { kind: 'xid', xid: text }
+  if (name === 'xid') return { kind: 'xid', xid: text, before }
   return name === 'restore-point' ? { kind: 'restore-point', name: text } : { kind: 'end' }
 }
 
@@ -46,6 +47,14 @@ export function refuseClusterOptions(options: OptionValues, source: { name: stri
       hint: `its points are the captures: nexus-backup pitr points ${shellQuoted(name)}; choose one with --at TIME`,
     },
   )
+}
+
+/** Throws `usage` for --before with a target that is a position of its own. */
+export function refuseBefore(options: OptionValues, name: (typeof names)[number]): void {
+  if (!switchOption(options, 'before') || name === 'at' || name === 'xid') return
+  throw new NexusError('usage', 'options_exclude', `--before goes with --at or --xid, not with --${name}`, {
+    hint: 'give the transaction that must not be in the copy with --xid, or its time with --at',
+  })
 }
 
 /** Combinations that no cluster can be restored with. Throws `usage`. */

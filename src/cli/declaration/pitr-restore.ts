@@ -7,14 +7,18 @@ export const pitrRestore: CommandDeclaration = {
   summary: 'restore a source as it was at a time',
   description: [
     'Restore a source as it was at a time. Of a PostgreSQL cluster the newest backup before the target is chosen and its log replayed up to the target; a target outside every window is refused. Of a SQLite database the newest state that is not after the time asked is restored, and it is said how far before it that lies.',
-    'Exactly one target must be given; SQLite takes only --at. A time without a zone is read in the configured timezone.',
+    'Exactly one target must be given; SQLite and files take only --at. A time without a zone is read in the configured timezone. Every time that this program or PostgreSQL prints can be given as it was printed.',
+    'A time without a fraction means the whole second, and one with three digits the whole millisecond: what happened in it is included. With any other number of digits it is exact to the microsecond.',
+    'A cluster is brought to the last commit, in the order of its log, that is not after the time: what other transactions had done without having committed is not replayed. That commit and the next one are named with transaction, position and time.',
+    'With --before the target itself is left out: of --xid the transaction, of --at the first one that committed in that time or later, and everything after it. The cluster is brought to the commit before it, and, where the transaction drops a database or a tablespace, to the commit before its files were removed.',
+    "A time that came twice because the server's clock was set back is refused with the nearest times around it; so is a target behind a stretch of wal_level=minimal, which no recovery can pass.",
     'A restored cluster does not archive, unless it is told to: a copy must never write into the archive it came from.',
   ],
   usage: [
     'nexus-backup pitr restore SOURCE --at TIME --to PATH',
     'nexus-backup pitr restore SOURCE --to PATH',
     '    (--at TIME | --lsn LSN | --xid XID | --restore-point NAME | --end)',
-    '    [--timeline TIMELINE] [--tablespace-map OLD=NEW]...',
+    '    [--before] [--timeline TIMELINE] [--tablespace-map OLD=NEW]...',
     '    [--target-action promote|pause] [--keep-archiving] [--start [--stop]]',
   ],
   group: 'main',
@@ -28,6 +32,10 @@ export const pitrRestore: CommandDeclaration = {
     },
     { name: 'lsn', value: 'LSN', description: 'A position in the log, such as 0/2000028', kind: 'lsn' },
     { name: 'xid', value: 'XID', description: 'The number of a transaction; it is the last one replayed', kind: 'xid' },
+    {
+      name: 'before',
+      description: 'With --at or --xid: restore what was just before the transaction of that time or number',
+    },
     { name: 'restore-point', value: 'NAME', description: 'A name given to pg_create_restore_point()' },
     { name: 'end', description: 'The end of the archive: everything that was archived' },
     {
@@ -66,6 +74,10 @@ export const pitrRestore: CommandDeclaration = {
       does: 'The cluster as it was before a table was dropped, for a look',
       command:
         'nexus-backup pitr restore consulting --at "2025-11-03 14:30:00+09:00" --to /var/lib/postgresql/before --start',
+    },
+    {
+      does: 'The cluster as it was just before a transaction',
+      command: 'nexus-backup pitr restore consulting --xid 48213 --before --to /var/lib/postgresql/before --start',
     },
     {
       does: 'Everything there is, after the data directory was lost',

@@ -18,6 +18,8 @@ const points: CommandDeclaration = {
   description: [
     'List the instants to which a source can be brought back. For SQLite and files these are the captures.',
     'Of a PostgreSQL cluster also the windows: ranges in which every instant can be restored, each from the end of a backup to the last commit in the log archived without a gap after it.',
+    "A window ends where the server ran with wal_level=minimal and at a damaged segment: the next one begins with a later backup. Times that came twice because the server's clock was set back are in no window. Both are said, and are in 'breaks' with --json.",
+    'The first call reads the whole archived log of the windows. What it says is kept in the state directory (wal-index), so that later calls read only what is new.',
   ],
   group: 'main',
   arguments: [source],

@@ -25,6 +25,19 @@ export function humanDuration(milliseconds: number): string {
 
 /** An instant on the wall clock of a zone, with the zone's name: `2025-11-03 12:00:00 GMT+9`. */
 export function humanTime(instant: string, zone: string): string {
+  return wallClock(instant, zone, '')
+}
+
+/**
+ * An instant to be pasted as a target, with the fraction that it is written with: `2025-11-03 12:00:00.123 GMT+9`. Without
+ * it the whole second is meant, and something else may lie in that too.
+ */
+export function exactTime(instant: string, zone: string): string {
+  const fraction = /\.\d+/.exec(instant)?.[0] ?? ''
+  return wallClock(instant, zone, fraction === '.000' ? '' : fraction)
+}
+
+function wallClock(instant: string, zone: string, fraction: string): string {
   const date = new Date(instant)
   if (Number.isNaN(date.getTime())) return instant
   const parts = new Intl.DateTimeFormat('en-GB-u-ca-gregory-nu-latn', {
@@ -39,7 +52,7 @@ export function humanTime(instant: string, zone: string): string {
     timeZoneName: 'short',
   }).formatToParts(date)
   const get = (type: string) => parts.find(part => part.type === type)?.value ?? ''
-  return `${get('year')}-${get('month')}-${get('day')} ${get('hour')}:${get('minute')}:${get('second')} ${get('timeZoneName')}`
+  return `${get('year')}-${get('month')}-${get('day')} ${get('hour')}:${get('minute')}:${get('second')}${fraction} ${get('timeZoneName')}`
 }
 
 /** `1 backup`, `2 backups`. */

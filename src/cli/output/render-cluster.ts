@@ -1,6 +1,11 @@
-import type { ClusterRestorePlan, ReachedTarget, RestoreClusterResult } from '../../operations/pitr/requests.js'
+import type {
+  ClusterRestorePlan,
+  NamedCommit,
+  ReachedTarget,
+  RestoreClusterResult,
+} from '../../operations/pitr/requests.js'
 import type { Paint } from './colour.js'
-import { counted, humanBytes, humanTime, printable } from './format.js'
+import { counted, exactTime, humanBytes, humanTime, printable } from './format.js'
 import { renderRestore } from './render-restore.js'
 
 /** What the restore of a cluster is going to do; its notes are warned of when it is done. */
@@ -15,6 +20,7 @@ export function renderClusterPlan(plan: ClusterRestorePlan, zone: string): strin
     ...plan.tablespaces.map(({ oid, from, to }) => `  tablespace ${oid}: ${printable(from)} to ${printable(to)}`),
     ...(plan.waldir === null ? [] : [`  pg_wal to ${printable(plan.waldir)}`]),
     `  to be recovered ${printable(plan.until)}`,
+    ...commitLines(plan, zone).map(line => `  ${line}`),
     `  log: timeline ${plan.timeline}, ${segments}`,
   ]
   return lines.map(line => `${line}\n`).join('')
@@ -43,7 +49,15 @@ export function renderClusterRestore(result: RestoreClusterResult, how: { zone: 
   return `${renderRestore(result, how)}${lines.map(line => `  ${line}\n`).join('')}`
 }
 
+function commitLines({ last_commit, next_commit }: ClusterRestorePlan, zone: string): string[] {
+  const shown = ({ xid, lsn, at }: NamedCommit) => `transaction ${xid} of ${exactTime(at, zone)} (${at}) at ${lsn}`
+  return [
+    ...(last_commit === null ? [] : [`the last commit: ${shown(last_commit)}`]),
+    ...(next_commit === null ? [] : [`the next one, left out: ${shown(next_commit)}`]),
+  ]
+}
+
 function reachedLine({ at, lsn, timeline, paused }: ReachedTarget, zone: string): string {
-  const last = at === null ? 'no transaction was replayed' : `the last transaction is of ${humanTime(at, zone)} (${at})`
+  const last = at === null ? 'no transaction was replayed' : `the last transaction is of ${exactTime(at, zone)} (${at})`
   return `${last}; position ${lsn}, timeline ${timeline}${paused ? ', paused and open for reading' : ''}`
 }

@@ -1,6 +1,6 @@
 import type { ListResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
-import { humanBytes, humanTime, printable } from './format.js'
+import { exactTime, humanBytes, printable } from './format.js'
 import { table } from './table.js'
 
 /** The backups as a table, then what is not a whole backup. */
@@ -11,7 +11,7 @@ export function renderList(result: ListResult, { zone, paint }: { zone: string; 
     ...(hosts.size > 1 ? [backup.host] : []),
     backup.source,
     backup.id,
-    humanTime(backup.captured_at, zone),
+    exactTime(backup.captured_at, zone),
     backup.type,
     humanBytes(backup.bytes_source),
     humanBytes(backup.bytes_stored),

@@ -1,7 +1,7 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
-import { archivingConcerns } from '../pitr/archiving-concerns.js'
 import { recoveryLeftovers } from '../../sources/postgres/leftovers.js'
+import { archivingConcerns } from '../pitr/archiving-concerns.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'

@@ -1,4 +1,5 @@
 import { NexusError } from '../../errors.js'
+import { endOfMillisecond, isoShort, type Micros } from '../../model/micros.js'
 import { leadsTo } from '../../policy/wal-window.js'
 import { formatLsn, segmentName } from '../../sources/postgres/wal-names.js'
 import { latestLine } from './latest.js'
@@ -21,23 +22,31 @@ type Way = Omit<Candidate, 'reach' | 'passedOver'>
 
 /**
  * The newest base captured not after an instant, of whichever system: recovery stops at the first record after the target,
- * so a younger base would give a newer state than asked (anchors/postgres.md 2.4).
+ * so a younger base would give a newer state than asked.
  *
- * @throws NexusError `not-found` for an instant before the first base, `damage` when only damaged bases are old enough
+ * @throws NexusError `not-found` for an instant before the first base, or one that came twice because the server's clock
+ *   was set back; `damage` when only damaged bases are old enough
  */
-export function candidateForTime(systems: readonly ClusterSystem[], at: number, choice: TimelineChoice): Candidate {
+export function candidateForTime(systems: readonly ClusterSystem[], at: Micros, choice: TimelineChoice): Candidate {
   const ways = systems.flatMap(system => waysOf(system, choice)).sort((a, b) => a.base.capturedAt - b.base.capturedAt)
-  const early = ways.filter(({ base }) => base.capturedAt <= at)
+  // It is noted in milliseconds, and what was committed within that one is in the base.
+  const isEarly = ({ base }: Way) => endOfMillisecond(base.capturedAt) <= at
   const [first] = ways
-  if (first !== undefined && early.length === 0) {
+  if (first !== undefined && !ways.some(isEarly)) {
     const begin = iso(first.base.capturedAt)
     throw outside(
       'target_too_early',
       first.system,
-      `${iso(at)} is before the first instant that can be restored, ${begin}`,
+      `${isoShort(at)} is before the first instant that can be restored, ${begin}`,
     )
   }
-  return newestSound(early, systems)
+  const candidate = newestSound(ways.filter(isEarly), systems)
+  const { system, base, line } = candidate
+  const others = ways.filter(way => way.system === system && way.line === line && way.base.stop < base.stop)
+  const later = others.find(way => !isEarly(way))
+  if (later === undefined) return candidate
+  const back = `${later.base.id} was captured at ${iso(later.base.capturedAt)}, and ${base.id} after it at ${iso(base.capturedAt)}`
+  throw outside('target_twice', system, `${isoShort(at)} came twice, for the server's clock was set back: ${back}`)
 }
 
 /** The base for a position in the log: the newest that is consistent not after it, of the system backed up last. */

@@ -1,22 +1,22 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import { isoMicros } from '../../model/micros.js'
+import { formatLsn } from '../../sources/postgres/wal-names.js'
 import { chainOf } from '../chain-members.js'
 import { drillNotes } from '../drill-notes.js'
 import { openSelected } from '../sealing/open-backup.js'
 import { type Selected, selectBackup } from '../select.js'
 import { shellQuoted } from '../shell.js'
-import { withStateScratch } from '../state-directory.js'
-import { type BaseFacts, baseFacts, majorOf } from './base-facts.js'
+import { type BaseFacts, baseFacts } from './base-facts.js'
 import { walOf } from './choose.js'
 import { followedLine } from './latest.js'
-import { type LoadedSystem, loadSystems } from './load-systems.js'
-import { lookInto } from './look.js'
+import { loadSystems } from './load-systems.js'
 import { newDirectoryAt } from './new-directory.js'
+import { manifestOf, openScans } from './open-scans.js'
 import { planTarget } from './plan-target.js'
-import type { ClusterRestorePlan, RestoreClusterRequest } from './requests.js'
+import type { ClusterRestorePlan, NamedCommit, RestoreClusterRequest } from './requests.js'
 import type { Resolution } from './resolve.js'
 import { serverPrograms } from './run-restored.js'
-import type { ClusterBase } from './systems.js'
 
 /** A plan with what is needed to carry it out. */
 export interface PreparedRestore {
@@ -44,7 +44,7 @@ export async function prepareClusterRestore(
   const waldir = walPlaceOf(request, [target, ...tablespaces.map(({ to }) => to)])
   // What would only be found missing after hours is looked for now.
   if (request.start !== null) await serverPrograms(context, facts, request.source ?? null)
-  const { setting, until, notes } = resolution
+  const { setting, until, notes, last, next } = resolution
   return {
     plan: {
       id: manifest.id,
@@ -65,6 +65,8 @@ export async function prepareClusterRestore(
       tablespaces,
       waldir,
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
+      last_commit: named(last),
+      next_commit: named(next),
     },
     selected,
     facts,
@@ -81,21 +83,17 @@ interface Chosen {
 }
 
 async function chosen(context: Context, request: RestoreClusterRequest): Promise<Chosen> {
-  const { target, timeline, repositories, backup, source } = request
+  const { target, timeline, repositories, backup } = request
   if (target.kind === 'base') {
     const selected = await selectBackup(context, repositories, { backup })
-    const resolution = { setting: null, until: `to the end of ${selected.manifest.id}`, notes: [] }
+    const until = `to the end of ${selected.manifest.id}`
+    const resolution = { setting: null, until, notes: [], last: null, next: null }
     return { selected, resolution, wal: null, timeline: null }
   }
   const systems = await loadSystems(context, repositories, backup)
   if (systems.length === 0) throw noCluster(backup)
-  const planned = await withStateScratch(context.stateDirectory, async scratch => {
-    const lookAt = (system: LoadedSystem, base: ClusterBase) => {
-      const major = majorOf(baseFacts(manifestOf(system, base)))
-      return lookInto(context, system, { major, binDirectory: source?.binDirectory ?? null, scratch })
-    }
-    return planTarget(context, systems, { target, timeline }, lookAt)
-  })
+  const scans = openScans(context)
+  const planned = await planTarget(context, systems, { target, timeline }, scans.of).finally(() => scans.save())
   const { candidate, resolution } = planned
   const passed = candidate.passedOver.map(({ id, problem }) => `${id} is newer and not used: ${problem}`)
   const { system, line } = candidate
@@ -112,10 +110,8 @@ async function chosen(context: Context, request: RestoreClusterRequest): Promise
   }
 }
 
-function manifestOf({ survey }: LoadedSystem, { id }: ClusterBase): Selected['manifest'] {
-  const manifest = survey.manifests.find(member => member.id === id)
-  if (manifest === undefined) throw new Error(`${id} has no manifest`)
-  return manifest
+function named(commit: Resolution['last']): NamedCommit | null {
+  return commit && { xid: String(commit.xid), lsn: formatLsn(commit.lsn), at: isoMicros(commit.at) }
 }
 
 /**

@@ -1,6 +1,9 @@
+import type { WrittenTime } from '../../config/instant.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { parseLsn } from '../../sources/postgres/wal-names.js'
+import { isoShort } from '../../model/micros.js'
+import { mayEnd, type SegmentFacts } from '../../policy/recovery/segment-facts.js'
+import { formatLsn, parseLsn, segmentAt } from '../../sources/postgres/wal-names.js'
 import {
   type Candidate,
   candidateForEnd,
@@ -9,12 +12,12 @@ import {
   candidatesForSearch,
   nameOf,
 } from './choose.js'
-import { timelineOfSegment } from './lines.js'
+import { LineWal } from './line-wal.js'
 import type { LoadedSystem } from './load-systems.js'
-import type { WalLook } from './look.js'
 import type { ClusterTarget, TimelineChoice } from './requests.js'
-import { type Resolution, resolveEnd, resolvePosition, resolveTime } from './resolve.js'
+import { assertPassable, type Resolution, resolveBefore, resolveEnd, resolvePosition, resolveTime } from './resolve.js'
 import type { ClusterBase } from './systems.js'
+import type { WalScan } from './wal-scan.js'
 
 /** A base, the way on from it, and what the server is told about the target. */
 export interface PlannedTarget {
@@ -22,66 +25,91 @@ export interface PlannedTarget {
   resolution: Resolution
 }
 
+type ScanOf = (system: LoadedSystem, base: ClusterBase) => Promise<WalScan>
+
 /**
  * Chooses the base for a target and makes sure that the archive leads there.
  *
- * @param lookAt looks into the log of a base's system
- * @throws NexusError `not-found` for a target outside every window, `damage` when a segment is missing before it
+ * @param scanOf reads the WAL of a base's system
+ * @throws NexusError `not-found` for a target outside every window, `damage` when a segment before it is missing or damaged
  */
 export async function planTarget(
   context: Context,
   systems: readonly LoadedSystem[],
   { target, timeline }: { target: Exclude<ClusterTarget, { kind: 'base' }>; timeline: TimelineChoice },
-  lookAt: (system: LoadedSystem, base: ClusterBase) => WalLook,
+  scanOf: ScanOf,
 ): Promise<PlannedTarget> {
   const loaded = (candidate: Candidate) => {
     const system = systems.find(one => one === candidate.system)
     if (system === undefined) throw new Error('a candidate of another repository')
     return { ...candidate, system }
   }
+  const walOf = async (candidate: PlannedTarget['candidate'], to?: number) =>
+    new LineWal(await scanOf(candidate.system, candidate.base), candidate, to)
   if (target.kind === 'time') {
-    const candidate = loaded(candidateForTime(systems, target.at.getTime(), timeline))
-    const { line, reach, system, base } = candidate
-    const end = await lookAt(system, base).end(line, { first: reach.from, to: reach.to })
-    return { candidate, resolution: resolveTime(candidate, end, target.at.getTime()) }
+    const limit = target.before ? target.at.first - 1n : target.at.last
+    const candidate = loaded(candidateForTime(systems, limit, timeline))
+    const wal = await walOf(candidate)
+    return { candidate, resolution: await (target.before ? beforeTime : atTime)(candidate, wal, target.at) }
   }
   if (target.kind === 'end') {
     const candidate = loaded(candidateForEnd(systems, timeline))
-    return { candidate, resolution: resolveEnd(candidate) }
+    const wal = await walOf(candidate)
+    await wal.readAll()
+    return { candidate, resolution: await resolveEnd(candidate, wal) }
   }
   if (target.kind === 'lsn') {
     const position = positionOf(target.lsn)
     const candidate = loaded(candidateForPosition(systems, position, timeline))
-    const last = await lookAt(candidate.system, candidate.base).lastRecord(candidate.line, candidate.reach)
-    return { candidate, resolution: resolvePosition(candidate, last, position) }
+    const wal = await walOf(candidate, segmentAt(position, candidate.system.segmentBytes) + 1)
+    await wal.readAll()
+    return { candidate, resolution: await resolvePosition(candidate, wal, position) }
   }
-  return searchFor(context, candidatesForSearch(systems, timeline).map(loaded), target, lookAt)
+  const candidates = candidatesForSearch(systems, timeline).map(loaded)
+  return searchFor(context, candidates, target, walOf)
 }
+
+async function atTime(candidate: Candidate, wal: LineWal, at: WrittenTime): Promise<Resolution> {
+  const isPassed = await wal.readBeyond(at.last)
+  return resolveTime(candidate, wal, { at, isPassed })
+}
+
+/** Up to the commit before the first one of a time or later, and before that one removes files. */
+async function beforeTime(candidate: Candidate, wal: LineWal, at: WrittenTime): Promise<Resolution> {
+  const isPassed = await wal.readBeyond(at.first)
+  const next = await wal.firstNotBefore(at.first)
+  const earlier = await resolveTime(candidate, wal, { at: { first: at.first, last: at.first - 1n }, isPassed })
+  if (next === null) return earlier
+  const position = beginOf(wal, next)
+  return resolveBefore(candidate, wal, { next, position, name: isoShort(at.first) })
+}
+
+/** Where the first of a transaction lies that stays also when it does not commit. */
+function beginOf(wal: LineWal, { xid, lsn }: { xid: number; lsn: bigint }): bigint {
+  return wal.removalsBefore(lsn).find(removal => removal.xid === xid)?.lsn ?? lsn
+}
+
+type Searched = Extract<ClusterTarget, { kind: 'xid' | 'restore-point' }>
 
 /** From the newest base back: the first one after whose end the record stands. */
 async function searchFor(
   context: Context,
   candidates: readonly PlannedTarget['candidate'][],
-  target: { kind: 'xid'; xid: string } | { kind: 'restore-point'; name: string },
-  lookAt: (system: LoadedSystem, base: ClusterBase) => WalLook,
+  target: Searched,
+  walOf: (candidate: PlannedTarget['candidate'], to?: number) => Promise<LineWal>,
 ): Promise<PlannedTarget> {
-  // The log knows the lower half of a number with an epoch, as txid_current() gives it.
-  const xid = target.kind === 'xid' ? BigInt(target.xid) & 0xffff_ffffn : 0n
-  const wanted = target.kind === 'xid' ? { xid: Number(xid) } : { restorePoint: target.name }
   const name = target.kind === 'xid' ? `transaction ${target.xid}` : `restore point '${target.name}'`
-  const value = target.kind === 'xid' ? xid.toString() : target.name
   let gap: { candidate: PlannedTarget['candidate']; missing: { timeline: number; segment: number } } | undefined
   let next = Number.POSITIVE_INFINITY
   for (const candidate of candidates) {
     context.signal.throwIfAborted()
-    const { base, line, reach, system } = candidate
-    const first = isArchived(candidate, base.stopSegment) ? base.stopSegment : reach.from
-    const to = Math.min(reach.to, next)
-    const found = await lookAt(system, base).find(line, { first, to }, { ...wanted, notBefore: base.stop })
-    if (found !== null) {
-      const setting = { name: target.kind === 'xid' ? 'recovery_target_xid' : 'recovery_target_name', value }
-      return { candidate, resolution: { setting, until: `to ${name}`, notes: [] } }
-    }
+    const { base, reach } = candidate
+    const wal = await walOf(candidate, next)
+    const resolution =
+      target.kind === 'xid'
+        ? await transactionIn(candidate, wal, target)
+        : await restorePointIn(candidate, wal, target.name)
+    if (resolution !== null) return { candidate, resolution }
     if (reach.missing !== null && reach.to < next) gap ??= { candidate, missing: reach.missing }
     next = base.stopSegment + 1
   }
@@ -98,9 +126,45 @@ async function searchFor(
   })
 }
 
-function isArchived({ system, line }: PlannedTarget['candidate'], segment: number): boolean {
-  const spans = system.archived.get(timelineOfSegment(line, segment, system.segmentBytes)) ?? []
-  return spans.some(({ from, to }) => from <= segment && segment < to)
+/** Null when the transaction does not end in this WAL. */
+async function transactionIn(
+  candidate: Candidate,
+  wal: LineWal,
+  { xid: asked, before }: Extract<ClusterTarget, { kind: 'xid' }>,
+): Promise<Resolution | null> {
+  // The WAL knows the lower half of a number with an epoch, as txid_current() gives it.
+  const xid = Number(BigInt(asked) & 0xffff_ffffn)
+  const name = `transaction ${asked}`
+  if (!(await wal.readUntil(async facts => mayEnd(facts, xid) && (await wal.endOf(xid)) !== null))) return null
+  const end = await wal.endOf(xid)
+  if (end === null) return null
+  const own = end.kind === 'commit' ? { xid: end.xid, lsn: end.lsn, at: end.at } : null
+  if (before) return resolveBefore(candidate, wal, { next: own, position: beginOf(wal, end), name })
+  await assertPassable(candidate, wal, end.lsn, name)
+  const setting =
+    end.xid === xid
+      ? { name: 'recovery_target_xid', value: String(xid) }
+      : { name: 'recovery_target_lsn', value: formatLsn(end.lsn) }
+  const last = own ?? (await wal.lastBefore(end.lsn)).last
+  const next = await wal.nextAfter(end.lsn)
+  return { setting, until: `to ${name}`, notes: [], last, next }
+}
+
+/** Null when the name is not in this WAL. */
+async function restorePointIn(candidate: Candidate, wal: LineWal, value: string): Promise<Resolution | null> {
+  const { stop } = candidate.base
+  const isIt = (point: SegmentFacts['restorePoints'][number]) => point.name === value && point.lsn >= stop
+  let found: SegmentFacts['restorePoints'][number] | undefined
+  await wal.readUntil(({ restorePoints }) => {
+    found = restorePoints.find(isIt)
+    return found !== undefined
+  })
+  if (found === undefined) return null
+  const name = `restore point '${value}'`
+  await assertPassable(candidate, wal, found.lsn, name)
+  const { last } = await wal.lastBefore(found.lsn)
+  const next = await wal.nextAfter(found.lsn)
+  return { setting: { name: 'recovery_target_name', value }, until: `to ${name}`, notes: [], last, next }
 }
 
 function positionOf(text: string): bigint {

@@ -1,3 +1,4 @@
+import type { WrittenTime } from '../../config/instant.js'
 import type { PostgresSourceSettings, RepositorySettings } from '../../config/settings.js'
 import type { RestoreResult } from '../results.js'
 
@@ -5,12 +6,18 @@ import type { RestoreResult } from '../results.js'
 export type ClusterTarget =
   /** The backup as it was at its own end, without any of the archive. */
   | { kind: 'base' }
-  /** Every transaction committed not after this instant. */
-  | { kind: 'time'; at: Date }
+  /**
+   * Up to and with the last commit, in the order of the WAL, whose time is not after the one named. `before`: up to the
+   * commit before the first one of the time named, or of a later one.
+   */
+  | { kind: 'time'; at: WrittenTime; before: boolean }
   /** `0/2000028`: up to and with the record at this position. */
   | { kind: 'lsn'; lsn: string }
-  /** Up to and with the end of this transaction, as the server numbers it in WAL (without an epoch). */
-  | { kind: 'xid'; xid: string }
+  /**
+   * Up to and with the end of this transaction, as the server numbers it in WAL (without an epoch). `before`: up to the
+   * commit before it, and before it removes files of a database or a tablespace.
+   */
+  | { kind: 'xid'; xid: string; before: boolean }
   /** A name given to pg_create_restore_point(). */
   | { kind: 'restore-point'; name: string }
   /** The end of the gapless archive. */
@@ -54,6 +61,14 @@ export interface RestoreClusterRequest {
   dryRun: boolean
 }
 
+/** A commit in the WAL. */
+export interface NamedCommit {
+  xid: string
+  lsn: string
+  /** ISO 8601 UTC with microseconds. */
+  at: string
+}
+
 /** What the restore of a cluster is going to do; printed first, and all that `--dry-run` does. */
 export interface ClusterRestorePlan {
   id: string
@@ -75,8 +90,12 @@ export interface ClusterRestorePlan {
   tablespaces: { oid: number; from: string; to: string }[]
   /** Where `pg_wal` will lie; null for the data directory itself. */
   waldir: string | null
-  /** The server's name for the target: `recovery_target_time = '…'`; null for a base at its own end. */
+  /** The server's name for the target: `recovery_target_lsn = '…'`; null for a base at its own end. */
   recovery_target: string | null
+  /** The last commit that is replayed; null when none is after the backup, or it is not known before (`--lsn`). */
+  last_commit: NamedCommit | null
+  /** The first one that is not replayed; null when there is none, or it is not known before. */
+  next_commit: NamedCommit | null
 }
 
 /** How far the started server came. */
@@ -94,6 +113,8 @@ export interface RestoreClusterResult extends RestoreResult {
   requested_at: string | null
   system_identifier: string
   recovery_target: string | null
+  last_commit: NamedCommit | null
+  next_commit: NamedCommit | null
   timeline: number
   notes: string[]
   /** Null when the server was not started. */

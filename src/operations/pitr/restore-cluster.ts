@@ -2,6 +2,7 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import { isoShort } from '../../model/micros.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import { connectionParameter } from '../../sources/postgres/connection.js'
 import type { Account } from '../../sources/postgres/run-as.js'
@@ -100,9 +101,11 @@ async function carryOut(
     undo: null,
     checks: run?.copy.checks ?? [],
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
-    requested_at: request.target.kind === 'time' ? request.target.at.toISOString() : null,
+    requested_at: request.target.kind === 'time' ? isoShort(request.target.at.first) : null,
     system_identifier: plan.system_identifier,
     recovery_target: plan.recovery_target,
+    last_commit: plan.last_commit,
+    next_commit: plan.next_commit,
     timeline: plan.timeline,
     notes: plan.notes,
     reached: run?.copy.state ?? null,

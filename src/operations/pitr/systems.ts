@@ -26,11 +26,3 @@ export interface ClusterSystem {
   /** When something was last written on each timeline (a base captured, a segment closed), ms since 1970 UTC; of itself. */
   lastWritten: ReadonlyMap<number, number>
 }
-
-/** What stands at the end of a stretch of log. */
-export interface StretchEnd {
-  /** The last commit or abort, milliseconds since 1970 UTC with a fraction, and its position; null when there is none. */
-  lastTransaction: { at: number; lsn: bigint } | null
-  /** When the last segment was closed, milliseconds since 1970 UTC; null when nothing is archived. */
-  closedAt: number | null
-}

@@ -1,8 +1,11 @@
-import { segmentAt } from '../../sources/postgres/wal-names.js'
-import { iso, reachOn, waysOf } from './choose.js'
+import { isoMicros, isoShort, type Micros, microsOf } from '../../model/micros.js'
+import { type ClockRun, type ClockStep, clockSteps, runsOf } from '../../policy/recovery/segment-facts.js'
+import { formatLsn, segmentAt, segmentStart } from '../../sources/postgres/wal-names.js'
+import { reachOn, waysOf } from './choose.js'
 import { latestLine, partingOf } from './latest.js'
 import type { ClusterLine, Reach } from './lines.js'
-import type { ClusterBase, ClusterSystem, StretchEnd } from './systems.js'
+import type { ClusterBase, ClusterSystem } from './systems.js'
+import type { ScannedSegment } from './wal-scan.js'
 
 /** Bases that the same gapless log leads on from, oldest first. */
 export interface Stretch {
@@ -15,11 +18,30 @@ export interface Stretch {
   isDefault: boolean
 }
 
-/** A range in which every instant can be restored; milliseconds since 1970 UTC. */
+/** A range in which every instant can be restored. */
 export interface Window {
   from: string
   to: string
   timeline: number
+}
+
+/** Where a window ends although the WAL goes on. */
+export interface WindowBreak {
+  reason: 'clock_set_back' | 'wal_level_minimal' | 'wal_damaged'
+  timeline: number
+  /** The first record after it. */
+  lsn: string
+  /** Of a clock that was set back: the times that came twice. */
+  from?: string
+  to?: string
+}
+
+/** What a stretch offers. */
+export interface WindowsFound {
+  windows: Window[]
+  breaks: WindowBreak[]
+  /** Ids of the bases that lie in one of the windows. */
+  covered: string[]
 }
 
 /**
@@ -35,14 +57,79 @@ export function stretchesOf(system: ClusterSystem): Stretch[] {
 }
 
 /**
- * The window of a stretch: from the oldest base to the last commit after it. Null when no transaction ended after that
- * base: then it is a point.
+ * The windows of a stretch: each from a base to the last commit after it. One ends where no recovery goes on
+ * (`wal_level=minimal`, a damaged segment) and the next begins with a later base; times that came twice are in none. A base
+ * after which nothing was committed has no window: it is a point.
+ *
+ * @param segments what the WAL of the stretch says, in order
  */
-export function windowOf({ bases, line }: Stretch, { lastTransaction }: StretchEnd): Window | null {
-  const [oldest] = bases
-  if (oldest === undefined || lastTransaction === null || lastTransaction.at <= oldest.capturedAt) return null
-  // Rounded down: the state of an instant before the last commit is certain.
-  return { from: iso(oldest.capturedAt), to: iso(lastTransaction.at), timeline: line.timeline }
+export function windowsOf({ bases, line, system }: Stretch, segments: readonly ScannedSegment[]): WindowsFound {
+  const found: WindowsFound = { windows: [], breaks: [], covered: [] }
+  const { timeline } = line
+  const ends = endsIn(system, segments)
+  const shown = new Set<bigint>()
+  let after = -1n
+  for (const end of [...ends, null]) {
+    const own = bases.filter(({ stop }) => stop > after && (end === null || stop <= end.lsn))
+    const [oldest] = [...own].sort((a, b) => a.capturedAt - b.capturedAt)
+    const begin = after
+    after = end?.lsn ?? after
+    if (end !== null && bases.some(({ stop }) => stop <= end.lsn)) {
+      found.breaks.push({ reason: end.reason, timeline, lsn: formatLsn(end.lsn) })
+    }
+    if (oldest === undefined) continue
+    const least = own.reduce((lsn, { stopSegment }) => Math.min(lsn, stopSegment), Number.POSITIVE_INFINITY)
+    const facts = segments.flatMap(({ segment, facts }) => (facts !== null && segment >= least ? [facts] : []))
+    const runs = runsOf(facts, end?.lsn ?? null).filter(({ lsn }) => lsn > begin)
+    const steps = clockSteps(runs)
+    for (const { lsn, from, to } of steps) {
+      if (shown.has(lsn)) continue
+      shown.add(lsn)
+      const twice = { from: isoMicros(from), to: isoMicros(to) }
+      found.breaks.push({ reason: 'clock_set_back', timeline, lsn: formatLsn(lsn), ...twice })
+    }
+    const windows = without(steps, { from: microsOf(oldest.capturedAt), to: latestOf(runs) })
+    // The state of an instant before the last commit is certain.
+    for (const { from, to } of windows) found.windows.push({ from: isoShort(from), to: isoMicros(to), timeline })
+    const isCovered = ({ capturedAt }: ClusterBase) =>
+      windows.some(({ from, to }) => from <= microsOf(capturedAt) && microsOf(capturedAt) <= to)
+    found.covered.push(...own.filter(isCovered).map(({ id }) => id))
+  }
+  return found
+}
+
+interface Range {
+  from: Micros
+  to: Micros
+}
+
+/** A range without the times that came twice. */
+function without(steps: readonly ClockStep[], { from, to }: { from: Micros; to: Micros | null }): Range[] {
+  if (to === null) return []
+  const ranges: Range[] = []
+  let next = from
+  for (const step of [...steps].sort((a, b) => (a.from < b.from ? -1 : 1))) {
+    if (step.from > next) ranges.push({ from: next, to: step.from - 1n })
+    if (step.to + 1n > next) next = step.to + 1n
+  }
+  return [...ranges, { from: next, to }].filter(range => range.from < range.to)
+}
+
+function latestOf(runs: readonly ClockRun[]): Micros | null {
+  return runs.reduce<Micros | null>((last, { latest }) => (last === null || latest > last ? latest : last), null)
+}
+
+interface End {
+  lsn: bigint
+  reason: WindowBreak['reason']
+}
+
+/** Positions that no recovery goes past, in order. */
+function endsIn({ segmentBytes }: ClusterSystem, segments: readonly ScannedSegment[]): End[] {
+  return segments.flatMap(({ segment, facts }): End[] => {
+    if (facts === null) return [{ lsn: segmentStart(segment, segmentBytes), reason: 'wal_damaged' }]
+    return facts.minimal.map(lsn => ({ lsn, reason: 'wal_level_minimal' }))
+  })
 }
 
 function onLine(system: ClusterSystem, line: ClusterLine, isDefault: boolean): Stretch[] {

@@ -7,7 +7,7 @@ import { sessionOptions } from './server-settings.js'
 
 /** How far a recovered server came. */
 export interface RecoveredState {
-  /** Instant of the last transaction replayed, as ISO 8601 UTC; null when none was. */
+  /** Instant of the last transaction replayed, as ISO 8601 UTC with microseconds; null when none was. */
   at: string | null
   /** Position up to which WAL was replayed. */
   lsn: string
@@ -26,7 +26,7 @@ const stateQuery = `
 SELECT json_build_object(
   'recovering', pg_is_in_recovery(),
   'paused', CASE WHEN pg_is_in_recovery() THEN pg_is_wal_replay_paused() ELSE false END,
-  'at', to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+  'at', to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
   'lsn', coalesce(pg_last_wal_replay_lsn(), CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() END),
   'timeline', CASE WHEN pg_is_in_recovery() THEN (SELECT min_recovery_end_timeline FROM pg_control_recovery())
                    ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END)`

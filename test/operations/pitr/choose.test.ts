@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { endOfMillisecond } from '../../../src/model/micros.js'
 import {
   candidateForEnd,
   candidateForPosition,
@@ -7,22 +8,23 @@ import {
   walOf,
 } from '../../../src/operations/pitr/choose.js'
 import { followedLine } from '../../../src/operations/pitr/latest.js'
-import { resolveEnd, resolvePosition, resolveTime } from '../../../src/operations/pitr/resolve.js'
-import { formatLsn } from '../../../src/sources/postgres/wal-names.js'
 import { base, minute, system, within } from './histories.js'
+
+/** The end of a minute's first millisecond: that much of it a base's time tells. */
+const at = (minutes: number) => endOfMillisecond(minute(minutes))
 
 const bases = [base('one', 10), base('two', 20), base('three', 30)]
 const whole = system(bases, { 1: [[5, 40]] })
 
 describe('the base for an instant', () => {
   it('is the newest captured not after it', () => {
-    expect(candidateForTime([whole], minute(20), 'latest').base.id).toBe('two')
-    expect(candidateForTime([whole], minute(29.9), 'latest').base.id).toBe('two')
-    expect(candidateForTime([whole], minute(99), 'latest').base.id).toBe('three')
+    expect(candidateForTime([whole], at(20), 'latest').base.id).toBe('two')
+    expect(candidateForTime([whole], at(29.9), 'latest').base.id).toBe('two')
+    expect(candidateForTime([whole], at(99), 'latest').base.id).toBe('three')
   })
 
   it('is not found before the first one', () => {
-    expect(() => candidateForTime([whole], minute(9), 'latest')).toThrow(
+    expect(() => candidateForTime([whole], at(9), 'latest')).toThrow(
       expect.objectContaining({
         kind: 'not-found',
         code: 'target_too_early',
@@ -33,7 +35,7 @@ describe('the base for an instant', () => {
 
   it('passes over one that is damaged, and says so', () => {
     const damaged = system([base('one', 10), base('two', 20, { problem: 'chain broken' })], { 1: [[5, 40]] })
-    const { base: chosen, passedOver, reach } = candidateForTime([damaged], minute(25), 'latest')
+    const { base: chosen, passedOver, reach } = candidateForTime([damaged], at(25), 'latest')
     expect(chosen.id).toBe('one')
     expect(passedOver.map(({ id }) => id)).toEqual(['two'])
     expect(reach).toEqual({ from: 11, to: 40, missing: null })
@@ -41,7 +43,7 @@ describe('the base for an instant', () => {
 
   it('is damage when no sound one is old enough', () => {
     const damaged = system([base('one', 10, { problem: 'chain broken' }), base('two', 20)], { 1: [[5, 40]] })
-    expect(() => candidateForTime([damaged], minute(15), 'latest')).toThrow(
+    expect(() => candidateForTime([damaged], at(15), 'latest')).toThrow(
       expect.objectContaining({
         kind: 'damage',
         code: 'backup_damaged',
@@ -53,8 +55,8 @@ describe('the base for an instant', () => {
   it('is of the system that was alive then, before and after pg_upgrade', () => {
     const before = { ...whole, identifier: '1' }
     const after = { ...system([base('new', 50)], { 1: [[1, 3]] }), identifier: '2' }
-    expect(candidateForTime([after, before], minute(45), 'latest').system.identifier).toBe('1')
-    expect(candidateForTime([before, after], minute(51), 'latest').system.identifier).toBe('2')
+    expect(candidateForTime([after, before], at(45), 'latest').system.identifier).toBe('1')
+    expect(candidateForTime([before, after], at(51), 'latest').system.identifier).toBe('2')
     expect(candidateForEnd([before, after], 'latest').base.id).toBe('new')
   })
 })
@@ -71,9 +73,9 @@ describe('the timeline', () => {
   )
 
   it('is the one written last by default, with bases from before the fork', () => {
-    const { base: chosen, line, reach } = candidateForTime([forked], minute(40), 'latest')
+    const { base: chosen, line, reach } = candidateForTime([forked], at(40), 'latest')
     expect([chosen.id, line.timeline, reach.to]).toEqual(['two', 2, 35])
-    expect(walOf({ ...candidateForTime([forked], minute(40), 'latest') })).toEqual({
+    expect(walOf({ ...candidateForTime([forked], at(40), 'latest') })).toEqual({
       from: '000000010000000000000015',
       to: '000000020000000000000022',
       segments: 14,
@@ -82,7 +84,7 @@ describe('the timeline', () => {
 
   it('can be the one that was left, by its number or as the base’s own', () => {
     for (const choice of [1, 'current'] as const) {
-      const { base: chosen, line, reach } = candidateForTime([forked], minute(40), choice)
+      const { base: chosen, line, reach } = candidateForTime([forked], at(40), choice)
       expect([chosen.id, line.timeline, reach.to]).toEqual(['three', 1, 40])
     }
   })
@@ -92,7 +94,7 @@ describe('the timeline', () => {
     const left = system([...bases, base('four', 28, { timeline: 2 })], { 1: [[5, 40]], 2: [[25, 36]] }, history)
     const { base: chosen, line, reach } = candidateForEnd([left], 'latest')
     expect([chosen.id, line.timeline, reach.to]).toEqual(['three', 1, 40])
-    expect(candidateForTime([left], minute(35), 'latest').line.timeline).toBe(1)
+    expect(candidateForTime([left], at(35), 'latest').line.timeline).toBe(1)
     expect(candidateForPosition([left], within(35), 'latest').line.timeline).toBe(1)
     expect(candidatesForSearch([left], 'latest').map(({ base: { id } }) => id)).toEqual(['three', 'two', 'one'])
     expect(followedLine(left, line)).toEqual([
@@ -114,114 +116,24 @@ describe('the timeline', () => {
   })
 
   it('is not found where nothing leads to it', () => {
-    expect(() => candidateForTime([forked], minute(40), 7)).toThrow(
+    expect(() => candidateForTime([forked], at(40), 7)).toThrow(
       expect.objectContaining({ kind: 'not-found', code: 'no_base', hint: expect.stringContaining('1, 2') }),
     )
   })
 })
 
-describe('an instant', () => {
-  const candidate = candidateForTime([whole], minute(35), 'latest')
-  const last = { at: minute(39) + 0.25, lsn: within(39) }
-
-  it('before the last commit is left to the server', () => {
-    const { setting, notes } = resolveTime(candidate, { lastTransaction: last, closedAt: minute(39.5) }, minute(35))
-    expect(setting).toEqual({ name: 'recovery_target_time', value: '2025-11-03 00:35:00.000+00' })
-    expect(notes).toEqual([])
-  })
-
-  it('after the last commit is that commit, which the server cannot find by a time', () => {
-    const { setting, notes } = resolveTime(candidate, { lastTransaction: last, closedAt: minute(39.5) }, minute(39.4))
-    expect(setting).toEqual({ name: 'recovery_target_lsn', value: formatLsn(within(39)) })
-    expect(notes[0]).toContain('no transaction ended between')
-  })
-
-  it('without any commit after the base is the base', () => {
-    const { setting } = resolveTime(candidate, { lastTransaction: null, closedAt: minute(39.5) }, minute(35))
-    expect(setting).toEqual({ name: 'recovery_target', value: 'immediate' })
-  })
-
-  it('after the last archived segment was closed is not found, and the last instant is named', () => {
-    expect(() => resolveTime(candidate, { lastTransaction: last, closedAt: minute(39.5) }, minute(39.6))).toThrow(
-      expect.objectContaining({
-        kind: 'not-found',
-        code: 'target_too_late',
-        message: expect.stringContaining('2025-11-03T00:39:00.000Z'),
-      }),
-    )
-  })
-
-  it('behind a missing segment is damage, and the segment is named', () => {
-    const holed = system(bases, {
-      1: [
-        [5, 33],
-        [34, 40],
-      ],
-    })
-    const before = candidateForTime([holed], minute(35), 'latest')
-    const end = { lastTransaction: { at: minute(32), lsn: within(32) }, closedAt: minute(32.5) }
-    expect(resolveTime(before, end, minute(31)).setting?.name).toBe('recovery_target_time')
-    expect(() => resolveTime(before, end, minute(35))).toThrow(
-      expect.objectContaining({
-        kind: 'damage',
-        code: 'wal_missing',
-        message: expect.stringContaining('000000010000000000000021'),
-      }),
-    )
-  })
-})
-
-describe('a position', () => {
-  it('has the newest base that is consistent not after it', () => {
+describe('the base for a position', () => {
+  it('is the newest that is consistent not after it', () => {
     expect(candidateForPosition([whole], within(20), 'latest').base.id).toBe('two')
     expect(candidateForPosition([whole], within(20) - 1n, 'latest').base.id).toBe('one')
     expect(() => candidateForPosition([whole], within(9), 'latest')).toThrow(
       expect.objectContaining({ kind: 'not-found', code: 'target_too_early' }),
     )
   })
-
-  it('must not lie after the last record', () => {
-    const candidate = candidateForPosition([whole], within(38), 'latest')
-    expect(resolvePosition(candidate, within(39), within(38)).setting).toEqual({
-      name: 'recovery_target_lsn',
-      value: formatLsn(within(38)),
-    })
-    expect(() => resolvePosition(candidate, within(39), within(40))).toThrow(
-      expect.objectContaining({ kind: 'not-found', code: 'target_too_late' }),
-    )
-    expect(() => resolvePosition(candidate, null, within(38))).toThrow(expect.objectContaining({ kind: 'not-found' }))
-  })
-
-  it('at the very end of a base needs nothing but the base', () => {
-    const candidate = candidateForPosition([whole], within(20), 'latest')
-    expect(resolvePosition(candidate, null, within(20)).setting?.value).toBe('immediate')
-  })
 })
 
-describe('the end', () => {
-  it('is everything on the timeline', () => {
-    const candidate = candidateForEnd([whole], 'latest')
-    expect(resolveEnd(candidate)).toMatchObject({ setting: null, notes: [] })
-  })
-
-  it('says what lies behind a gap', () => {
-    const { notes } = resolveEnd(
-      candidateForEnd(
-        [
-          system(bases, {
-            1: [
-              [5, 33],
-              [34, 40],
-            ],
-          }),
-        ],
-        'latest',
-      ),
-    )
-    expect(notes).toEqual([expect.stringContaining('000000010000000000000021')])
-  })
-
-  it('needs a base', () => {
+describe('the base for the end', () => {
+  it('must be there', () => {
     expect(() => candidateForEnd([], 'latest')).toThrow(expect.objectContaining({ kind: 'not-found', code: 'no_base' }))
   })
 })

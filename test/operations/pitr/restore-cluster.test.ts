@@ -12,6 +12,8 @@ import {
 import { basename, join } from 'node:path'
 import { execa } from 'execa'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { parseTime } from '../../../src/config/instant.js'
+import type { ClusterTarget } from '../../../src/operations/pitr/requests.js'
 import { planClusterRestore, restoreCluster } from '../../../src/operations/pitr/restore-cluster.js'
 import { points } from '../../../src/operations/points.js'
 import { verify } from '../../../src/operations/verify.js'
@@ -61,6 +63,13 @@ function walFiles(repository = at.repository): string[] {
   return names.filter(name => name.endsWith('.zst')).sort()
 }
 
+/** A time as it is written on the command line. */
+function timeTarget(text: string): ClusterTarget {
+  const time = parseTime(text, 'UTC')
+  if (typeof time === 'string') throw new Error(`${text}: ${time}`)
+  return { kind: 'time', at: time, before: false }
+}
+
 /** Nothing half-made lies beside the copies. */
 function expectTidy(): void {
   expect(readdirSync(at.directory).filter(name => name.startsWith('.'))).toEqual([])
@@ -68,7 +77,7 @@ function expectTidy(): void {
 
 describe('a cluster brought back', () => {
   it('to a time is what it was then, from the newest backup before it', async () => {
-    const request = at.request({ target: { kind: 'time', at: new Date(alpha.at) } })
+    const request = at.request({ target: timeTarget(alpha.at) })
     const plan = await planClusterRestore(at.context, request)
     expect(plan).toMatchObject({
       id: full,
@@ -80,7 +89,7 @@ describe('a cluster brought back', () => {
       tablespaces: [],
       notes: [],
     })
-    expect(plan.recovery_target).toMatch(/^recovery_target_time = '/)
+    expect(plan.recovery_target).toMatch(/^recovery_target_lsn = '/)
     expect(plan.wal?.segments).toBeGreaterThan(0)
     const archived = walFiles()
     const result = await restoreCluster(at.context, at.journal, request)
@@ -112,7 +121,7 @@ describe('a cluster brought back', () => {
   it.each([
     ['a position', () => ({ kind: 'lsn' as const, lsn: beta.lsn }), /^recovery_target_lsn = '/],
     ['a named point', () => ({ kind: 'restore-point' as const, name: 'beta' }), /^recovery_target_name = 'beta'$/],
-    ['a transaction', () => ({ kind: 'xid' as const, xid }), /^recovery_target_xid = '\d+'$/],
+    ['a transaction', () => ({ kind: 'xid' as const, xid, before: false }), /^recovery_target_xid = '\d+'$/],
     ['the end of the archive', () => ({ kind: 'end' as const }), null],
   ])('to %s, from the incremental before it', async (_, target, setting) => {
     const plan = await planClusterRestore(at.context, at.request({ target: target() }))
@@ -174,7 +183,7 @@ describe('a cluster brought back', () => {
 
 describe('the points of a cluster', () => {
   it('are one window from the first backup to the last commit', async () => {
-    const { points: single, windows } = await points(at.context, [at.source.repository], SOURCE, [at.source])
+    const { points: single, windows } = await points(at.context, [at.source.repository], SOURCE)
     expect(single).toEqual([])
     expect(windows).toEqual([{ from: expect.any(String), to: expect.any(String), timeline: 1 }])
     const [window] = windows ?? []
@@ -227,11 +236,11 @@ describe('a target that cannot be reached', () => {
     planClusterRestore(at.context, at.request(wishes))
 
   it.each([
-    ['before the first backup', { kind: 'time' as const, at: new Date(0) }, 'target_too_early'],
-    ['after the last instant', { kind: 'time' as const, at: new Date('2100-01-01') }, 'target_too_late'],
+    ['before the first backup', timeTarget('1970-01-01'), 'target_too_early'],
+    ['after the last instant', timeTarget('2100-01-01'), 'target_too_late'],
     ['a position after the end', { kind: 'lsn' as const, lsn: 'F/0' }, 'target_too_late'],
     ['a position before the first', { kind: 'lsn' as const, lsn: '0/28' }, 'target_too_early'],
-    ['a transaction that never was', { kind: 'xid' as const, xid: '4000000000' }, 'target_not_found'],
+    ['a transaction that never was', { kind: 'xid' as const, xid: '4000000000', before: false }, 'target_not_found'],
     ['a name that nobody gave', { kind: 'restore-point' as const, name: 'nowhere' }, 'target_not_found'],
   ])('is refused: %s', async (_, target, code) => {
     await expect(planned({ target })).rejects.toMatchObject({ kind: 'not-found', code })
@@ -301,7 +310,7 @@ describe('an archive that is not whole', () => {
   it('names the segment that is missing', async () => {
     const { own, path, name } = harmed(full)
     renameSync(path, join(own.directory, 'taken'))
-    const target = { kind: 'time' as const, at: new Date(alpha.at) }
+    const target = timeTarget(alpha.at)
     for (const wish of [target, { kind: 'restore-point' as const, name: 'alpha' }]) {
       await expect(own.restore({ target: wish })).rejects.toMatchObject({
         kind: 'damage',
@@ -309,12 +318,16 @@ describe('an archive that is not whole', () => {
         message: expect.stringContaining(name),
       })
     }
-    const found = await points(own.context, [own.source.repository], SOURCE, [own.source])
+    const found = await points(own.context, [own.source.repository], SOURCE)
     expect(found.points.map(({ id }) => id)).toEqual([full])
   })
 
-  async function flipped(after: number): Promise<ReturnType<typeof harmed>> {
+  const toAlpha = () => ({ kind: 'lsn' as const, lsn: alpha.lsn })
+
+  async function flipped(after: number, { planned } = { planned: false }): Promise<ReturnType<typeof harmed>> {
     const { own, path, name } = harmed(full, after)
+    // Whole when the restore is planned.
+    if (planned) await planClusterRestore(own.context, own.request({ target: toAlpha() }))
     const bytes = readFileSync(path)
     bytes[bytes.length - 100] = (bytes[bytes.length - 100] ?? 0) ^ 1
     writeFileSync(path, bytes)
@@ -333,9 +346,9 @@ describe('an archive that is not whole', () => {
   })
 
   it('stops recovery at a flipped byte instead of ending it early, and keeps the copy for whoever looks', async () => {
-    const { own, name } = await flipped(1)
+    const { own, name } = await flipped(1, { planned: true })
     const to = own.target()
-    const failed = await own.restore({ to, target: { kind: 'lsn', lsn: alpha.lsn } }).then(
+    const failed = await own.restore({ to, target: toAlpha() }).then(
       () => undefined,
       error => error,
     )
@@ -352,6 +365,7 @@ describe('an archive that is not whole', () => {
 
   it('is waited for no longer after a signal, and nothing stays', async () => {
     const { own, path } = harmed(incr)
+    await planClusterRestore(own.context, own.request({}))
     // A fetch that never ends.
     renameSync(path, join(own.directory, 'taken'))
     await execa('mkfifo', [path])

@@ -1,12 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { stretchesOf, windowOf } from '../../../src/operations/pitr/windows.js'
+import { isoMicros, microsOf } from '../../../src/model/micros.js'
+import type { ScannedSegment } from '../../../src/operations/pitr/wal-scan.js'
+import { stretchesOf, windowsOf } from '../../../src/operations/pitr/windows.js'
+import type { WalEvent } from '../../../src/sources/postgres/wal-events.js'
+import { formatLsn } from '../../../src/sources/postgres/wal-names.js'
+import { commit, fakeScan } from './fake-wal.js'
 import { base, minute, system, within } from './histories.js'
 
 const at = (minutes: number) => new Date(minute(minutes)).toISOString()
-const ends = (minutes: number) => ({
-  lastTransaction: { at: minute(minutes), lsn: within(minutes) },
-  closedAt: minute(minutes + 1),
-})
 const shape = (found: ReturnType<typeof stretchesOf>) => {
   return found.map(({ bases, reach, line, isDefault }) => [
     bases.map(({ id }) => id).join(),
@@ -67,17 +68,72 @@ describe('the stretches of a system', () => {
   })
 })
 
-describe('the window of a stretch', () => {
-  const [stretch] = stretchesOf(system([base('one', 10), base('two', 20)], { 1: [[5, 40]] }))
-  if (stretch === undefined) throw new Error('no stretch')
+describe('the windows of a stretch', () => {
+  const bases = [base('one', 10), base('two', 20), base('three', 35)]
+  const of = async (events: WalEvent[], damaged: number[] = []) => {
+    const [stretch] = stretchesOf(system(bases, { 1: [[5, 40]] }))
+    if (stretch === undefined) throw new Error('no stretch')
+    const segments: ScannedSegment[] = []
+    for await (const segment of fakeScan(events, damaged).scan(stretch.line, { first: 11, to: 40 }))
+      segments.push(segment)
+    return windowsOf(stretch, segments)
+  }
+  const micros = (minutes: number, by = 0n) => isoMicros(microsOf(minute(minutes)) + by)
 
-  it('goes from the oldest base to the last commit, rounded down', () => {
-    const end = { lastTransaction: { at: minute(39) + 0.999, lsn: within(39) }, closedAt: minute(40) }
-    expect(windowOf(stretch, end)).toEqual({ from: at(10), to: at(39), timeline: 1 })
+  it('are one from the oldest base to the microsecond of the last commit', async () => {
+    const last = microsOf(minute(39)) + 123_456n
+    expect(await of([commit(1, 12), commit(2, 39, last)])).toEqual({
+      windows: [{ from: at(10), to: '2025-11-03T00:39:00.123456Z', timeline: 1 }],
+      breaks: [],
+      covered: ['one', 'two', 'three'],
+    })
   })
 
-  it('is none when nothing ended after the base', () => {
-    expect(windowOf(stretch, { lastTransaction: null, closedAt: minute(40) })).toBeNull()
-    expect(windowOf(stretch, ends(10))).toBeNull()
+  it('are none when nothing was committed after the base', async () => {
+    expect(await of([])).toEqual({ windows: [], breaks: [], covered: [] })
+    expect((await of([commit(1, 12, 9)])).windows).toEqual([])
+  })
+
+  it('end before wal_level=minimal, and begin again with the next base', async () => {
+    const minimal: WalEvent = { kind: 'parameters', lsn: within(30), isMinimal: true }
+    const { windows, breaks, covered } = await of([commit(1, 12), commit(2, 29), minimal, commit(3, 33), commit(4, 39)])
+    expect(windows).toEqual([
+      { from: at(10), to: micros(29), timeline: 1 },
+      { from: at(35), to: micros(39), timeline: 1 },
+    ])
+    expect(breaks).toEqual([{ reason: 'wal_level_minimal', timeline: 1, lsn: formatLsn(within(30)) }])
+    expect(covered).toEqual(['one', 'two', 'three'])
+  })
+
+  it('end before a damaged segment, and begin again with the next base', async () => {
+    const { windows, breaks } = await of([commit(1, 12), commit(2, 29), commit(4, 39)], [30])
+    expect(windows.map(({ to }) => to)).toEqual([micros(29), micros(39)])
+    expect(breaks).toEqual([{ reason: 'wal_damaged', timeline: 1, lsn: '0/1E000000' }])
+  })
+
+  it('leave out the times that came twice', async () => {
+    const { windows, breaks } = await of([
+      commit(1, 12),
+      commit(2, 30),
+      commit(3, 31, 24),
+      commit(4, 32, 33),
+      commit(5, 39),
+    ])
+    expect(windows).toEqual([
+      { from: at(10), to: micros(24, -1n), timeline: 1 },
+      { from: micros(30, 1n), to: micros(39), timeline: 1 },
+    ])
+    const times = { from: micros(24), to: micros(30) }
+    expect(breaks).toEqual([{ reason: 'clock_set_back', timeline: 1, lsn: formatLsn(within(31)), ...times }])
+  })
+
+  it('take no notice of commits that were written a moment out of order', async () => {
+    const crossed = [commit(1, 12), commit(2, 30), commit(3, 31, microsOf(minute(30)) - 900_000n), commit(4, 39)]
+    expect((await of(crossed)).breaks).toEqual([])
+  })
+
+  it('end for good where the clock never came back to where it had been', async () => {
+    const { windows } = await of([commit(1, 12), commit(2, 20, 500), commit(3, 39)])
+    expect(windows).toEqual([{ from: at(10), to: micros(39, -1n), timeline: 1 }])
   })
 })

@@ -1,18 +1,10 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { BackupNotes } from '../../../src/sources/postgres/backup-notes.js'
 import { parseControlData } from '../../../src/sources/postgres/control-data.js'
 import { parseControlFile } from '../../../src/sources/postgres/control-file.js'
 import type { TarMember } from '../../../src/sources/postgres/tar-scan.js'
 import { checkSegment, parseWalHeader } from '../../../src/sources/postgres/wal-header.js'
-import {
-  endedTransaction,
-  restorePointName,
-  type WalRecord,
-  walRecords,
-} from '../../../src/sources/postgres/waldump.js'
-import { temporaryDirectory } from '../../helpers/temporary.js'
 
 /**
  * What a server of each version wrote and its programs said, of Debian's and Ubuntu's packages: `initdb`, a log switch,
@@ -26,8 +18,6 @@ interface RecordedServer {
   segment: string
   /** Lines of output. */
   pg_controldata: string[]
-  pg_waldump: string[]
-  pg_waldump_stderr: string
   backup_label: string[]
   /** Its first line and its last ones. */
   backup_manifest: string[]
@@ -87,28 +77,6 @@ describe.each(servers)('a server of version $version', server => {
         max_locks_per_transaction: '64',
       },
     })
-  })
-
-  it('has transactions and a named point in its log', async () => {
-    const directory = temporaryDirectory()
-    const said = (name: string, text: string) => {
-      writeFileSync(join(directory, name), `${text}\n`)
-      return join(directory, name)
-    }
-    const program = join(directory, 'pg_waldump')
-    const [out, err] = [said('out', server.pg_waldump.join('\n')), said('err', server.pg_waldump_stderr)]
-    writeFileSync(program, `#!/bin/sh\ncat '${out}'\ncat '${err}' >&2\nexit 1\n`)
-    chmodSync(program, 0o755)
-    const records: WalRecord[] = []
-    const programs = { directory, major: server.major, version: server.version }
-    const signal = new AbortController().signal
-    const request = { programs, directory, from: SEGMENT, to: SEGMENT, env: process.env, signal }
-    for await (const record of walRecords(request)) records.push(record)
-    expect(records).toHaveLength(server.pg_waldump.length)
-    const ended = records.map(endedTransaction).filter(xid => xid !== null)
-    const first = ended[0] ?? 0
-    expect(ended).toEqual([first, first + 1, first + 2])
-    expect(records.map(restorePointName).filter(name => name !== null)).toEqual(['before 4.2'])
   })
 
   it('writes base backups that tell where they begin and end', () => {

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { NexusError } from '../../errors.js'
-import type { Programs } from './programs.js'
+import { NexusError } from '../../src/errors.js'
+import type { Programs } from '../../src/sources/postgres/programs.js'
 
 /** A record as pg_waldump describes it. */
 export interface WalRecord {
@@ -85,9 +85,4 @@ export function endedTransaction(record: WalRecord): number | null {
   if (endOfTransaction(record) === null) return null
   const prepared = /^(?:COMMIT|ABORT)_PREPARED (\d+):/.exec(record.description)?.[1]
   return prepared === undefined ? record.xid : Number(prepared)
-}
-
-/** The name that a record gives to its position; null for any other record. */
-export function restorePointName({ description }: WalRecord): string | null {
-  return /^RESTORE_POINT (.*)$/.exec(description)?.[1] ?? null
 }
