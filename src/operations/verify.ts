@@ -3,6 +3,7 @@ import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { openRepository } from '../repository/open.js'
+import { readKnown } from './known-backups.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
 import type { VerifiedBackup, VerifyResult } from './results.js'
@@ -56,8 +57,10 @@ async function verifyOne(
     () =>
       withLocks(room, [['delete', 'shared']], options, () =>
         withStateScratch(context.stateDirectory, async scratch => {
+          // Before the listing: what another run commits meanwhile is known only afterwards.
+          const known = await readKnown(context, room.repository.id, room.name)
           const plan = await planAgain(found)
-          const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan))]
+          const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan, known))]
           if (plan.hasWal) results.push(...(await verifyWal(context, room)))
           return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results
         }),

@@ -17,8 +17,8 @@ export async function copyKeys(context: Pick<Context, 'warn'>, origin: Repositor
   let copied = 0
   for (const name of await filesBelow(origin.storage, keysDirectory, DEEPEST)) {
     if (name === firstFile) continue
-    const bytes = await origin.storage.readSmall(name, keyFileLimit)
-    if (await copyOnce(target.storage, name, bytes)) copied += 1
+    const bytes = await unlessGone(origin.storage.readSmall(name, keyFileLimit))
+    if (bytes !== undefined && (await copyOnce(target.storage, name, bytes))) copied += 1
   }
   if (copied > 0) await renewRecoveryOf(context, target)
 }
@@ -32,6 +32,16 @@ async function filesBelow(storage: Storage, directory: string, depth: number): P
   const below: string[] = []
   if (depth > 0) for (const name of directories) below.push(...(await filesBelow(storage, name, depth - 1)))
   return [...below, ...files.sort()]
+}
+
+/** Undefined for a recipient that another run takes out meanwhile. */
+async function unlessGone(reading: Promise<Buffer>): Promise<Buffer | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'not-found') return undefined
+    throw error
+  }
 }
 
 /** Whether it was not there yet. */

@@ -47,10 +47,8 @@ export async function assertSealable(
   wanted: Wanted,
   { init }: { init: boolean },
 ): Promise<void> {
-  const current = currentEpoch(
-    await readOwnEpochs(repository.storage, repository.id),
-    await readPin(context, repository.id),
-  )
+  const pin = await readPin(context, repository.id)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
   if (current !== undefined || wanted === undefined) return
   if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
 }

@@ -3,7 +3,9 @@ import { messageOf, NexusError } from '../../errors.js'
 import { ChainVerifier } from '../../image/verify-chain.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
+import type { SourceRoom } from '../../repository/types.js'
 import { verifiedMemberOf } from '../chain-members.js'
+import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
 import { checkSignature, checkStored, openForVerify } from './verify-sealed.js'
@@ -33,10 +35,26 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
     verifier.close()
     await pool.stop()
   }
-  for (const result of results) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
-  if (plan.problems.length > 0) results.push(roomResult(plan))
-  if (room.repository.writable) await keepProofs(context, plan, results)
-  return results
+  const present = await withoutPruned(context, room, results)
+  for (const result of present) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
+  if (plan.problems.length > 0) present.push(roomResult(plan))
+  if (room.repository.writable) await keepProofs(context, plan, present)
+  return present
+}
+
+/** Where no lock keeps prunes away, a backup may go while it is read, which is no damage. */
+async function withoutPruned(
+  { warn }: Pick<Context, 'warn'>,
+  room: SourceRoom,
+  results: VerifiedBackup[],
+): Promise<VerifiedBackup[]> {
+  if (results.every(({ status }) => status !== 'damaged')) return results
+  const pruned = await prunedAmong(
+    room,
+    results.flatMap(({ id, status }) => (status === 'damaged' ? [id] : [])),
+  )
+  for (const id of pruned) warn(`${room.name}: ${id} is gone: it was removed while it was verified`)
+  return results.filter(({ id }) => !pruned.has(id))
 }
 
 async function checkOne(

@@ -58,9 +58,11 @@ export class S3Storage implements Storage {
 
   /** Backups without their manifest, and those on their way out, are shown as a directory shows them: `.partial-ID`. */
   async list(directory: string): Promise<StorageEntry[]> {
-    const { files, directories } = await listLevel(this.#bucket, directory)
-    // After the backups themselves: one that is committed meanwhile is found whole.
-    const marked = directories.some(isMarkers) ? await this.#uncommitted(directory, new Set(directories)) : new Set()
+    const { files, directories, answers } = await listLevel(this.#bucket, directory)
+    // After the backups themselves: one that is committed meanwhile is found whole. A backup may have been begun between
+    // two answers: the first then lacks its marker.
+    const mayBeMarked = directories.some(isMarkers) || (answers > 1 && directory !== '')
+    const marked = mayBeMarked ? await this.#uncommitted(directory, new Set(directories)) : new Set()
     const shown = directories.filter(name => !isMarkers(name) && !marked.has(name))
     return [
       ...files.map(({ name }) => ({ name, kind: 'file' as const })),
