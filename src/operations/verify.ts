@@ -25,7 +25,7 @@ import { verifyWal } from './verify/verify-wal.js'
 export async function verify(context: Context, journal: Journal, request: VerifyRequest): Promise<VerifyResult> {
   const rooms = await roomsOf(request.repositories, undefined)
   const plans = await planVerify(context, rooms, request.targets)
-  const results = await checkRepositories(request.repositories)
+  const results = await checkRepositories(context, request.repositories)
   if (request.targets.length === 0) {
     for (const place of request.repositories) {
       results.push(...(await lostSources(context, await openRepository(place))))

@@ -9,7 +9,9 @@ import type { Manifest } from '../../repository/manifest.js'
 import { initRepository, openRepository } from '../../repository/open.js'
 import type { Claim, Entry, Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { extendCommonLocks } from '../extend-common-locks.js'
 import { extendLocksOf } from '../extend-locks.js'
+import { keepKeys, putBackKeys } from '../keys/kept-keys.js'
 import { lockOptions, withLocks } from '../locked.js'
 import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
@@ -108,8 +110,10 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   const sealed = await sealsInto(task, target)
   assertSealedAlike(task, { origin, plan, sealed })
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
+  await putBackKeys(context, target.repository)
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)
+  await keepKeys(context, target.repository)
   const epochs = await epochsIn(origin)
   const report = reportOf(task, plan, origin)
   let done = 0
@@ -122,6 +126,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     report.backups.push(id)
   }
   if (plan.copy.length > 0) await lockChains(target, plan.copy, there)
+  else await extendCommonLocks(target, { manifests: manifestsOf(there), chain: [] })
   await target.summarize()
   const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
   // Files of the log may be sealed to an epoch that was begun while the backups were copied.
@@ -149,6 +154,7 @@ async function lockChains(target: SourceRoom, copied: readonly Manifest[], there
   const known = new Map([...manifestsOf(there), ...copied].map(manifest => [manifest.id, manifest]))
   const chains = copied.flatMap(manifest => chainOf(manifest, known))
   await extendLocksOf(target, chains)
+  await extendCommonLocks(target, { manifests: [...known.values()], chain: chains })
 }
 
 /** The copy belongs to whom the original belongs; where that changed hands (`create --adopt`), so does the copy. */

@@ -2,6 +2,7 @@ import type { Context } from '../../context.js'
 import { hostsDirectory, keysDirectory, recipientsDirectory } from '../../repository/keys/key-layout.js'
 import type { Repository } from '../../repository/types.js'
 import { lockOptions } from '../locked.js'
+import { keepKeys, putBackKeys } from './kept-keys.js'
 
 /** What a killed run left is that old before it is removed: create writes there without this lock. */
 const LEFTOVER_AGE_MS = 3_600_000
@@ -14,10 +15,11 @@ const LEFTOVER_AGE_MS = 3_600_000
  */
 export async function withKeysLocked<T>(
   context: Context,
-  { storage }: Repository,
+  repository: Repository,
   purpose: string,
   work: () => Promise<T>,
 ): Promise<T> {
+  const { storage } = repository
   const lock = await storage.lock(keysDirectory, 'writer', 'exclusive', lockOptions(context, purpose))
   try {
     const before = new Date(context.now().getTime() - LEFTOVER_AGE_MS)
@@ -28,7 +30,10 @@ export async function withKeysLocked<T>(
         await storage.removeLeftovers(directory, before)
       }
     }
-    return await work()
+    await putBackKeys(context, repository)
+    const result = await work()
+    await keepKeys(context, repository)
+    return result
   } finally {
     await lock.release()
   }

@@ -1,11 +1,12 @@
 import { NexusError } from '../../../errors.js'
+import { isCommon } from '../../common-files.js'
 import { manifestFile, partialPrefix } from '../../layout.js'
 import { mapParallel } from '../../parallel.js'
 import { unknownSource } from '../lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
-import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
+import type { Needs, PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
 import { Bucket } from './bucket.js'
-import { extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
+import { extendCommonLocks, extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
@@ -103,7 +104,9 @@ export class S3Storage implements Storage {
 
   async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
     const isWal = name.includes('/wal/')
-    const kept = isWal ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true } : {}
+    const kept = isWal
+      ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true }
+      : { locked: isCommon(name) }
     if (!(await putOnce(this.#bucket, name, bytes, kept))) throw alreadyThere(this.#bucket, name)
   }
 
@@ -111,7 +114,7 @@ export class S3Storage implements Storage {
   async persist(): Promise<void> {}
 
   replace(name: string, bytes: Uint8Array): Promise<void> {
-    return put(this.#bucket, name, bytes)
+    return put(this.#bucket, name, bytes, { locked: isCommon(name) })
   }
 
   removeFile(name: string): Promise<void> {
@@ -149,6 +152,10 @@ export class S3Storage implements Storage {
 
   extendFileLocks(names: readonly string[]): Promise<number> {
     return extendFileLocks(this.#bucket, names)
+  }
+
+  extendCommonLocks(names: readonly string[], needs: Needs): Promise<number> {
+    return extendCommonLocks(this.#bucket, names, needs)
   }
 
   async lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]> {
