@@ -103,6 +103,8 @@ function assertOutside({ from, to }: CopyTask): void {
 
 async function carryOut(context: Context, task: CopyTask, { origin, target }: Way): Promise<CopyReport> {
   await target.removeLeftovers()
+  // Without its keys it would pass for one that is not encrypted.
+  await putBackKeys(context, target.repository)
   // Whose the name is comes before what is to be copied: another machine's history is always another one.
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
@@ -110,7 +112,6 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   const sealed = await sealsInto(task, target)
   assertSealedAlike(task, { origin, plan, sealed })
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
-  await putBackKeys(context, target.repository)
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)
   await keepKeys(context, target.repository)

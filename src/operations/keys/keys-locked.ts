@@ -1,5 +1,10 @@
 import type { Context } from '../../context.js'
-import { hostsDirectory, keysDirectory, recipientsDirectory } from '../../repository/keys/key-layout.js'
+import {
+  hostsDirectory,
+  keysDirectory,
+  recipientsDirectory,
+  removalsDirectory,
+} from '../../repository/keys/key-layout.js'
 import type { Repository } from '../../repository/types.js'
 import { lockOptions } from '../locked.js'
 import { keepKeys, putBackKeys } from './kept-keys.js'
@@ -26,7 +31,7 @@ export async function withKeysLocked<T>(
     for (const directory of [keysDirectory, hostsDirectory]) await storage.removeLeftovers(directory, before)
     for (const { name, kind } of await storage.list(keysDirectory)) {
       if (kind !== 'directory' || name.startsWith('.')) continue
-      for (const directory of [`${keysDirectory}/${name}`, recipientsDirectory(name)]) {
+      for (const directory of [`${keysDirectory}/${name}`, recipientsDirectory(name), removalsDirectory(name)]) {
         await storage.removeLeftovers(directory, before)
       }
     }

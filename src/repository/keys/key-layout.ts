@@ -33,9 +33,13 @@ export function recipientFile(epoch: string, id: string): string {
   return `${recipientsDirectory(epoch)}/${id}.json`
 }
 
+export function removalsDirectory(epoch: string): string {
+  return `${keysDirectory}/${epoch}/removed`
+}
+
 /** An epoch's word that a recipient was taken out, by the SHA-256 of what he opened it with. */
 export function removalFile(epoch: string, id: string, wrap: string): string {
-  return `${keysDirectory}/${epoch}/removed/${id}-${wrap.slice(0, 16)}.json`
+  return `${removalsDirectory(epoch)}/${id}-${wrap.slice(0, 16)}.json`
 }
 
 /** The epoch and the recipient whose file this is; undefined for any other file. */

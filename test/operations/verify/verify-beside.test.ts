@@ -2,9 +2,11 @@ import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Context } from '../../../src/context.js'
+import { NexusError } from '../../../src/errors.js'
 import { currentOrNone } from '../../../src/operations/keys/repository-keys.js'
 import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
 import { changeKnown, readKnown } from '../../../src/operations/known-backups.js'
+import { unlessPruned } from '../../../src/operations/pruned.js'
 import { hostSigner, walIdentity } from '../../../src/operations/sealing/host-keys.js'
 import { lostSources } from '../../../src/operations/verify/verify-known.js'
 import { planVerify } from '../../../src/operations/verify/verify-plan.js'
@@ -110,6 +112,20 @@ describe('verify', () => {
     const results = await verifyRoom(app.context, plan, temporaryDirectory())
     expect(results.map(({ status }) => status)).toEqual(['ok'])
     expect(app.warnings).toEqual([expect.stringContaining(`${first?.id} is gone`)])
+  })
+})
+
+it('what is read of a backup that goes meanwhile is told as gone, not as damaged; what stays is as damaged as it is', async () => {
+  const app = await application()
+  const id = (await app.create()).backups[0]?.id ?? ''
+  const room = (await openRepository(app.source.repository)).source('app')
+  const damage = new NexusError('damage', 'part_missing', 'a part is missing')
+  const reading = () => unlessPruned(room, [id], () => Promise.reject(damage))
+  await expect(reading()).rejects.toBe(damage)
+  renameSync(join(app.source.repository.path, 'app', id), join(app.source.repository.path, 'app', `.partial-${id}`))
+  await expect(reading()).rejects.toMatchObject({
+    kind: 'not-found',
+    message: expect.stringContaining('pruned meanwhile'),
   })
 })
 

@@ -62,7 +62,7 @@ export class S3Storage implements Storage {
     const { files, directories, answers } = await listLevel(this.#bucket, directory)
     // After the backups themselves: one that is committed meanwhile is found whole. A backup may have been begun between
     // two answers: the first then lacks its marker.
-    const mayBeMarked = directories.some(isMarkers) || (answers > 1 && directory !== '')
+    const mayBeMarked = directories.some(isMarkers) || (answers > 1 && directory !== '' && directories.length > 0)
     const marked = mayBeMarked ? await this.#uncommitted(directory, new Set(directories)) : new Set()
     const shown = directories.filter(name => !isMarkers(name) && !marked.has(name))
     return [
