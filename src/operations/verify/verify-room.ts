@@ -87,7 +87,7 @@ async function checkOne(
     }
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'damage') {
-      findings = [{ part: 'chain', problem: messageOf(error) }]
+      findings = [{ part: error.code === 'keys_damaged' ? keysPart : 'chain', problem: messageOf(error) }]
       status = 'damaged'
     } else if (unreadable(error)) {
       findings = [{ part: 'parts', problem: `could not be read: ${messageOf(error)}` }]
@@ -143,9 +143,18 @@ function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
   return { id: room.name, source: room.name, status: 'damaged', level: 'stored', findings: problems, affects: [] }
 }
 
+/** Part of a finding that tells of the keys, not of the backup. */
+const keysPart = 'keys'
+
+/** Keys that are gone can be put back: a proof would call the backup damaged for longer than that. */
 async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
+  const unproven = new Set<string>()
   for (const { id, status, level, findings } of results) {
-    if (plan.manifests.has(id)) await plan.room.addProof({ id, at, status, level, findings })
+    const manifest = plan.manifests.get(id)
+    if (manifest === undefined) continue
+    const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')
+    if (isOfKeys) unproven.add(id)
+    else await plan.room.addProof({ id, at, status, level, findings })
   }
 }
