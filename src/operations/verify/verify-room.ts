@@ -5,6 +5,7 @@ import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { verifiedMemberOf } from '../chain-members.js'
+import { missingKeys } from '../keys/kept-keys.js'
 import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
@@ -149,12 +150,14 @@ const keysPart = 'keys'
 /** Keys that are gone can be put back: a proof would call the backup damaged for longer than that. */
 async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
+  const isAnyDamaged = results.some(({ status }) => status === 'damaged')
+  const isKeyless = isAnyDamaged && (await missingKeys(context, plan.room.repository)).length > 0
   const unproven = new Set<string>()
   for (const { id, status, level, findings } of results) {
     const manifest = plan.manifests.get(id)
     if (manifest === undefined) continue
     const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')
-    if (isOfKeys) unproven.add(id)
+    if (isOfKeys || (isKeyless && status === 'damaged')) unproven.add(id)
     else await plan.room.addProof({ id, at, status, level, findings })
   }
 }
