@@ -1,8 +1,12 @@
 import { defineConfig } from 'vitest/config'
 import { shared } from './vitest.shared.js'
 
-/** Suites that also run on encrypted repositories in a bucket every time; `npm run suites` runs all on every kind. */
-const onOtherKinds = ['contract', 'pitr', 'wal-retention']
+/** Suites that also run on other kinds of repositories every time; `npm run suites` runs all on every kind. */
+const onOtherKinds = {
+  encrypted: ['concurrency'],
+  s3: ['concurrency'],
+  's3-encrypted': ['contract', 'pitr', 'wal-retention', 'concurrency'],
+}
 
 export default defineConfig({
   ...shared,
@@ -13,14 +17,14 @@ export default defineConfig({
         extends: true,
         test: { name: 'tests', include: ['test/**/*.test.ts'], exclude: ['test/soak/**', '**/node_modules/**'] },
       },
-      {
-        extends: true,
+      ...Object.entries(onOtherKinds).map(([kind, suites]) => ({
+        extends: true as const,
         test: {
-          name: 's3-encrypted',
-          include: onOtherKinds.map(name => `test/end-to-end/${name}.test.ts`),
-          env: { NEXUS_TEST_REPOSITORY: 's3-encrypted' },
+          name: kind,
+          include: suites.map(name => `test/end-to-end/${name}.test.ts`),
+          env: { NEXUS_TEST_REPOSITORY: kind, NEXUS_TEST_SHORT: '1' },
         },
-      },
+      })),
     ],
     coverage: {
       provider: 'v8',

@@ -3,10 +3,11 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Context } from '../context.js'
-import { errnoOf, messageOf } from '../errors.js'
+import { errnoOf, messageOf, NexusError } from '../errors.js'
 import { canonicalJson } from '../repository/json.js'
 import type { Manifest } from '../repository/manifest.js'
 import { readStateFile, writeStateFile } from './state-file.js'
+import { withStateLock } from './state-lock.js'
 
 const directory = 'known'
 
@@ -62,21 +63,32 @@ export async function knownSources(
   }
 }
 
-/** Changes what is remembered of a source. A state directory that cannot be written is said, and stops nothing. */
+/**
+ * Changes what is remembered of a source, while no other run does. A state directory that cannot be written is said, and
+ * stops nothing.
+ * @param change may be asked more than once
+ */
 export async function changeKnown(
   context: Context,
   repository: string,
   source: string,
   change: (known: KnownBackups) => KnownBackups,
 ): Promise<void> {
-  const before = await readKnown(context, repository, source)
-  const after = change(before)
-  if (canonicalJson(before) === canonicalJson(after)) return
+  const changed = async (): Promise<string | undefined> => {
+    const before = await readKnown(context, repository, source)
+    const after = change(before)
+    return canonicalJson(before) === canonicalJson(after) ? undefined : `${JSON.stringify(after)}\n`
+  }
+  if ((await changed()) === undefined) return
+  const { stateDirectory } = context
+  const names = [directory, repository]
   try {
-    const text = `${JSON.stringify(after)}\n`
-    await writeStateFile(context.stateDirectory, [directory, repository], `${source}.json`, text)
+    await withStateLock(stateDirectory, names, async () => {
+      const text = await changed()
+      if (text !== undefined) await writeStateFile(stateDirectory, names, `${source}.json`, text)
+    })
   } catch (error) {
-    if (errnoOf(error) === undefined) throw error
+    if (errnoOf(error) === undefined && !(error instanceof NexusError)) throw error
     context.warn(`${source}: the state directory cannot remember its backups: ${messageOf(error)}`)
   }
 }

@@ -4,6 +4,7 @@ import type { Journal } from '../journal/types.js'
 import { planDatabaseRestore, restoreDatabase } from './databases/restore-database.js'
 import { drillNotes } from './drill-notes.js'
 import { lockOptions, withLocks } from './locked.js'
+import { unlessPruned } from './pruned.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
 import { openSelected } from './sealing/open-backup.js'
@@ -43,9 +44,11 @@ export async function restore(context: Context, journal: Journal, request: Resto
       withLocks(found.room, [['delete', 'shared']], lockOptions(context, `restore ${plan.source}`), async () => {
         const selected = await openSelected(context, await reselect(context, found))
         const work = { plan, selected, began }
-        return selected.manifest.kind === 'sqlite'
-          ? restoreDatabase(context, request, work)
-          : restoreTreeBackup(context, request, work)
+        return unlessPruned(found.room, plan.chain, () =>
+          selected.manifest.kind === 'sqlite'
+            ? restoreDatabase(context, request, work)
+            : restoreTreeBackup(context, request, work),
+        )
       }),
     result => ({ result: 'done', backup: result.id }),
   )

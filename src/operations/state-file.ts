@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { link, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../errors.js'
 import { shareState, stateSubdirectory } from './state-directory.js'
@@ -10,6 +10,47 @@ export async function writeStateFile(
   names: readonly string[],
   file: string,
   bytes: string | Uint8Array,
+): Promise<void> {
+  await place(stateDirectory, names, { file, bytes }, rename)
+}
+
+/**
+ * The same unless the file is there, of which two that are written at once make one.
+ * @returns false when it is there
+ */
+export async function writeStateFileOnce(
+  stateDirectory: string,
+  names: readonly string[],
+  file: string,
+  bytes: string | Uint8Array,
+): Promise<boolean> {
+  try {
+    await place(stateDirectory, names, { file, bytes }, linkOnce)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Some file systems know no links: there two at once must differ by more than the blink of an eye. */
+async function linkOnce(draft: string, path: string): Promise<void> {
+  try {
+    await link(draft, path)
+  } catch (error) {
+    if (!['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EMLINK'].includes(errnoOf(error) ?? '')) throw error
+    await (await open(path, 'wx', 0o600)).close()
+    await rename(draft, path)
+  }
+  await rm(draft, { force: true })
+}
+
+/** Writes a draft and has it put in its place. */
+async function place(
+  stateDirectory: string,
+  names: readonly string[],
+  { file, bytes }: { file: string; bytes: string | Uint8Array },
+  put: (draft: string, path: string) => Promise<void>,
 ): Promise<void> {
   const directory = await stateSubdirectory(stateDirectory, ...names)
   const draft = join(directory, `${file}.new-${randomBytes(4).toString('hex')}`)
@@ -23,7 +64,7 @@ export async function writeStateFile(
     }
     await shareState(draft, directory)
     await removeAbandoned(directory, draft)
-    await rename(draft, join(directory, file))
+    await put(draft, join(directory, file))
   } catch (error) {
     await rm(draft, { force: true })
     throw error

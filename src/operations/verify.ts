@@ -3,6 +3,7 @@ import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { openRepository } from '../repository/open.js'
+import { readKnown } from './known-backups.js'
 import { lockOptions, withLocks } from './locked.js'
 import type { VerifyRequest } from './requests.js'
 import type { Concern, VerifiedBackup, VerifyPreview, VerifyResult } from './results.js'
@@ -24,7 +25,7 @@ import { verifyWal } from './verify/verify-wal.js'
 export async function verify(context: Context, journal: Journal, request: VerifyRequest): Promise<VerifyResult> {
   const rooms = await roomsOf(request.repositories, undefined)
   const plans = await planVerify(context, rooms, request.targets)
-  const results = await checkRepositories(request.repositories)
+  const results = await checkRepositories(context, request.repositories)
   if (request.targets.length === 0) {
     for (const place of request.repositories) {
       results.push(...(await lostSources(context, await openRepository(place))))
@@ -98,8 +99,10 @@ async function verifyOne(
     () =>
       withLocks(room, [['delete', 'shared']], options, () =>
         withStateScratch(context.stateDirectory, async scratch => {
+          // Before the listing: what another run commits meanwhile is known only afterwards.
+          const known = await readKnown(context, room.repository.id, room.name)
           const plan = await planAgain(found)
-          const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan))]
+          const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan, known))]
           if (plan.hasWal) results.push(...(await verifyWal(context, room)))
           return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results
         }),

@@ -5,30 +5,52 @@ import type { Manifest } from './manifest.js'
 import { checkAgainstSums, checkManifest, checkManifestDigest, manifestLimit } from './manifest-read.js'
 import { mapParallel } from './parallel.js'
 import type { SmallFiles } from './small-files.js'
+import type { StorageEntry } from './storage/storage.js'
 import type { Entry } from './types.js'
 
 /** Backups read at the same time. */
 const readers = 16
 
+/** Looks at a source, at most: each state that a create or a prune passes through costs one, and each backup has few. */
+const LOOKS = 5
+
 /**
  * Every backup directory of a source: good ones by sequence, then damaged, then partial ones, each by id.
  * Damage is an entry with a sentence, never an exception; what cannot be read for want of permission is one.
+ * Creates and prunes go on meanwhile: nothing is called damaged, and no parent missing, that a further look shows otherwise.
  */
 export async function readEntries(storage: SmallFiles, source: string): Promise<Entry[]> {
-  const found = await storage.list(source)
-  const backups = found.filter(({ name }) => isBackupId(name))
-  const entries = await mapParallel(backups, readers, ({ name, kind }) =>
-    kind === 'directory' ? readEntry(storage, source, name) : notADirectory(name),
-  )
-  const present = entries.some(entry => entry.status === 'damaged')
-    ? await withoutVanished(storage, source, entries)
-    : entries
-  const partial = found
+  const whole = new Map<string, ReadEntry>()
+  for (let look = 1; ; look += 1) {
+    const found = await storage.list(source)
+    const backups = found.filter(({ name }) => isBackupId(name))
+    const read = await mapParallel(backups, readers, async ({ name, kind }) => {
+      const known = whole.get(name)
+      return known ?? (kind === 'directory' ? readEntry(storage, source, name) : notADirectory(name))
+    })
+    for (const one of read) if (one.entry.status === 'ok') whole.set(one.entry.id, one)
+    const entries = read.map(({ entry }) => entry)
+    const isPassing = read.some(({ isMissing }) => isMissing) || lacksParent(entries)
+    const isDoubtful = isPassing || (look === 1 && entries.some(({ status }) => status === 'damaged'))
+    if (!isDoubtful || look === LOOKS) return [...entries, ...partialAmong(found)].sort(byStatusThenAge)
+  }
+}
+
+function partialAmong(found: readonly StorageEntry[]): Entry[] {
+  return found
     .filter(({ name, kind }) => kind === 'directory' && name.startsWith(partialPrefix))
     .map(({ name }) => name.slice(partialPrefix.length))
     .filter(isBackupId)
-    .map((id): Entry => ({ status: 'partial', id }))
-  return [...present, ...partial].sort(byStatusThenAge)
+    .map(id => ({ status: 'partial', id }))
+}
+
+/** A listing that takes long may show what was committed last, and not what that depends on. */
+function lacksParent(entries: readonly Entry[]): boolean {
+  const present = new Set(entries.map(({ id }) => id))
+  return entries.some(entry => {
+    const parent = entry.status === 'ok' ? entry.manifest.parent : null
+    return parent !== null && !present.has(parent)
+  })
 }
 
 /**
@@ -51,12 +73,18 @@ export async function readChecksums(storage: SmallFiles, source: string, id: str
   return parseChecksums(bytes, `${checksumsFile} of ${id}`)
 }
 
-async function readEntry(storage: SmallFiles, source: string, id: string): Promise<Entry> {
+/** What one directory is, and whether anything is missing in it: it may be on its way in or out. */
+interface ReadEntry {
+  entry: Entry
+  isMissing: boolean
+}
+
+async function readEntry(storage: SmallFiles, source: string, id: string): Promise<ReadEntry> {
   try {
-    return { status: 'ok', id, manifest: await readManifest(storage, source, id) }
+    return { entry: { status: 'ok', id, manifest: await readManifest(storage, source, id) }, isMissing: false }
   } catch (error) {
     if (!(error instanceof NexusError) || !isOfThisBackup(error)) throw error
-    return { status: 'damaged', id, problem: messageOf(error) }
+    return { entry: { status: 'damaged', id, problem: messageOf(error) }, isMissing: error.kind === 'not-found' }
   }
 }
 
@@ -65,14 +93,9 @@ function isOfThisBackup(error: NexusError): boolean {
   return error.kind === 'damage' || error.kind === 'not-found' || errnoOf(error.cause) === 'EIO'
 }
 
-async function notADirectory(id: string): Promise<Entry> {
-  return { status: 'damaged', id, problem: `${id} is not a directory (links are never followed)` }
-}
-
-/** A prune beside us renames a backup away between our listing and our reading: that is no damage. */
-async function withoutVanished(storage: SmallFiles, source: string, entries: Entry[]): Promise<Entry[]> {
-  const present = new Set((await storage.list(source)).map(entry => entry.name))
-  return entries.filter(entry => present.has(entry.id))
+function notADirectory(id: string): ReadEntry {
+  const problem = `${id} is not a directory (links are never followed)`
+  return { entry: { status: 'damaged', id, problem }, isMissing: false }
 }
 
 const rank = { ok: 0, damaged: 1, partial: 2 } as const

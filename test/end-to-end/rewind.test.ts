@@ -18,7 +18,7 @@ describe('pg_rewind -c', () => {
     await archiveInto(old, place)
     const program = process.getuid?.() === 0 ? forOthers(binary) : binary
     const { config } = place
-    const command = { node: process.execPath, program, config, repository: null, source: SOURCE }
+    const command = { node: process.execPath, program, flags: ['--config', config], source: SOURCE }
     old.configure({ restore_command: restoreCommand(command) })
     await old.psql("CREATE TABLE t AS SELECT n, repeat('x', 100) AS v FROM generate_series(1, 2000) n")
     const clone = join(old.room, 'clone')

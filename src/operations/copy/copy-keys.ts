@@ -1,13 +1,11 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { firstFile, keyFileLimit, keysDirectory } from '../../repository/keys/key-layout.js'
+import { keyFiles } from '../../repository/keys/key-files.js'
+import { firstFile, keyFileLimit } from '../../repository/keys/key-layout.js'
 import { readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
 import { renewRecoveryOf } from '../sealing/renew-recovery.js'
-
-/** Directories of `keys` lie no deeper: `hosts/SIGNER/EPOCH.json`, `EPOCH/recipients/ID.json`. */
-const DEEPEST = 3
 
 /**
  * Copies what opens encrypted backups: epochs, their recipients, the keys of hosts. Each file is small and written once.
@@ -15,23 +13,22 @@ const DEEPEST = 3
  */
 export async function copyKeys(context: Pick<Context, 'warn'>, origin: Repository, target: Repository): Promise<void> {
   let copied = 0
-  for (const name of await filesBelow(origin.storage, keysDirectory, DEEPEST)) {
+  for (const name of await keyFiles(origin.storage)) {
     if (name === firstFile) continue
-    const bytes = await origin.storage.readSmall(name, keyFileLimit)
-    if (await copyOnce(target.storage, name, bytes)) copied += 1
+    const bytes = await unlessGone(origin.storage.readSmall(name, keyFileLimit))
+    if (bytes !== undefined && (await copyOnce(target.storage, name, bytes))) copied += 1
   }
   if (copied > 0) await renewRecoveryOf(context, target)
 }
 
-/** Recipients come before the epoch that they open: without it they count for nothing. */
-async function filesBelow(storage: Storage, directory: string, depth: number): Promise<string[]> {
-  // What begins with a dot is the lock of a run that changes the keys, or what a killed one left of a file.
-  const found = (await storage.list(directory)).filter(({ name }) => !name.startsWith('.'))
-  const files = found.filter(({ kind }) => kind === 'file').map(({ name }) => `${directory}/${name}`)
-  const directories = found.filter(({ kind }) => kind === 'directory').map(({ name }) => `${directory}/${name}`)
-  const below: string[] = []
-  if (depth > 0) for (const name of directories) below.push(...(await filesBelow(storage, name, depth - 1)))
-  return [...below, ...files.sort()]
+/** Undefined for a recipient that another run takes out meanwhile. */
+async function unlessGone(reading: Promise<Buffer>): Promise<Buffer | undefined> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'not-found') return undefined
+    throw error
+  }
 }
 
 /** Whether it was not there yet. */

@@ -4,12 +4,16 @@ import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
 import type { CopyMember, CopyPlan } from '../../policy/copy-plan.js'
 import { sameClaimant } from '../../repository/claim.js'
+import { keysDirectory } from '../../repository/keys/key-layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { initRepository, openRepository } from '../../repository/open.js'
 import type { Claim, Entry, Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { extendCommonLocks } from '../extend-common-locks.js'
 import { extendLocksOf } from '../extend-locks.js'
+import { keepKeys, putBackKeys } from '../keys/kept-keys.js'
 import { lockOptions, withLocks } from '../locked.js'
+import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
 import { shellQuoted } from '../shell.js'
@@ -99,6 +103,8 @@ function assertOutside({ from, to }: CopyTask): void {
 
 async function carryOut(context: Context, task: CopyTask, { origin, target }: Way): Promise<CopyReport> {
   await target.removeLeftovers()
+  // Without its keys it would pass for one that is not encrypted.
+  await putBackKeys(context, target.repository)
   // Whose the name is comes before what is to be copied: another machine's history is always another one.
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
@@ -108,6 +114,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)
+  await keepKeys(context, target.repository)
+  const epochs = await epochsIn(origin)
   const report = reportOf(task, plan, origin)
   let done = 0
   const advance = (bytes: number) => {
@@ -115,12 +123,20 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     context.progress({ phase: `${task.source}: copying to ${target.repository.location}`, done, total })
   }
   for (const { id, bytes_stored: bytes } of plan.copy) {
-    report.bytes += await copyBackup(context, { origin, target, advance }, { id, bytes })
+    report.bytes += await unlessPruned(origin, [id], () =>
+      copyBackup(context, { origin, target, advance }, { id, bytes }),
+    )
     report.backups.push(id)
   }
   if (plan.copy.length > 0) await lockChains(target, plan.copy, there)
+  else await extendCommonLocks(target, { manifests: manifestsOf(there), chain: [] })
   await target.summarize()
-  for (const missing of await missingWal({ origin, found }, target, idsAfter(there, plan))) {
+  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
+  // Files of the log may be sealed to an epoch that was begun while the backups were copied.
+  if (wal.length > 0 && (await epochsIn(origin)) !== epochs) {
+    await copyKeys(context, origin.repository, target.repository)
+  }
+  for (const missing of wal) {
     await copyWal(context, missing, { target, sealed }, bytes => {
       report.bytes += bytes
       report.wal += 1
@@ -130,11 +146,18 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   return report
 }
 
+/** Tells whether anything was begun below keys since it was last asked. */
+async function epochsIn({ repository: { storage } }: SourceRoom): Promise<string> {
+  const names = (await storage.list(keysDirectory)).map(({ name }) => name)
+  return names.sort().join()
+}
+
 /** What the new copies depend on is locked as long as they are themselves. */
 async function lockChains(target: SourceRoom, copied: readonly Manifest[], there: readonly Entry[]): Promise<void> {
   const known = new Map([...manifestsOf(there), ...copied].map(manifest => [manifest.id, manifest]))
   const chains = copied.flatMap(manifest => chainOf(manifest, known))
   await extendLocksOf(target, chains)
+  await extendCommonLocks(target, { manifests: [...known.values()], chain: chains })
 }
 
 /** The copy belongs to whom the original belongs; where that changed hands (`create --adopt`), so does the copy. */

@@ -8,6 +8,7 @@ import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import { namingFull } from '../../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { extendCommonLocks } from '../extend-common-locks.js'
 import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
@@ -90,9 +91,15 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     await assertRoom(repository, plan, history.manifests, probe)
     const chain = chainBefore(plan, history.manifests)
     const lock = await extendLocksOf(room, chain)
+    await extendCommonLocks(room, { manifests: history.manifests, chain })
     const task = { ...wanted, context, journal, room, history, plan, probe, sealing, began }
     const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
-    if (lock !== null) lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
+    if (lock !== null) {
+      lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
+      if (written.manifest.keep_until !== null) {
+        await extendCommonLocks(room, { manifests: [written.manifest], chain: [...chain, written.manifest] })
+      }
+    }
     if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
     return { manifest: written.manifest, lock, concerns: (await work.concerns?.(request)) ?? [] }

@@ -3,14 +3,18 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
-import { recipientFile } from '../../repository/keys/key-layout.js'
+import { keyFileLimit, recipientFile } from '../../repository/keys/key-layout.js'
 import { begunEpochs, readEpochs, readRecipients } from '../../repository/keys/key-room.js'
 import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
+import { formatRemoval } from '../../repository/keys/removal-file.js'
 import { fromThere } from '../../repository/keys/unwrap.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
+import { once } from '../sealing/sealing-for.js'
 import { epochHeads } from './epoch-heads.js'
+import { forgetKeys } from './kept-keys.js'
 import { withKeysLocked } from './keys-locked.js'
 import { notEncrypted } from './repository-keys.js'
 import type { KeysRemoveResult } from './results.js'
@@ -39,7 +43,7 @@ export async function removeKey(
   const subject = { operation: 'keys remove', source: null, repository: location }
   const removing = async (): Promise<KeysRemoveResult> => {
     const holders = await assertOthers(context, repository, request)
-    if (!request.dryRun) for (const epoch of holders) await storage.removeFile(recipientFile(epoch, request.id))
+    if (!request.dryRun) for (const epoch of holders) await takeOut(context, repository, epoch, request.id)
     if ((await readEpochs(storage)).some(epoch => epoch.repository !== repository.id)) {
       context.warn(
         `${location} holds copies: whoever is still a recipient where they come from comes back with the next nexus-backup copy, so take ${request.id} out there as well`,
@@ -53,6 +57,40 @@ export async function removeKey(
   return recorded(context, journal, subject, () =>
     request.dryRun ? removing() : withKeysLocked(context, repository, 'keys remove', removing),
   )
+}
+
+/**
+ * Takes a recipient out of one epoch. Hosts keep what opens their repositories and put it back where it is missing, so the
+ * epoch gives its word that this one is meant to be out; this host forgets it.
+ */
+async function takeOut(context: Context, repository: Repository, epoch: string, id: string): Promise<void> {
+  const { storage, location } = repository
+  const name = recipientFile(epoch, id)
+  const bytes = await storage.readSmall(name, keyFileLimit)
+  const keys = await openedOrNone(context, storage, epoch)
+  if (keys === undefined) {
+    context.warn(
+      `no key at hand opens ${epoch}, so other hosts that keep ${id} put it back into ${location}: remove it again with --key-file FILE or --passphrase-file FILE of one who stays`,
+    )
+  } else {
+    const removal = formatRemoval({ epoch, id, bytes }, keys, context.now())
+    await once(storage.writeOnce(removal.name, removal.bytes))
+  }
+  await forgetKeys(context, repository, [name])
+  await storage.removeFile(name)
+}
+
+async function openedOrNone(
+  { keys }: Context,
+  storage: Repository['storage'],
+  epoch: string,
+): Promise<EpochPrivate | undefined> {
+  try {
+    return await keys.open(storage, epoch)
+  } catch (error) {
+    if (error instanceof NexusError && (error.kind === 'refused' || error.kind === 'damage')) return undefined
+    throw error
+  }
 }
 
 /**

@@ -16,7 +16,9 @@ const DAY_MS = 24 * 3600 * 1000
  * @throws NexusError damage when its own do not follow what this host knows
  */
 export async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
-  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id))
+  // Before the keys themselves: another run begins an epoch meanwhile, and this host knows it last.
+  const pin = await readPin(context, id)
+  return currentEpoch(await readOwnEpochs(storage, id), pin)
 }
 
 /** The epoch that new backups are sealed to. @throws NexusError as `currentOrNone`, not-found `not_encrypted` */

@@ -9,6 +9,7 @@ import type { Account } from '../../sources/postgres/run-as.js'
 import { SOCKET_PORT } from '../../sources/postgres/server-settings.js'
 import { historyName } from '../../sources/postgres/wal-names.js'
 import { lockOptions, withLocks } from '../locked.js'
+import { unlessPruned } from '../pruned.js'
 import { openSelected } from '../sealing/open-backup.js'
 import { reselect } from '../select.js'
 import { shellQuoted } from '../shell.js'
@@ -61,7 +62,9 @@ export async function restoreCluster(
     () =>
       withLocks(room, [['delete', 'shared']], purpose, async () => {
         const selected = await openSelected(context, await reselect(context, prepared.selected))
-        return carryOut(context, request, { ...prepared, selected }, began)
+        return unlessPruned(room, prepared.plan.chain, () =>
+          carryOut(context, request, { ...prepared, selected }, began),
+        )
       }),
     result => ({ result: 'done', backup: result.id }),
   )

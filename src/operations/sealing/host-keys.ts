@@ -8,7 +8,7 @@ import { rawPublic, signingKey } from '../../keys/epoch-keys.js'
 import { signerIdOf } from '../../repository/keys/host-file.js'
 import type { EpochPin } from '../../repository/keys/key-room.js'
 import type { Signer } from '../../repository/sealed/sealed-manifest.js'
-import { readStateFile, writeStateFile } from '../state-file.js'
+import { readStateFile, writeStateFile, writeStateFileOnce } from '../state-file.js'
 
 /** Below the state directory. */
 const directory = 'keys'
@@ -26,11 +26,11 @@ export async function hostSigner({ stateDirectory }: Pick<Context, 'stateDirecto
   const path = join(stateDirectory, directory, signingFile)
   const text = await guarded(path, () => readStateFile(path))
   if (text !== undefined) return signerOf(seedOf(text, path))
-  const seed = randomBytes(32)
-  await guarded(path, () =>
-    writeStateFile(stateDirectory, [directory], signingFile, `${prefix}${seed.toString('base64url')}\n`),
-  )
-  return signerOf(seed)
+  const made = `${prefix}${randomBytes(32).toString('base64url')}\n`
+  const isOurs = await guarded(path, () => writeStateFileOnce(stateDirectory, [directory], signingFile, made))
+  // Another run that began at the same time was faster: a host has one key.
+  const kept = isOurs ? made : await guarded(path, () => readStateFile(path))
+  return signerOf(seedOf(kept ?? made, path))
 }
 
 function seedOf(text: string, path: string): Buffer {
@@ -56,17 +56,24 @@ export async function walIdentity(
 ): Promise<{ id: string; key: Buffer }> {
   const path = join(stateDirectory, directory, 'wal', repository)
   const text = await guarded(path, () => readStateFile(path))
-  const [, encoded] = new RegExp(`^${walPrefix}([A-Za-z0-9_-]{43})\\n$`).exec(text ?? '') ?? []
-  if (encoded !== undefined) {
-    const key = Buffer.from(encoded, 'base64url')
-    return { id: secretName(key), key }
-  }
-  // A damaged one marks nothing any more; what it marked is told by a key from now on.
+  const known = walKeyOf(text)
+  if (known !== undefined) return { id: secretName(known), key: known }
   const key = randomBytes(32)
-  await guarded(path, () =>
-    writeStateFile(stateDirectory, [directory, 'wal'], repository, `${walPrefix}${key.toString('base64url')}\n`),
-  )
+  const made = `${walPrefix}${key.toString('base64url')}\n`
+  const names = [directory, 'wal']
+  // A damaged one marks nothing any more; what it marked is told by a key from now on.
+  if (text !== undefined) await guarded(path, () => writeStateFile(stateDirectory, names, repository, made))
+  else if (!(await guarded(path, () => writeStateFileOnce(stateDirectory, names, repository, made)))) {
+    // The server archives several files at once, and another call was faster.
+    const kept = walKeyOf(await guarded(path, () => readStateFile(path)))
+    if (kept !== undefined) return { id: secretName(kept), key: kept }
+  }
   return { id: secretName(key), key }
+}
+
+function walKeyOf(text: string | undefined): Buffer | undefined {
+  const [, encoded] = new RegExp(`^${walPrefix}([A-Za-z0-9_-]{43})\\n$`).exec(text ?? '') ?? []
+  return encoded === undefined ? undefined : Buffer.from(encoded, 'base64url')
 }
 
 const pinSchema = v.object({ id: v.string(), signing_key: v.string() })

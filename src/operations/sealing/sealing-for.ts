@@ -10,17 +10,31 @@ import { isBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository } from '../../repository/types.js'
+import { keepKeys, missingKeys, putBackKeys } from '../keys/kept-keys.js'
 import { type HostSigner, hostSigner, readPin, writePin } from './host-keys.js'
 
 type Wanted = EncryptionSettings | undefined
 
 /**
  * What new backups in a repository are sealed with; null for one that is not encrypted. Only the public half is needed.
+ * What this host has kept of the keys is put back where it is missing.
  * @param options.init an empty repository becomes an encrypted one when the configuration says so
  * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none:
  *   nothing is ever written in plain by mistake; damage when its keys are not those that this host knows
  */
 export async function sealingFor(
+  context: Context,
+  repository: Repository,
+  wanted: Wanted,
+  { init }: { init: boolean },
+): Promise<Sealing | null> {
+  const isKept = await putBackKeys(context, repository)
+  const sealing = await currentSealing(context, repository, wanted, { init })
+  if (sealing !== null && !isKept) await keepKeys(context, repository)
+  return sealing
+}
+
+async function currentSealing(
   context: Context,
   repository: Repository,
   wanted: Wanted,
@@ -47,10 +61,10 @@ export async function assertSealable(
   wanted: Wanted,
   { init }: { init: boolean },
 ): Promise<void> {
-  const current = currentEpoch(
-    await readOwnEpochs(repository.storage, repository.id),
-    await readPin(context, repository.id),
-  )
+  // What this host has kept is put back before anything is written.
+  if ((await missingKeys(context, repository)).length > 0) return
+  const pin = await readPin(context, repository.id)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
   if (current !== undefined || wanted === undefined) return
   if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
 }

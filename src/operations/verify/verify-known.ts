@@ -1,6 +1,6 @@
 import type { Context } from '../../context.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { Repository } from '../../repository/types.js'
+import type { Repository, SourceRoom } from '../../repository/types.js'
 import { changeKnown, type KnownBackups, knownSources, memoryOf, readKnown } from '../known-backups.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
@@ -9,20 +9,18 @@ import type { VerifyPlan } from './verify-plan.js'
  * Compares a whole source's backups with what this host remembers of them, and remembers those that are there now. One
  * that is another than it was is damage. Of those that are gone, no prune takes the newest: then it is damage too, for
  * somebody has removed them or put back an older state; older ones may have been pruned by another host, and are said.
+ * @param known what this host remembered before the backups were listed
  */
 export async function verifyKnown(
   context: Context,
   { room, manifests, lost, wanted }: VerifyPlan,
+  known: KnownBackups,
 ): Promise<VerifiedBackup[]> {
   if (!wanted.includes(room.name)) return []
   const { id: repository } = room.repository
-  const known = await readKnown(context, repository, room.name)
   const sealed = [...manifests.values()].filter(({ encryption }) => encryption !== undefined)
-  const newest = Math.max(0, ...[...manifests.values()].map(({ sequence }) => sequence))
-  const present = new Set([...manifests.keys(), ...lost.map(({ id }) => id)])
   const changed = sealed.filter(stored => isOther(known, stored))
-  const gone = Object.entries(known).filter(([id]) => !present.has(id))
-  const taken = gone.filter(([, { sequence }]) => sequence > newest)
+  const { gone, taken } = await goneOf(room, known, [...manifests.values(), ...lost])
   for (const [id] of gone) {
     if (taken.some(([other]) => other === id)) continue
     context.warn(`${room.name}: ${id}, which this host remembers, is gone: pruned by another host, or removed`)
@@ -40,16 +38,46 @@ export async function verifyKnown(
   ]
 }
 
+type Remembered = [id: string, known: KnownBackups[string]]
+
+/** Backups that are remembered and that neither what was found before nor another look shows; `taken` no prune took. */
+async function goneOf(
+  room: SourceRoom,
+  known: KnownBackups,
+  found: readonly { id: string; sequence?: number }[],
+): Promise<{ gone: Remembered[]; taken: Remembered[] }> {
+  const missing = (present: readonly { id: string }[]) => {
+    const ids = new Set(present.map(({ id }) => id))
+    return Object.entries(known).filter(([id]) => !ids.has(id))
+  }
+  if (missing(found).length === 0) return { gone: [], taken: [] }
+  const there = [...found, ...(await presentIn(room))]
+  const newest = there.reduce((highest, { sequence = 0 }) => Math.max(highest, sequence), 0)
+  const gone = missing(there)
+  return { gone, taken: gone.filter(([, { sequence }]) => sequence > newest) }
+}
+
+async function presentIn(room: SourceRoom): Promise<{ id: string; sequence?: number }[]> {
+  const entries = await room.entries({ thorough: true })
+  return entries.flatMap(entry =>
+    entry.status === 'ok' ? [entry.manifest] : entry.status === 'damaged' ? [{ id: entry.id }] : [],
+  )
+}
+
 /** Sources that this host remembers and that have no directory any more. */
 export async function lostSources(context: Context, repository: Repository): Promise<VerifiedBackup[]> {
-  const present = new Set(await repository.sources())
-  const results: VerifiedBackup[] = []
+  // Before the listing: another run may make the first backup of a source meanwhile.
+  const remembered: [source: string, ids: string[]][] = []
   for (const source of await knownSources(context, repository.id)) {
-    if (present.has(source)) continue
-    const ids = Object.keys(await readKnown(context, repository.id, source))
-    results.push(...ids.map(id => finding(source, id, 'is gone with the whole source')))
+    remembered.push([source, Object.keys(await readKnown(context, repository.id, source))])
   }
-  return results
+  const present = new Set(await repository.sources())
+  const missing = remembered.filter(([source]) => !present.has(source))
+  if (missing.length === 0) return []
+  const again = new Set(await repository.sources())
+  return missing
+    .filter(([source]) => !again.has(source))
+    .flatMap(([source, ids]) => ids.map(id => finding(source, id, 'is gone with the whole source')))
 }
 
 function isOther(known: KnownBackups, stored: Manifest): boolean {

@@ -67,6 +67,9 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
   const sound = entries.flatMap(entry => (entry.status === 'ok' ? [entry.manifest] : []))
   const manifests = new Map(sound.map(manifest => [manifest.id, manifest]))
   const chosen = sound.filter(named)
+  const hasWal = (await room.walSystems()).length > 0
+  // Who makes a source's first backup claims its name before that: until then nothing is missing.
+  const isClaimed = hasWal || entries.some(({ status }) => status !== 'partial')
   const check = new Set(chosen.flatMap(manifest => withAncestors(manifest, manifests)))
   return {
     room,
@@ -74,8 +77,8 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
     check: sound.filter(manifest => check.has(manifest)),
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
     targets: whole ? sound.slice(-1) : chosen,
-    problems: [...unsealedAmong(sound, named), ...(whole ? await ownFiles(room) : [])],
-    hasWal: whole && (await room.walSystems()).length > 0,
+    problems: [...unsealedAmong(sound, named), ...(whole ? await ownFiles(room, isClaimed) : [])],
+    hasWal: whole && hasWal,
     wanted,
   }
 }
@@ -99,7 +102,7 @@ function unsealedAmong(sound: readonly Manifest[], named: (entry: Manifest) => b
 }
 
 /** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */
-async function ownFiles(room: SourceRoom): Promise<VerifyPlan['problems']> {
+async function ownFiles(room: SourceRoom, isClaimed: boolean): Promise<VerifyPlan['problems']> {
   const problems: VerifyPlan['problems'] = []
   const checks: [string, () => Promise<Proof[] | unknown>][] = [
     ['source.json', () => room.claim()],
@@ -108,7 +111,7 @@ async function ownFiles(room: SourceRoom): Promise<VerifyPlan['problems']> {
   ]
   for (const [part, check] of checks) {
     try {
-      if ((await check()) === undefined) problems.push({ part, problem: 'is missing' })
+      if ((await check()) === undefined && isClaimed) problems.push({ part, problem: 'is missing' })
     } catch (error) {
       if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
       problems.push({ part, problem: messageOf(error) })

@@ -3,8 +3,11 @@ import { messageOf, NexusError } from '../../errors.js'
 import { ChainVerifier } from '../../image/verify-chain.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
+import type { SourceRoom } from '../../repository/types.js'
 import { lostFrom } from '../../sources/postgres/data-links.js'
 import { verifiedMemberOf } from '../chain-members.js'
+import { missingKeys } from '../keys/kept-keys.js'
+import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
 import { checkSignature, checkStored, openForVerify } from './verify-sealed.js'
@@ -34,11 +37,27 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
     verifier.close()
     await pool.stop()
   }
-  for (const result of results) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
-  if (plan.problems.length > 0) results.push(roomResult(plan))
-  const judged = results.map(result => lacking(result, plan.manifests.get(result.id)))
+  const present = await withoutPruned(context, room, results)
+  for (const result of present) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
+  if (plan.problems.length > 0) present.push(roomResult(plan))
+  const judged = present.map(result => lacking(result, plan.manifests.get(result.id)))
   if (room.repository.writable) await keepProofs(context, plan, judged)
   return judged
+}
+
+/** Where no lock keeps prunes away, a backup may go while it is read, which is no damage. */
+async function withoutPruned(
+  { warn }: Pick<Context, 'warn'>,
+  room: SourceRoom,
+  results: VerifiedBackup[],
+): Promise<VerifiedBackup[]> {
+  if (results.every(({ status }) => status !== 'damaged')) return results
+  const pruned = await prunedAmong(
+    room,
+    results.flatMap(({ id, status }) => (status === 'damaged' ? [id] : [])),
+  )
+  for (const id of pruned) warn(`${room.name}: ${id} is gone: it was removed while it was verified`)
+  return results.filter(({ id }) => !pruned.has(id))
 }
 
 async function checkOne(
@@ -71,7 +90,7 @@ async function checkOne(
     }
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'damage') {
-      findings = [{ part: 'chain', problem: messageOf(error) }]
+      findings = [{ part: error.code === 'keys_damaged' ? keysPart : 'chain', problem: messageOf(error) }]
       status = 'damaged'
     } else if (unreadable(error)) {
       findings = [{ part: 'parts', problem: `could not be read: ${messageOf(error)}` }]
@@ -135,9 +154,20 @@ function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
   return { id: room.name, source: room.name, status: 'damaged', level: 'stored', findings: problems, affects: [] }
 }
 
+/** Part of a finding that tells of the keys, not of the backup. */
+const keysPart = 'keys'
+
+/** Keys that are gone can be put back: a proof would call the backup damaged for longer than that. */
 async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
+  const isAnyDamaged = results.some(({ status }) => status === 'damaged')
+  const isKeyless = isAnyDamaged && (await missingKeys(context, plan.room.repository)).length > 0
+  const unproven = new Set<string>()
   for (const { id, status, level, findings } of results) {
-    if (plan.manifests.has(id)) await plan.room.addProof({ id, at, status, level, findings })
+    const manifest = plan.manifests.get(id)
+    if (manifest === undefined) continue
+    const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')
+    if (isOfKeys || (isKeyless && status === 'damaged')) unproven.add(id)
+    else await plan.room.addProof({ id, at, status, level, findings })
   }
 }

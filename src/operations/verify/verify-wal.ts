@@ -21,6 +21,8 @@ interface Fault {
   problem: string
   affects: string[]
   isUnread?: boolean
+  /** Was not there when it was read. */
+  isGone?: boolean
 }
 
 /** Memory that files read side by side may take, and how many there may be of them. */
@@ -32,9 +34,7 @@ const READ_AT_ONCE = { bytes: 64 * 1024 * 1024, files: 4 }
  * to. What prune let go is no gap, nor is anything from before the first base. One result a system and timeline.
  */
 export async function verifyWal(context: Context, room: SourceRoom): Promise<VerifiedBackup[]> {
-  // Damage that proofs tell of changes nothing here: a base whose backup is damaged may still be repaired.
-  const found = judge(room, await room.entries(), [], context.now())
-  const { systems } = await surveyWal(room, found, walReader(context, room.repository))
+  const systems = await lookAtWal(context, room)
   const total = systems.reduce((sum, { files }) => sum + files.length, 0)
   let done = 0
   const advance = () => {
@@ -43,17 +43,47 @@ export async function verifyWal(context: Context, room: SourceRoom): Promise<Ver
   }
   const results: VerifiedBackup[] = []
   for (const system of systems) {
-    const bases = await basesThatRoll(room, system)
-    const faults = await damagedFiles(context, system, bases, advance)
-    faults.push(...lostHistories(system, bases))
-    if (missingSegments(system, bases).length > 0) {
-      // A listing may have missed what was archived while it was made.
-      const again = (await surveyWal(room, found)).systems.find(({ system: same }) => same === system.system)
-      faults.push(...missingSegments(again ?? system, bases))
-    }
-    results.push(...resultsOf(room, system, faults))
+    const faults = await damagedFiles(context, system, await basesThatRoll(room, system), advance)
+    results.push(...resultsOf(room, system, await lasting(context, room, system, faults)))
   }
   return results
+}
+
+async function lookAtWal(context: Context, room: SourceRoom): Promise<WalSystem[]> {
+  // Damage that proofs tell of changes nothing here: a base whose backup is damaged may still be repaired.
+  const found = judge(room, await room.entries(), [], context.now())
+  return (await surveyWal(room, found, walReader(context, room.repository))).systems
+}
+
+/** Looks at the archive, at most, until two agree on what is missing. */
+const LOOKS = 5
+
+/**
+ * Adds what is missing to what is damaged. Files are archived meanwhile, and where no lock keeps prunes away they go:
+ * what is missing is so only when the next look misses it too, and no file is damaged that is not there any more.
+ */
+async function lasting(
+  context: Context,
+  room: SourceRoom,
+  first: WalSystem,
+  damaged: readonly Fault[],
+): Promise<Fault[]> {
+  let system = first
+  let missing: Fault[] = []
+  for (let look = 1; look <= LOOKS; look += 1) {
+    const bases = await basesThatRoll(room, system)
+    const now = [...lostHistories(system, bases), ...missingSegments(system, bases)]
+    const isAgreed = look > 1 && textOf(now) === textOf(missing)
+    missing = now
+    if (isAgreed || (now.length === 0 && damaged.every(({ isGone }) => isGone !== true))) break
+    system = (await lookAtWal(context, room)).find(({ system: same }) => same === first.system) ?? system
+  }
+  const present = new Set(system.files.map(({ name }) => name))
+  return [...damaged.filter(({ isGone, part }) => isGone !== true || present.has(part)), ...missing]
+}
+
+function textOf(faults: readonly Fault[]): string {
+  return faults.map(({ part, problem }) => `${part} ${problem}`).join('\n')
 }
 
 /**
@@ -112,13 +142,13 @@ async function damagedFiles(
 async function problemOf(
   check: () => Promise<void>,
   withoutKey: () => Promise<void>,
-): Promise<Pick<Fault, 'problem' | 'isUnread'> | undefined> {
+): Promise<Pick<Fault, 'problem' | 'isUnread' | 'isGone'> | undefined> {
   try {
     await check()
     return undefined
   } catch (error) {
     if (error instanceof NexusError && (error.kind === 'damage' || error.kind === 'not-found')) {
-      return { problem: messageOf(error) }
+      return { problem: messageOf(error), isGone: error.kind === 'not-found' }
     }
     if (error instanceof NexusError && (error.code === 'key_missing' || error.code === 'key_wrong')) {
       const why = { problem: `its content was not read: ${messageOf(error)}`, isUnread: true }

@@ -33,6 +33,21 @@ export function recipientFile(epoch: string, id: string): string {
   return `${recipientsDirectory(epoch)}/${id}.json`
 }
 
+export function removalsDirectory(epoch: string): string {
+  return `${keysDirectory}/${epoch}/removed`
+}
+
+/** An epoch's word that a recipient was taken out, by the SHA-256 of what he opened it with. */
+export function removalFile(epoch: string, id: string, wrap: string): string {
+  return `${removalsDirectory(epoch)}/${id}-${wrap.slice(0, 16)}.json`
+}
+
+/** The epoch and the recipient whose file this is; undefined for any other file. */
+export function recipientOf(name: string): { epoch: string; id: string } | undefined {
+  const [, epoch = '', id = ''] = /^keys\/([^/]+)\/recipients\/([^/]+)\.json$/.exec(name) ?? []
+  return isEpochId(epoch) && isRecipientId(id) ? { epoch, id } : undefined
+}
+
 /** Names the epoch that followed one: of two rotations at the same time only one counts. */
 export function nextFile(epoch: string): string {
   return `${keysDirectory}/${epoch}/next.json`

@@ -61,13 +61,16 @@ export async function writeBegun(storage: Storage, epoch: string, before: string
  * @param onDamage told of damaged ones, with which the line then ends
  */
 export async function readOwnEpochs(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Epoch[]> {
-  const epochs = await readEpochs(storage, onDamage)
+  const own = await readEpochsOf(storage, repository, onDamage)
   const first = await readBegun(storage, null)
   if (first === undefined) return []
-  const own = new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
   const following = new Map(
     await mapParallel([...own.keys()], 8, async id => [id, await readBegun(storage, id)] as const),
   )
+  // Another run begins an epoch meanwhile: what names it comes after it, so a second look finds it.
+  if ([first, ...following.values()].some(id => id !== undefined && !own.has(id))) {
+    for (const [id, epoch] of await readEpochsOf(storage, repository, () => {})) own.set(id, epoch)
+  }
   const line: Epoch[] = []
   for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
     const next = own.get(id)
@@ -80,6 +83,11 @@ export async function readOwnEpochs(storage: Storage, repository: string, onDama
     line.push(next)
   }
   return line
+}
+
+async function readEpochsOf(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Map<string, Epoch>> {
+  const epochs = await readEpochs(storage, onDamage)
+  return new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
 }
 
 /**
@@ -171,8 +179,10 @@ export async function readRecipients(
     try {
       return parseRecipient(await storage.readSmall(recipientFile(epoch, id), keyFileLimit), epoch, id)
     } catch (error) {
-      if (!(error instanceof NexusError) || error.kind !== 'damage' || onDamage === undefined) throw error
-      onDamage(error, id)
+      if (!(error instanceof NexusError)) throw error
+      if (error.kind === 'damage' && onDamage !== undefined) onDamage(error, id)
+      // Another run takes it out meanwhile.
+      else if (error.kind !== 'not-found') throw error
       return undefined
     }
   })

@@ -109,6 +109,10 @@ export class LocalStorage implements Storage {
     return 0
   }
 
+  async extendCommonLocks(): Promise<number> {
+    return 0
+  }
+
   async lockedUntil(directories: readonly string[]): Promise<undefined[]> {
     return directories.map(() => undefined)
   }

@@ -69,6 +69,11 @@ export interface Storage {
   extendLocks(directories: readonly string[], date?: Date): Promise<number>
   /** The same of single files that `writeOnce` made, oldest first: WAL. Absent ones are passed over. */
   extendFileLocks(names: readonly string[]): Promise<number>
+  /**
+   * The same of files that many backups need, each of which is looked at: they outlast every backup that is written now.
+   * Absent ones are passed over.
+   */
+  extendCommonLocks(names: readonly string[], needs: Needs): Promise<number>
   /** Until when nobody can remove these backups; undefined for each that is not locked. */
   lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]>
   /** The same of single files, oldest first; of all but the newest it may be a date before the true one. */
@@ -85,6 +90,14 @@ export interface Storage {
   displayed(name: string): string
   /** Where a file lies on this machine; undefined on an object store. */
   localPath(name: string): string | undefined
+}
+
+/** Which backups need the files that all of them share. */
+export interface Needs {
+  /** Until when the one that is kept longest is kept, where it is kept until a date. */
+  date: Date | undefined
+  /** Until when the one whose lock is longest is locked; asked where a file has no lock at all, for it may be the first time. */
+  longest(): Promise<Date | undefined>
 }
 
 /** The ground of a repository that may not exist yet. */

@@ -333,6 +333,7 @@ describe('keys', () => {
     writeFileSync(join(keys, epoch, 'epoch.json'), forged)
     expect((await app.create()).failures).toMatchObject([{ kind: 'damage', code: 'keys_damaged' }])
     rmSync(keys, { recursive: true })
+    rmSync(join(app.context.stateDirectory, 'keys', 'kept'), { recursive: true })
     expect((await app.create()).failures).toMatchObject([{ kind: 'damage', code: 'keys_damaged' }])
     // A host that does not know them, too, sees that there must have been some.
     rmSync(join(app.context.stateDirectory, 'keys'), { recursive: true })

@@ -1,10 +1,11 @@
 import { randomInt } from 'node:crypto'
 import { NexusError } from '../../../errors.js'
 import { mapParallel } from '../../parallel.js'
+import type { Needs } from '../storage.js'
 import type { Bucket } from './bucket.js'
 import { isDenied } from './faults.js'
 import { type Listed, listBelow } from './listing.js'
-import { isLongEnough, newLockEnd, writtenLock } from './retention.js'
+import { beyond, isLongEnough, newLockEnd, writtenLock } from './retention.js'
 
 /** Requests under way at the same time. */
 const PARALLEL = 32
@@ -51,6 +52,24 @@ export async function extendFileLocks(bucket: Bucket, names: readonly string[]):
   if (looks.every(Boolean)) return 0
   await extendAll(bucket, present, newLockEnd(bucket))
   return present.length
+}
+
+/**
+ * Extends the locks of files without which no backup can be restored: there are few, so each is looked at, and each
+ * outlasts every backup by what locks may lack.
+ * @returns how many were extended
+ */
+export async function extendCommonLocks(bucket: Bucket, names: readonly string[], needs: Needs): Promise<number> {
+  if (bucket.settings.objectLock === undefined) return 0
+  const locks = await mapParallel(names, PARALLEL, async name => ({ name, until: await retainedUntil(bucket, name) }))
+  const isFirst = locks.some(({ until }) => until === undefined)
+  const wanted = [laterOf(bucket, needs.date), isFirst ? await needs.longest() : undefined]
+  const end = wanted.reduce((latest, date) => (date !== undefined && (latest ?? date) <= date ? date : latest))
+  if (end === undefined) return 0
+  const until = beyond(bucket, end)
+  const due = locks.filter(lock => !isLongEnough(bucket, lock.until, until)).map(({ name }) => name)
+  await extendAll(bucket, due, until)
+  return due.length
 }
 
 /**

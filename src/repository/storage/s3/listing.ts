@@ -11,20 +11,23 @@ export interface Listed {
 /**
  * One level of a directory: its objects, and the names of its directories. Both are relative to it.
  * @param startAfter only names after this one, relative to the directory
+ * @returns also in how many answers: each shows another instant
  */
 export async function listLevel(
   bucket: Bucket,
   directory: string,
   startAfter?: string,
-): Promise<{ files: Listed[]; directories: string[] }> {
+): Promise<{ files: Listed[]; directories: string[]; answers: number }> {
   const files: Listed[] = []
   const directories: string[] = []
+  let answers = 0
   const prefix = directory === '' ? prefixOfRoot(bucket) : `${bucket.keyOf(directory)}/`
   for await (const page of pages(bucket, directory, { prefix, delimiter: '/', startAfter })) {
     files.push(...page.files)
     directories.push(...page.directories)
+    answers += 1
   }
-  return { files, directories }
+  return { files, directories, answers }
 }
 
 /** Every object below a directory, at any depth; names are relative to it. */

@@ -55,10 +55,9 @@ export function cutShort(bucket: Bucket, name: string, end: number, size: number
 }
 
 /** Writes a whole object in place of the one that may be there. */
-export async function put(bucket: Bucket, name: string, bytes: Uint8Array): Promise<void> {
-  await bucket.request('writing', name, (client, sdk) =>
-    client.send(new sdk.PutObjectCommand({ ...bucket.at(name), Body: bytes, ...encryptionOf(bucket) })),
-  )
+export async function put(bucket: Bucket, name: string, bytes: Uint8Array, kept: Kept = {}): Promise<void> {
+  const command = { ...bucket.at(name), Body: bytes, ...encryptionOf(bucket), ...keptOf(bucket, kept) }
+  await bucket.request('writing', name, (client, sdk) => client.send(new sdk.PutObjectCommand(command)))
   await assertEncrypted(bucket, name)
 }
 

@@ -18,8 +18,17 @@ export function writtenLock({ settings }: Bucket, written: Date): Date {
  * short ones a quarter, for they must never end in between.
  */
 export function isLongEnough(bucket: Bucket, until: Date | undefined, wanted = newLockEnd(bucket)): boolean {
-  const slack = Math.min(1, (bucket.settings.objectLock?.days ?? 0) / 4) * DAY_MS
-  return wanted === undefined || (until !== undefined && wanted.getTime() - until.getTime() <= slack)
+  return wanted === undefined || (until !== undefined && wanted.getTime() - until.getTime() <= slackOf(bucket))
+}
+
+/** What a lock may lack, in milliseconds. */
+function slackOf({ settings }: Bucket): number {
+  return Math.min(1, (settings.objectLock?.days ?? 0) / 4) * DAY_MS
+}
+
+/** So much later that a lock until then, even where it may lack something, outlasts one until a date. */
+export function beyond(bucket: Bucket, date: Date): Date {
+  return new Date(date.getTime() + 2 * slackOf(bucket))
 }
 
 /** What a request that writes a file of a backup says of its lock. */

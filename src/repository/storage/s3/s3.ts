@@ -1,11 +1,12 @@
 import { messageOf, NexusError } from '../../../errors.js'
+import { isCommon } from '../../common-files.js'
 import { manifestFile, partialPrefix } from '../../layout.js'
 import { mapParallel } from '../../parallel.js'
 import { unknownSource } from '../lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
-import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
+import type { Needs, PendingDirectory, SequentialReader, Storage, StorageEntry } from '../storage.js'
 import { Bucket } from './bucket.js'
-import { extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
+import { extendCommonLocks, extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
@@ -64,9 +65,11 @@ export class S3Storage implements Storage {
 
   /** Backups without their manifest, and those on their way out, are shown as a directory shows them: `.partial-ID`. */
   async list(directory: string): Promise<StorageEntry[]> {
-    const { files, directories } = await listLevel(this.#bucket, directory)
-    // After the backups themselves: one that is committed meanwhile is found whole.
-    const marked = directories.some(isMarkers) ? await this.#uncommitted(directory, new Set(directories)) : new Set()
+    const { files, directories, answers } = await listLevel(this.#bucket, directory)
+    // After the backups themselves: one that is committed meanwhile is found whole. A backup may have been begun between
+    // two answers: the first then lacks its marker.
+    const mayBeMarked = directories.some(isMarkers) || (answers > 1 && directory !== '' && directories.length > 0)
+    const marked = mayBeMarked ? await this.#uncommitted(directory, new Set(directories)) : new Set()
     const shown = directories.filter(name => !isMarkers(name) && !marked.has(name))
     return [
       ...files.map(({ name }) => ({ name, kind: 'file' as const })),
@@ -107,7 +110,9 @@ export class S3Storage implements Storage {
 
   async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
     const isWal = name.includes('/wal/')
-    const kept = isWal ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true } : {}
+    const kept = isWal
+      ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true }
+      : { locked: isCommon(name) }
     if (!(await putOnce(this.#bucket, name, bytes, kept))) throw alreadyThere(this.#bucket, name)
   }
 
@@ -115,7 +120,7 @@ export class S3Storage implements Storage {
   async persist(): Promise<void> {}
 
   replace(name: string, bytes: Uint8Array): Promise<void> {
-    return put(this.#bucket, name, bytes)
+    return put(this.#bucket, name, bytes, { locked: isCommon(name) })
   }
 
   removeFile(name: string): Promise<void> {
@@ -160,6 +165,10 @@ export class S3Storage implements Storage {
 
   extendFileLocks(names: readonly string[]): Promise<number> {
     return extendFileLocks(this.#bucket, names)
+  }
+
+  extendCommonLocks(names: readonly string[], needs: Needs): Promise<number> {
+    return extendCommonLocks(this.#bucket, names, needs)
   }
 
   async lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]> {
