@@ -33,6 +33,8 @@ export interface LockReport {
 
 /** A backup as `create` reports it. */
 export interface CreatedBackup extends BackupReport {
+  /** The key that it is signed with, where nobody has vouched for that yet: it is not ours until somebody does. */
+  unvouched?: string
   /** Absent where the repository has no object lock. */
   lock?: LockReport
 }
@@ -51,13 +53,29 @@ export interface ListedProblem {
   id: string
   source: string
   repository: string
-  status: 'damaged' | 'partial'
+  /** `untrusted` only of a copy: not ours, and therefore not copied. */
+  status: 'damaged' | 'partial' | 'untrusted'
   problem: string
+}
+
+/** Why a backup is not ours, so that it counts for nothing: it is restored only by its id and with --untrusted. */
+export interface Untrusted {
+  trust: 'stranger' | 'badly-signed' | 'plain'
+  problem: string
+}
+
+export interface ListedUntrusted extends BackupReport, Untrusted {
+  status: 'untrusted'
+  label: string | null
+  keep_until: string | null
+  host: string
 }
 
 export interface ListResult {
   command: 'list'
   backups: ListedBackup[]
+  /** Backups that are not ours, in the same order. */
+  untrusted: ListedUntrusted[]
   /** Damaged backups, and those that damage makes unrestorable, always; partial ones only with `--all`. */
   problems: ListedProblem[]
 }
@@ -83,8 +101,10 @@ export interface CopyReport {
   wal: number
   /** Bytes written there, or, in a dry run, of the backups to be copied. */
   bytes: number
-  /** Backups left out because they cannot be restored. */
+  /** Backups left out because they cannot be restored, are not ours, or because something else has their id there. */
   problems: ListedProblem[]
+  /** The key that this host attests the copies with, where the keys there do not vouch for it: they count for nothing yet. */
+  unvouched?: string
 }
 
 export interface CopyResult {
@@ -106,7 +126,8 @@ export interface CreateResult {
 export interface VerifiedBackup {
   id: string
   source: string
-  status: 'ok' | 'damaged' | 'unread'
+  /** `untrusted`: nothing is wrong with its bytes, but it is not ours. */
+  status: 'ok' | 'damaged' | 'unread' | 'untrusted'
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
   /** Ids that cannot be restored because of these findings. */
@@ -162,6 +183,8 @@ export interface PruneResult {
   bytes_freed: number
   /** Only of a dry run: what would be freed, the small files that describe a backup aside. */
   bytes_to_free?: number
+  /** Backups that are not ours: they took no place of ours, and prune left them alone. */
+  untrusted: (PruneDecision & Untrusted)[]
   /** Damaged backups, and those that damage makes unrestorable: prune left them alone. */
   problems: ListedProblem[]
   /** Sources that could not be pruned, or not to the end: the command ends with 3. When all failed, prune throws. */

@@ -56,7 +56,7 @@ async function verifyOne(
     () =>
       withLocks(room, [['delete', 'shared']], options, () =>
         withStateScratch(context.stateDirectory, async scratch => {
-          const plan = await planAgain(found)
+          const plan = await planAgain(context, found)
           const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan))]
           if (plan.hasWal) results.push(...(await verifyWal(context, room)))
           return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results

@@ -1,5 +1,6 @@
 import { NexusError } from '../../errors.js'
 import type { CopyResult } from '../../operations/results.js'
+import { shellQuoted } from '../../operations/shell.js'
 
 /** Errors of copying, the deciding one last: partly done as soon as there is anything beside it. */
 export function copyFailures(failures: CopyResult['failures'], asked: number): NexusError[] {
@@ -15,4 +16,29 @@ export function copyFailures(failures: CopyResult['failures'], asked: number): N
       hint: 'the backups themselves are kept; once the cause is mended: nexus-backup copy',
     }),
   ]
+}
+
+/** What was left because it is not ours, and copies that count for nothing until somebody vouches for this host: partly done. */
+export function untrustedCopies(copies: CopyResult['copies']): NexusError[] {
+  const left = copies.flatMap(({ problems }) => problems.filter(({ status }) => status === 'untrusted'))
+  const errors: NexusError[] = []
+  if (left.length > 0) {
+    const named = left.map(({ source, id, problem }) => `${source}/${id} (${problem})`).join(', ')
+    const what = left.length === 1 ? 'a backup that is not ours was' : `${left.length} backups that are not ours were`
+    errors.push(
+      new NexusError('partial', 'backup_untrusted', `${what} left: ${named}`, {
+        hint: 'if a host of yours made them, let it in: nexus-backup keys trust KEY, and run it again',
+      }),
+    )
+  }
+  const keys = new Map(copies.flatMap(({ to, unvouched }) => (unvouched === undefined ? [] : [[to, unvouched]])))
+  for (const [to, key] of keys) {
+    const message = `nobody has vouched for the key ${key} with which this host attests copies in ${to}: they count for nothing there until somebody does`
+    errors.push(
+      new NexusError('partial', 'host_untrusted', message, {
+        hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(to)} --key-file FILE`,
+      }),
+    )
+  }
+  return errors
 }

@@ -24,10 +24,11 @@ export const runVerify: Handler = async invocation => {
   }
 }
 
-/** Damage is 4, what could not be read 3, nothing to verify 5. */
+/** Damage and what is not ours is 4, what could not be read 3, nothing to verify 5. */
 export function verifyFailures({ results }: VerifyResult): NexusError[] {
   const damaged = results.filter(result => result.status === 'damaged')
   const unread = results.filter(result => result.status === 'unread')
+  const untrusted = results.filter(result => result.status === 'untrusted')
   if (results.length === 0) {
     return [
       new NexusError('not-found', 'nothing_to_verify', 'there is no backup to verify', {
@@ -35,6 +36,28 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       }),
     ]
   }
+  if (untrusted.length > 0) return [...damageOf(damaged), untrustedBackups(untrusted)]
+  if (damaged.length > 0) return damageOf(damaged)
+  if (unread.length === 0) return []
+  return [
+    new NexusError(
+      'partial',
+      'backup_unread',
+      `${counted(unread.length, 'backup')} could not be read: ${unread.map(({ id }) => id).join(', ')}`,
+    ),
+  ]
+}
+
+/** What is not ours is none of the source's backups; its host may be let in. */
+function untrustedBackups(untrusted: VerifyResult['results']): NexusError {
+  const what = untrusted.length === 1 ? 'a backup that is not ours' : `${untrusted.length} backups that are not ours`
+  const named = untrusted.map(({ source, id, findings }) => `${source}/${id} ${findings.at(-1)?.problem ?? ''}`)
+  return new NexusError('damage', 'backup_untrusted', `${what}: ${named.join('; ')}`, {
+    hint: 'if a host of yours made them, let it in: nexus-backup keys trust KEY; else somebody wrote into the repository: nexus-backup-recovery(7), suspected intruder',
+  })
+}
+
+function damageOf(damaged: VerifyResult['results']): NexusError[] {
   if (damaged.length > 0) {
     const [logs, backups] = [damaged.filter(isWalResult), damaged.filter(result => !isWalResult(result))]
     if (backups.length === 0) return [damagedWal(logs)]
@@ -47,14 +70,7 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       }),
     ]
   }
-  if (unread.length === 0) return []
-  return [
-    new NexusError(
-      'partial',
-      'backup_unread',
-      `${counted(unread.length, 'backup')} could not be read: ${unread.map(({ id }) => id).join(', ')}`,
-    ),
-  ]
+  return []
 }
 
 /** Backups restore all the same: what is cut is how far they can be rolled forward. */

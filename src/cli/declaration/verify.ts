@@ -27,7 +27,7 @@ export const verifyCommand: CommandDeclaration = {
   exits: exitsWith({
     0: 'everything is whole',
     3: 'something could not be read; what could be is whole',
-    4: 'damage found; the findings name the parts and the backups that depend on them',
+    4: 'damage found, or a backup that is not ours; the findings name the parts and the backups that depend on them',
     5: 'no such backup, or nothing to verify',
   }),
 }

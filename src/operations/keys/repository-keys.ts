@@ -15,8 +15,11 @@ const DAY_MS = 24 * 3600 * 1000
  * The epoch that new backups are sealed to; undefined where the repository has no keys of its own.
  * @throws NexusError damage when its own do not follow what this host knows
  */
-export async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
-  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id))
+export async function currentOrNone(
+  context: Context,
+  { storage, id, trustedEpochs }: Repository,
+): Promise<Epoch | undefined> {
+  return currentEpoch(await readOwnEpochs(storage, id), await readPin(context, id), trustedEpochs)
 }
 
 /** The epoch that new backups are sealed to. @throws NexusError as `currentOrNone`, not-found `not_encrypted` */

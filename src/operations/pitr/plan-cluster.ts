@@ -73,9 +73,9 @@ interface Chosen {
 }
 
 async function chosen(context: Context, request: RestoreClusterRequest): Promise<Chosen> {
-  const { target, timeline, repositories, backup, source } = request
+  const { target, timeline, repositories, backup, source, untrusted } = request
   if (target.kind === 'base') {
-    const selected = await selectBackup(context, repositories, { backup })
+    const selected = await selectBackup(context, repositories, { backup, untrusted })
     const resolution = { setting: null, until: `to the end of ${selected.manifest.id}`, notes: [] }
     return { selected, resolution, wal: null, timeline: null }
   }

@@ -27,7 +27,7 @@ export async function sealingFor(
   { init }: { init: boolean },
 ): Promise<Sealing | null> {
   const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
   if (current === undefined) {
     if (wanted === undefined) return null
     if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
@@ -50,6 +50,7 @@ export async function assertSealable(
   const current = currentEpoch(
     await readOwnEpochs(repository.storage, repository.id),
     await readPin(context, repository.id),
+    repository.trustedEpochs,
   )
   if (current !== undefined || wanted === undefined) return
   if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)

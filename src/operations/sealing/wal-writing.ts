@@ -17,7 +17,7 @@ export async function walSealing(
   wanted: EncryptionSettings | undefined,
 ): Promise<WalSealing | null> {
   const pin = await orUnknown(readPin(context, repository.id))
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
   if (current === undefined) {
     if (wanted !== undefined) throw notEncrypted(repository)
     return null

@@ -32,7 +32,8 @@ export async function drill(
     if (known === undefined || known.status !== 'ok') continue
     const drilled = await drillOne(context, plan, manifest, settings)
     results[at] = { ...known, ...drilled }
-    const { id, status, level, findings, drill: measured } = { ...known, ...drilled }
+    const { status, level, findings, drill: measured } = drilled
+    const { id } = known
     const proof = { id, at: context.now().toISOString(), status, level, findings }
     const detail = measured === undefined ? {} : { drill: measured }
     if (plan.room.repository.writable) await plan.room.addProof(proofOf(manifest, { ...proof, ...detail }))
@@ -40,7 +41,7 @@ export async function drill(
   return results
 }
 
-type Drilled = Pick<VerifiedBackup, 'status' | 'level' | 'findings' | 'affects' | 'drill'>
+type Drilled = Pick<VerifiedBackup, 'level' | 'findings' | 'affects' | 'drill'> & { status: 'ok' | 'damaged' }
 type Checks = NonNullable<VerifiedBackup['drill']>['checks']
 
 async function drillOne(
@@ -51,7 +52,7 @@ async function drillOne(
 ): Promise<Drilled> {
   const { room } = plan
   try {
-    const selected = await openSelected(context, { room, manifest, survey: await survey(room, context.now()) })
+    const selected = await openSelected(context, { room, manifest, survey: await survey(room, context) })
     const { checks, restoreMs } = await restoredAndChecked(context, selected, settings)
     const failed = checks.filter(({ status }) => status === 'failed')
     const findings = failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` }))

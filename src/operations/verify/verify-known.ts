@@ -12,15 +12,17 @@ import type { VerifyPlan } from './verify-plan.js'
  */
 export async function verifyKnown(
   context: Context,
-  { room, manifests, lost, wanted }: VerifyPlan,
+  { room, manifests, apart, lost, wanted }: VerifyPlan,
 ): Promise<VerifiedBackup[]> {
   if (!wanted.includes(room.name)) return []
   const { id: repository } = room.repository
   const known = await readKnown(context, repository, room.name)
-  const sealed = [...manifests.values()].filter(({ encryption }) => encryption !== undefined)
-  const newest = Math.max(0, ...[...manifests.values()].map(({ sequence }) => sequence))
+  // What somebody else has put there is neither remembered nor newer than anything.
+  const ours = [...manifests.values()].filter(({ id }) => !apart.has(id))
+  const sealed = ours.filter(({ encryption }) => encryption !== undefined)
+  const newest = ours.reduce((highest, { sequence }) => Math.max(highest, sequence), 0)
   const present = new Set([...manifests.keys(), ...lost.map(({ id }) => id)])
-  const changed = sealed.filter(stored => isOther(known, stored))
+  const changed = [...manifests.values()].filter(stored => isOther(known, stored))
   const gone = Object.entries(known).filter(([id]) => !present.has(id))
   const taken = gone.filter(([, { sequence }]) => sequence > newest)
   for (const [id] of gone) {

@@ -6,7 +6,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import { verifiedMemberOf } from '../chain-members.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
-import { checkSignature, checkStored, openForVerify } from './verify-sealed.js'
+import { checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
 
 type Finding = VerifiedBackup['findings'][number]
@@ -59,7 +59,6 @@ async function checkOne(
       findings = await checkStored(context, plan.room, manifest)
     } else {
       findings = await verifier.check(verifiedMemberOf(plan.room, opened, children))
-      findings.push(...(await checkSignature(context, plan.room, manifest)))
     }
     findings.push(...(await strangers(plan, manifest)))
     if (findings.length > 0) status = 'damaged'
@@ -81,6 +80,12 @@ async function checkOne(
     findings.push(above.finding)
     if (status !== 'damaged') status = above.status
   }
+  const apart = plan.apart.get(id)
+  if (apart !== undefined) {
+    findings.push({ part: 'manifest.json', problem: apart.problem })
+    if (apart.trust === 'badly-signed') status = 'damaged'
+    else if (status !== 'damaged') status = 'untrusted'
+  }
   return { id, source: plan.room.name, status, level, findings, affects: [] }
 }
 
@@ -98,6 +103,10 @@ function chainProblem(
     return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which is not older` } }
   }
   if (known?.status === 'ok') return null
+  const stranger = parent === null ? undefined : plan.apart.get(parent)
+  if (stranger !== undefined) {
+    return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which ${stranger.problem}` } }
+  }
   const present = parent !== null && plan.manifests.has(parent)
   const what =
     known?.status === 'unread' ? 'could not be read' : present || known !== undefined ? 'is damaged' : 'is missing'
@@ -128,6 +137,8 @@ function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
 async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
   for (const { id, status, level, findings } of results) {
+    // What is not ours, or stands on it, has no proof: it is judged each time, and may be ours once a host is let in.
+    if (status === 'untrusted' || plan.apart.has(id) || plan.cut.has(id)) continue
     if (plan.manifests.has(id)) await plan.room.addProof({ id, at, status, level, findings })
   }
 }
