@@ -103,8 +103,8 @@ export interface CopyReport {
   bytes: number
   /** Backups left out because they cannot be restored, are not ours, or because something else has their id there. */
   problems: ListedProblem[]
-  /** The key that this host attests the copies with, where the keys there do not vouch for it: they count for nothing yet. */
-  unvouched?: string
+  /** Why encrypted copies count for nothing there yet: nothing that counts attests the keys they are sealed to. */
+  unattested?: { problem: string; hint: string }
 }
 
 export interface CopyResult {

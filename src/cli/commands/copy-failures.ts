@@ -1,6 +1,5 @@
 import { NexusError } from '../../errors.js'
 import type { CopyResult } from '../../operations/results.js'
-import { shellQuoted } from '../../operations/shell.js'
 
 /** Errors of copying, the deciding one last: partly done as soon as there is anything beside it. */
 export function copyFailures(failures: CopyResult['failures'], asked: number): NexusError[] {
@@ -18,7 +17,7 @@ export function copyFailures(failures: CopyResult['failures'], asked: number): N
   ]
 }
 
-/** What was left because it is not ours, and copies that count for nothing until somebody vouches for this host: partly done. */
+/** What was left because it is not ours, and copies that count for nothing where they are: partly done. */
 export function untrustedCopies(copies: CopyResult['copies']): NexusError[] {
   const left = copies.flatMap(({ problems }) => problems.filter(({ status }) => status === 'untrusted'))
   const errors: NexusError[] = []
@@ -31,14 +30,10 @@ export function untrustedCopies(copies: CopyResult['copies']): NexusError[] {
       }),
     )
   }
-  const keys = new Map(copies.flatMap(({ to, unvouched }) => (unvouched === undefined ? [] : [[to, unvouched]])))
-  for (const [to, key] of keys) {
-    const message = `nobody has vouched for the key ${key} with which this host attests copies in ${to}: they count for nothing there until somebody does`
-    errors.push(
-      new NexusError('partial', 'host_untrusted', message, {
-        hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(to)} --key-file FILE`,
-      }),
-    )
+  for (const { source, to, unattested } of copies) {
+    if (unattested === undefined) continue
+    const message = `the copies of ${source} in ${to} count for nothing there yet: ${unattested.problem}`
+    errors.push(new NexusError('partial', 'copies_unattested', message, { hint: unattested.hint }))
   }
   return errors
 }

@@ -1,50 +1,80 @@
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
 import { writeAttestation } from '../../repository/keyring/attestation.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
-import type { SourceRoom } from '../../repository/types.js'
-import { hostSigner } from '../sealing/host-keys.js'
+import type { Repository, SourceRoom } from '../../repository/types.js'
+import type { CopyReport } from '../results.js'
+import { type HostSigner, hostSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
+import { shellQuoted } from '../shell.js'
 import type { Survey } from '../survey.js'
 import { keyringOf, loadKeyring } from '../trust/keyring-of.js'
 
 /**
  * Writes down in the copy which lines of epochs came with its backups: anybody who may write there can put a line of his own
  * beside them, and only what a copy attests counts.
- * @returns the key that the attestation is signed with, where the copy has keys of its own and they do not vouch for it
+ * @returns why the copies do not count there yet; null where they do
  */
 export async function attestLines(
   context: Context,
   { origin, target }: { origin: SourceRoom; target: SourceRoom },
   found: Survey,
-): Promise<string | null> {
+): Promise<Unattested | null> {
+  const { repository } = target
   const here = await keyringOf(context, origin.repository)
   const sealedTo = new Set(found.manifests.flatMap(({ encryption }) => encryption?.epoch ?? []))
-  const lines = [here.own, ...(await here.linesOf(origin.name))]
-  const used = lines.filter(line => line.some(({ id }) => sealedTo.has(id)))
-  const there = await loadKeyring(context, target.repository, [])
-  const missing = used.filter(line => line.some(({ repository }) => repository !== target.repository.id))
-  const counting = (await there.linesOf(target.name)).flat()
-  const unattested = missing.filter(line => !line.some(({ id }) => counting.some(epoch => epoch.id === id)))
-  if (unattested.length === 0) return null
-  const signer = await hostSigner(context)
-  const current = there.own.at(-1)
-  if (current !== undefined) await register(context, target.repository, signer, { epoch: current, keys: undefined })
-  for (const [line] of unattested) if (line !== undefined) await attest(context, target, line, signer)
-  const after = await loadKeyring(context, target.repository, [])
-  const counted = (await after.linesOf(target.name)).flat()
-  if (unattested.every(line => line.some(({ id }) => counted.some(epoch => epoch.id === id)))) return null
-  if (current !== undefined && !(await after.vouchesFor(signer.id))) return signer.id
-  context.warn(
-    `${target.name}: another host attested the copies in ${target.repository.location} first, so what this one copies does not count there: pin its epochs in the configuration (trusted_epochs)`,
-  )
-  return null
+  const lines = [here.own, ...(await here.linesOf(origin.name))].filter(line => line.some(({ id }) => sealedTo.has(id)))
+  const foreign = lines.filter(([first]) => first?.repository !== repository.id)
+  const missing = async () => {
+    const there = await loadKeyring(context, repository, [])
+    const counting = new Set((await there.attestedLines(target.name)).flat().map(({ id }) => id))
+    return { there, left: foreign.filter(line => !line.some(({ id }) => counting.has(id))) }
+  }
+  const before = await missing()
+  if (before.left.length === 0) return null
+  const signer = await signerOrNone(context)
+  if (signer === undefined) return withoutState
+  const current = before.there.own.at(-1)
+  if (current !== undefined) await register(context, repository, signer, { epoch: current, keys: undefined })
+  for (const [first] of before.left) if (first !== undefined) await attest(context, target, first, signer)
+  const { there, left } = await missing()
+  if (left.length === 0) return null
+  return current !== undefined && !(await there.vouchesFor(signer.id)) ? unvouched(repository, signer.id) : notFirst
+}
+
+/** Why copies do not count where they are, and what to do. */
+type Unattested = NonNullable<CopyReport['unattested']>
+
+const withoutState: Unattested = {
+  problem: 'the state directory cannot be used, so nothing attests the keys that came with the copies',
+  hint: 'name another one with --state DIR, and run it again',
+}
+const notFirst: Unattested = {
+  problem: 'another host has attested other keys for these copies',
+  hint: 'find out who did; to count these all the same, pin their epoch in the configuration (trusted_epochs): nexus-backup keys list',
+}
+
+function unvouched({ location }: Repository, key: string): Unattested {
+  return {
+    problem: `nobody has vouched for the key ${key} with which this host attests the copies`,
+    hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(location)} --key-file FILE`,
+  }
+}
+
+async function signerOrNone(context: Context): Promise<HostSigner | undefined> {
+  try {
+    return await hostSigner(context)
+  } catch (error) {
+    if (error instanceof NexusError && error.code === 'state_unusable') return undefined
+    throw error
+  }
 }
 
 async function attest(
   context: Context,
   { repository, name: source }: SourceRoom,
   line: Epoch,
-  signer: Awaited<ReturnType<typeof hostSigner>>,
+  signer: HostSigner,
 ): Promise<void> {
   const { host } = context
   const now = context.now()

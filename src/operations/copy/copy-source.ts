@@ -111,8 +111,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)
-  const unvouched = await attestLines(context, { origin, target }, found)
-  const report = { ...reportOf(task, planned, origin), ...(unvouched === null ? {} : { unvouched }) }
+  const unattested = await attestLines(context, { origin, target }, found)
+  const report = { ...reportOf(task, planned, origin), ...(unattested === null ? {} : { unattested }) }
   let done = 0
   const advance = (bytes: number) => {
     done += bytes

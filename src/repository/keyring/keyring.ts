@@ -83,6 +83,12 @@ export class Keyring {
     return known
   }
 
+  /** Lines that the repository itself attests for a source, whatever this host knows besides. */
+  async attestedLines(source: string): Promise<readonly (readonly Epoch[])[]> {
+    const attestations = await this.#attestations(source)
+    return this.#foreign.filter(line => attestations.some(one => attests(one, line)))
+  }
+
   /** What the signature of an encrypted backup is worth; no key is needed. */
   async signatureOf(manifest: Manifest, encryption: NonNullable<Manifest['encryption']>): Promise<Signature> {
     const { signer } = encryption
