@@ -52,7 +52,8 @@ function forged({ sequence, hours, kind, parent, isFull }: Forgery, number: numb
 
 function inputFor(members: readonly Member[], plain: number, wishes: Partial<Pick<TrustInput<Member>, 'known'>> = {}) {
   const signatures = new Map<string, Verdict>()
-  for (const { id, encryption } of members) if (encryption !== undefined) signatures.set(id, { trust: 'ours', problem: '' })
+  for (const { id, encryption } of members)
+    if (encryption !== undefined) signatures.set(id, { trust: 'ours', problem: '' })
   const beginning = { since: began, plainUpTo: plain }
   return { members, signatures, known: new Map<string, { sequence: number; isSame: boolean }>(), beginning, ...wishes }
 }
@@ -84,7 +85,9 @@ describe('the judgement of trust', () => {
     fc.assert(
       fc.property(genuine, forgeries, somePolicy, ({ members, plain }, wishes, policy) => {
         const input = inputFor(members, plain)
-        const later = wishes.map((wish, number) => forged({ ...wish, sequence: wish.sequence + plain + 1 }, number, members))
+        const later = wishes.map((wish, number) =>
+          forged({ ...wish, sequence: wish.sequence + plain + 1 }, number, members),
+        )
         for (const { id, encryption } of later) {
           if (encryption !== undefined) input.signatures.set(id, { trust: 'stranger', problem: 'is forged' })
         }
@@ -100,7 +103,11 @@ describe('the judgement of trust', () => {
     fc.assert(
       fc.property(genuine, ({ members }) => {
         const known = new Map(members.map(({ id, sequence }) => [id, { sequence, isSame: true }]))
-        const plain = members.map(({ encryption: _, ...member }, n) => ({ ...member, id: `${member.id}x`, sequence: n + 50 }))
+        const plain = members.map(({ encryption: _, ...member }, n) => ({
+          ...member,
+          id: `${member.id}x`,
+          sequence: n + 50,
+        }))
         const input = { members: plain, signatures: new Map(), known, beginning: null }
         expect(judgeTrust(input).ours).toEqual([])
       }),

@@ -6,8 +6,8 @@ import { create } from '../../../src/operations/create.js'
 import { list } from '../../../src/operations/list.js'
 import { restore } from '../../../src/operations/restore.js'
 import { verify } from '../../../src/operations/verify.js'
-import type { Repository } from '../../../src/repository/types.js'
 import { openRepository } from '../../../src/repository/open.js'
+import type { Repository } from '../../../src/repository/types.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import type { Application } from '../application.js'
 import { accessWith, requestFor } from '../sealing/encrypted.js'
@@ -55,7 +55,10 @@ export async function restored(
   const database = new Database(path, { readonly: true })
   const rows = database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").all()
   database.close()
-  return { id, marks: rows.map(row => (row as { name: string }).name).filter(name => name !== 'items' && name !== 'marker') }
+  return {
+    id,
+    marks: rows.map(row => (row as { name: string }).name).filter(name => name !== 'items' && name !== 'marker'),
+  }
 }
 
 export async function listed(app: Application, context: Context = app.context, path = app.source.repository.path) {

@@ -12,12 +12,12 @@ import { points } from '../../../src/operations/points.js'
 import { prune } from '../../../src/operations/prune.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
 import { formatChecksums, parseChecksums } from '../../../src/repository/checksums.js'
+import { writeAttestation } from '../../../src/repository/keyring/attestation.js'
 import { fingerprintOf, formatEpoch, parseEpoch } from '../../../src/repository/keys/epoch.js'
 import { formatVouch, readHost } from '../../../src/repository/keys/host-file.js'
 import { epochFile, vouchFile } from '../../../src/repository/keys/key-layout.js'
-import { writeAttestation } from '../../../src/repository/keyring/attestation.js'
-import { sealManifest } from '../../../src/repository/sealed/sealed-manifest.js'
 import { newBackupKey, sealBackupKey } from '../../../src/repository/sealed/backup-key.js'
+import { sealManifest } from '../../../src/repository/sealed/sealed-manifest.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { sha256 } from '../../repository/manifests.js'
 import { type Application, application } from '../application.js'
@@ -89,7 +89,9 @@ describe('somebody who can add files, with this very program and no key', () => 
     const to = join(temporaryDirectory(), 'copy')
     const copied = await copyTo(app, to)
     expect(copied.copies).toMatchObject([{ backups: [full, incr] }])
-    expect(copied.copies[0]?.problems.map(({ id, status }) => [id, status])).toEqual(forged.map(id => [id, 'untrusted']))
+    expect(copied.copies[0]?.problems.map(({ id, status }) => [id, status])).toEqual(
+      forged.map(id => [id, 'untrusted']),
+    )
 
     // The next one is an increment on what is ours, right behind it.
     const { backups } = await app.create({ type: 'incr' })
@@ -133,18 +135,26 @@ describe('somebody who can add files, with this very program and no key', () => 
     const plain = await application({ database: { rows: 9 } })
     const id = (await plain.create({ type: 'full' })).backups[0]?.id ?? ''
     const place = (source: string) => join(app.source.repository.path, source, id)
-    for (const [source, sequence] of [['app', 1], ['other', 1], ['third', 9]] as const) {
+    for (const [source, sequence] of [
+      ['app', 1],
+      ['other', 1],
+      ['third', 9],
+    ] as const) {
       cpSync(join(plain.source.repository.path, 'app', id), place(source), { recursive: true })
       overwrite(place(source), manifest => ({ ...manifest, source, sequence, captured_at: '2001-01-01T00:00:00.000Z' }))
     }
     expect(await listed(app)).toMatchObject({
       ours: [full, incr],
-      untrusted: [[id, 'plain'], [id, 'plain'], [id, 'plain']],
+      untrusted: [
+        [id, 'plain'],
+        [id, 'plain'],
+        [id, 'plain'],
+      ],
     })
     await expect(restored(app, 'other')).rejects.toMatchObject({ kind: 'refused', code: 'backup_untrusted' })
-    expect(await restored(app, 'app', { at: new Date('2024-01-01') }).catch((error: { code: string }) => error.code)).toBe(
-      'backup_untrusted',
-    )
+    expect(
+      await restored(app, 'app', { at: new Date('2024-01-01') }).catch((error: { code: string }) => error.code),
+    ).toBe('backup_untrusted')
     expect((await verified(app))[id]).toBe('untrusted')
     expect((await pruned(app, { last: 1 })).gone).toEqual([])
   })
@@ -240,7 +250,13 @@ describe('a host that lost its state', () => {
     const [one, two] = [made.backups[0]?.id ?? '', again.backups[0]?.id ?? '']
     const signer = (await hostSigner(lost)).id
     expect([...made.backups, ...again.backups]).toMatchObject([{ unvouched: signer }, { unvouched: signer }])
-    expect(await listed(app, lost)).toMatchObject({ ours: [full, incr], untrusted: [[one, 'stranger'], [two, 'stranger']] })
+    expect(await listed(app, lost)).toMatchObject({
+      ours: [full, incr],
+      untrusted: [
+        [one, 'stranger'],
+        [two, 'stranger'],
+      ],
+    })
     const { repository } = app.source
     await trustHost({ ...lost, keys: accessWith(key) }, app.journal, { repository, id: signer, dryRun: false })
     expect(await listed(app, lost)).toMatchObject({ ours: [full, incr, one, two], untrusted: [] })
@@ -260,7 +276,13 @@ describe('a copy', () => {
     // As an earlier version left it: known to the host whose keys they are, pinned, or not at all.
     rmSync(join(to, 'keys', 'copies'), { recursive: true })
     expect(await listed(app, app.context, to)).toMatchObject({ ours: [full, incr] })
-    expect(await listed(app, bare, to)).toMatchObject({ ours: [], untrusted: [[full, 'stranger'], [incr, 'stranger']] })
+    expect(await listed(app, bare, to)).toMatchObject({
+      ours: [],
+      untrusted: [
+        [full, 'stranger'],
+        [incr, 'stranger'],
+      ],
+    })
     const { storage } = await opened(app)
     const [epoch = ''] = readdirSync(join(to, 'keys')).filter(name => /^\d{8}T/.test(name))
     const trustedEpochs = [fingerprintOf(parseEpoch(await storage.readSmall(epochFile(epoch), 1 << 16), epoch))]
@@ -285,7 +307,12 @@ describe('a copy', () => {
     for (const id of [forged, squatted]) {
       cpSync(join(plain.source.repository.path, 'app', forged), join(to, 'app', id), { recursive: true })
       const sequence = Number.MAX_SAFE_INTEGER - 1
-      overwrite(join(to, 'app', id), manifest => ({ ...manifest, id, sequence, captured_at: '2099-01-01T00:00:00.000Z' }))
+      overwrite(join(to, 'app', id), manifest => ({
+        ...manifest,
+        id,
+        sequence,
+        captured_at: '2099-01-01T00:00:00.000Z',
+      }))
     }
     const { copies, failures } = await copyTo(app, to)
     expect(failures).toEqual([])
@@ -303,7 +330,9 @@ describe('a copy', () => {
     await there.create({ sources: [{ ...there.source, name: 'own' }] })
     const to = there.source.repository.path
     const { copies } = await copyTo(app, to)
-    expect(copies).toMatchObject([{ backups: [full, incr], unattested: { hint: expect.stringContaining('keys trust') } }])
+    expect(copies).toMatchObject([
+      { backups: [full, incr], unattested: { hint: expect.stringContaining('keys trust') } },
+    ])
     const bare = { ...app.context, stateDirectory: join(temporaryDirectory(), 'bare') }
     const own = async () => (await listed(app, bare, to)).ours.filter(id => id === full || id === incr)
     expect(await own()).toEqual([])
