@@ -1,6 +1,6 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { writeAttestation } from '../../repository/keyring/attestation.js'
+import { attesterOf, attests, readAttestations, writeAttestation } from '../../repository/keyring/attestation.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import type { CopyReport } from '../results.js'
@@ -36,7 +36,13 @@ export async function attestLines(
   if (signer === undefined) return withoutState
   const current = before.there.own.at(-1)
   if (current !== undefined) await register(context, repository, signer, { epoch: current, keys: undefined })
-  for (const [first] of before.left) if (first !== undefined) await attest(context, target, first, signer)
+  const said = await readAttestations(repository.storage, repository.id, target.name)
+  for (const line of before.left) {
+    const [first] = line
+    // What was said already and does not count yet is not said again with every run.
+    const isSaid = said.some(one => attesterOf(one) === signer.id && attests(one, line))
+    if (first !== undefined && !isSaid) await attest(context, target, first, signer)
+  }
   const { there, left } = await missing()
   if (left.length === 0) return null
   return current !== undefined && !(await there.vouchesFor(signer.id)) ? unvouched(repository, signer.id) : notFirst

@@ -5,8 +5,10 @@ import { mapParallel } from '../../repository/parallel.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem } from '../results.js'
+import { passedOver } from '../select.js'
 import { type Survey, survey } from '../survey.js'
 import type { ApartBackup } from '../trust/judged.js'
+import { warnOnce } from '../trust/warn-once.js'
 import { surveyWal } from '../wal/wal-survey.js'
 import { pitrWindow, planWal, type SystemWalPlan } from './prune-wal-plan.js'
 
@@ -30,6 +32,7 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const now = context.now()
   const found = await survey(room, context)
   const { manifests, damaged, proven, unsound, problems } = found
+  if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)
   const archived = await surveyWal(room, found)
   const { since, pinned: window } = pitrWindow(archived, source.keep, now)
   const pinned = new Map([...neededByApart(found), ...window])

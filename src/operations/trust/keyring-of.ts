@@ -5,6 +5,7 @@ import type { Epoch } from '../../repository/keys/epoch.js'
 import type { EpochPin } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
 import { readPin } from '../sealing/host-keys.js'
+import { warnOnce } from './warn-once.js'
 
 /** Keys do not change while a run reads: each opened repository has them read once. */
 const keyrings = new WeakMap<Repository, Promise<Keyring>>()
@@ -30,7 +31,7 @@ export async function loadKeyring(
     return known
   }
   const keyring = await Keyring.load(storage, id, { pin, fingerprints, also })
-  for (const problem of keyring.problems) context.warn(`${repository.location}: ${problem}`)
+  for (const problem of keyring.problems) warnOnce(context, `${repository.location}: ${problem}`)
   return keyring
 }
 
@@ -43,7 +44,7 @@ async function pinOrNone(
     return await readPin(context, repository)
   } catch (error) {
     if (!(error instanceof NexusError)) throw error
-    if (error.code !== 'state_unusable') context.warn(messageOf(error))
+    if (error.code !== 'state_unusable') warnOnce(context, messageOf(error))
     return undefined
   }
 }

@@ -31,7 +31,7 @@ const schema = v.looseObject({
 export type Attestation = v.InferOutput<typeof schema>
 
 /** Who attests. */
-export interface Attester {
+interface Attester {
   publicKey: Buffer
   sign(message: string): Buffer
 }

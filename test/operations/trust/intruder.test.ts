@@ -333,6 +333,9 @@ describe('a copy', () => {
     expect(copies).toMatchObject([
       { backups: [full, incr], unattested: { hint: expect.stringContaining('keys trust') } },
     ])
+    // Once is enough.
+    await copyTo(app, to)
+    expect(readdirSync(join(to, 'keys', 'copies', 'app'))).toEqual(['1.json'])
     const bare = { ...app.context, stateDirectory: join(temporaryDirectory(), 'bare') }
     const own = async () => (await listed(app, bare, to)).ours.filter(id => id === full || id === incr)
     expect(await own()).toEqual([])
