@@ -4,7 +4,7 @@ import { attesterOf, attests, readAttestations, writeAttestation } from '../../r
 import type { Epoch } from '../../repository/keys/epoch.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import type { CopyReport } from '../results.js'
-import { type HostSigner, hostSigner } from '../sealing/host-keys.js'
+import { type HostSigner, hostSigner, passingSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
 import { shellQuoted } from '../shell.js'
 import type { Survey } from '../survey.js'
@@ -32,17 +32,13 @@ export async function attestLines(
   }
   const before = await missing()
   if (before.left.length === 0) return null
-  const signer = await signerOrNone(context)
-  if (signer === undefined) return withoutState
   const current = before.there.own.at(-1)
+  const known = await signerOrNone(context)
+  // Where the copy has no keys of its own the first word counts, whoever gives it.
+  const signer = known ?? (current === undefined ? passingSigner() : undefined)
+  if (signer === undefined) return withoutState
   if (current !== undefined) await register(context, repository, signer, { epoch: current, keys: undefined })
-  const said = await readAttestations(repository.storage, repository.id, target.name)
-  for (const line of before.left) {
-    const [first] = line
-    // What was said already and does not count yet is not said again with every run.
-    const isSaid = said.some(one => attesterOf(one) === signer.id && attests(one, line))
-    if (first !== undefined && !isSaid) await attest(context, target, first, signer)
-  }
+  await attestAll(context, target, before.left, signer)
   const { there, left } = await missing()
   if (left.length === 0) return null
   return current !== undefined && !(await there.vouchesFor(signer.id)) ? unvouched(repository, signer.id) : notFirst
@@ -76,13 +72,30 @@ async function signerOrNone(context: Context): Promise<HostSigner | undefined> {
   }
 }
 
-async function attest(
+/**
+ * Makes the lines that count without keys of its own count with them: before a repository that holds copies gets an epoch, which
+ * then must vouch for who attests.
+ */
+export async function attestCounted(context: Context, repository: Repository, signer: HostSigner): Promise<void> {
+  const keyring = await loadKeyring(context, repository, [])
+  for (const source of await repository.sources()) {
+    await attestAll(context, repository.source(source), await keyring.linesOf(source), signer)
+  }
+}
+
+/** What this host has said already, and does not count yet, is not said again with every run. */
+async function attestAll(
   context: Context,
   { repository, name: source }: SourceRoom,
-  line: Epoch,
+  lines: readonly (readonly Epoch[])[],
   signer: HostSigner,
 ): Promise<void> {
-  const { host } = context
-  const now = context.now()
-  await writeAttestation(repository.storage, { repository: repository.id, source, line, host, now }, signer)
+  const { storage, id } = repository
+  const said = lines.length === 0 ? [] : await readAttestations(storage, id, source)
+  for (const line of lines) {
+    const [first] = line
+    if (first === undefined || said.some(one => attesterOf(one) === signer.id && attests(one, line))) continue
+    const { host } = context
+    await writeAttestation(storage, { repository: id, source, line: first, host, now: context.now() }, signer)
+  }
 }
