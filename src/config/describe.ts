@@ -23,9 +23,10 @@ export function describeSettings(settings: Settings): DescribedSettings {
   }
 }
 
-function describePlace({ path, s3, encryption }: RepositorySettings): Record<string, unknown> {
+function describePlace({ path, s3, encryption, trustedEpochs }: RepositorySettings): Record<string, unknown> {
   return {
     ...(s3 === undefined ? { path } : describeBucket(s3)),
+    ...(trustedEpochs === undefined ? {} : { trusted_epochs: [...trustedEpochs] }),
     ...(encryption === undefined ? {} : { encryption: describeEncryption(encryption) }),
   }
 }

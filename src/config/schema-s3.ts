@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import type { S3Settings } from '../repository/storage/s3/settings.js'
-import { absolutePath, duration, mapping } from './schema.js'
+import { absolutePath, duration, mapping, trustedEpochs } from './schema.js'
 
 const words = (message: string, pattern: RegExp) => v.pipe(v.string(message), v.regex(pattern, message))
 
@@ -87,6 +87,7 @@ const s3Schema = v.pipe(
 export const s3RepositorySchema = mapping({
   s3: s3Schema,
   path: v.optional(v.never('a repository has either a path or s3')),
+  trusted_epochs: v.optional(trustedEpochs),
   /** Read by itself (encryption.ts). */
   encryption: v.optional(v.unknown()),
 })

@@ -78,8 +78,23 @@ export const chainSchema = mapping({
   max_ratio: v.optional(v.pipe(v.number(ratioMessage), v.finite(ratioMessage), v.gtValue(0, ratioMessage))),
 })
 
+const fingerprintMessage = 'must be a list of fingerprints, 64 hexadecimal digits each: nexus-backup keys list'
+/** Epochs whose word counts. */
+export const trustedEpochs = v.pipe(
+  v.array(
+    v.pipe(
+      v.string(fingerprintMessage),
+      v.transform(text => text.toLowerCase()),
+      v.regex(/^[0-9a-f]{64}$/, fingerprintMessage),
+    ),
+    fingerprintMessage,
+  ),
+  v.minLength(1, fingerprintMessage),
+)
+
 export const repositorySchema = mapping({
   path: absolutePath,
+  trusted_epochs: v.optional(trustedEpochs),
   /** Read by itself (encryption.ts). */
   encryption: v.optional(v.unknown()),
 })

@@ -38,14 +38,13 @@ export function validateDocument(
     const wanted = asRecord(entry).encryption
     const encryption =
       wanted === undefined ? undefined : read(encryptionSchema, wanted, ['repositories', name, 'encryption'])
-    const place =
-      's3' in asRecord(entry)
-        ? s3PlaceOf(read(s3RepositorySchema, entry, ['repositories', name]))
-        : read(repositorySchema, entry, ['repositories', name])
-    if (place === undefined) continue
-    const { path } = place
+    const wished = read('s3' in asRecord(entry) ? s3RepositorySchema : repositorySchema, entry, ['repositories', name])
+    if (wished === undefined) continue
+    const place = 's3' in wished ? s3Place(s3SettingsOf(wished.s3)) : { path: wished.path }
     const sealed = encryption === undefined ? {} : { encryption: encryptionOf(encryption) }
-    settings.repositories.push({ name, path, ...('s3' in place ? { s3: place.s3 } : {}), ...sealed })
+    const { trusted_epochs: trustedEpochs } = wished
+    const pinned = trustedEpochs === undefined ? {} : { trustedEpochs }
+    settings.repositories.push({ name, ...place, ...sealed, ...pinned })
   }
   const names = Object.keys(asRecord(raw.repositories))
   for (const [name, entry] of Object.entries(asRecord(raw.sources))) {
@@ -65,10 +64,6 @@ export function validateDocument(
     settings.sources.push({ name, value: source })
   }
   return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }
-}
-
-function s3PlaceOf(repository: v.InferOutput<typeof s3RepositorySchema> | undefined) {
-  return repository === undefined ? undefined : s3Place(s3SettingsOf(repository.s3))
 }
 
 function asRecord(value: unknown): Record<string, unknown> {

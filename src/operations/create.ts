@@ -64,10 +64,13 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
     journal,
     subject,
     () => backUp(context, journal, { ...one, open: () => repositoryFor(context, source, request) }),
-    ({ manifest: { id, damaged_source: damaged } }) => ({ result: damaged ? 'damage' : 'done', backup: id }),
-  ).then(({ manifest, lock, concerns }) => ({
+    ({ manifest: { id, damaged_source: damaged }, unvouched }) => {
+      return { result: damaged ? 'damage' : unvouched === null ? 'done' : 'partial', backup: id }
+    },
+  ).then(({ manifest, lock, concerns, unvouched }) => ({
     ...reportOf(manifest, source.repository.path),
     ...(lock === null ? {} : { lock }),
+    ...(unvouched === null ? {} : { unvouched }),
     ...(concerns.length === 0 ? {} : { concerns }),
   }))
 }

@@ -6,9 +6,9 @@ import { openRepository } from '../repository/open.js'
 import type { Proof, SourceRoom } from '../repository/types.js'
 import { reportOf } from './report.js'
 import type { ListRequest } from './requests.js'
-import type { ListedBackup, ListedProblem, ListResult } from './results.js'
+import type { ListedBackup, ListedProblem, ListedUntrusted, ListResult } from './results.js'
 import { roomsOf } from './rooms.js'
-import { judge } from './survey.js'
+import { judge, loadHistory } from './survey.js'
 
 /**
  * Lists the backups in the repositories, oldest first; within a source the sequence decides, so that a clock set
@@ -16,18 +16,23 @@ import { judge } from './survey.js'
  * @throws NexusError not-found for a repository or a named source that is not there
  */
 export async function list(context: Context, { repositories, source, all }: ListRequest): Promise<ListResult> {
-  const dated: Dated[] = []
+  const dated: Dated<ListedBackup>[] = []
+  const apart: Dated<ListedUntrusted>[] = []
   const problems: ListedProblem[] = []
   for (const room of await roomsOf(repositories, source)) {
     context.signal.throwIfAborted()
     const found = await listRoom(context, room)
     dated.push(...found.dated)
+    apart.push(...found.apart)
     problems.push(...found.problems.filter(({ status }) => all || status === 'damaged'))
   }
   for (const place of repositories) problems.push(...(await linkedSources(place, source)))
   // A stable sort: of two backups with the same age, the order within their source stays.
-  const backups = dated.sort((a, b) => a.age - b.age).map(({ backup }) => backup)
-  return { command: 'list', backups, problems }
+  return { command: 'list', backups: byAge(dated), untrusted: byAge(apart), problems }
+}
+
+function byAge<T>(dated: Dated<T>[]): T[] {
+  return dated.sort((a, b) => a.age - b.age).map(({ backup }) => backup)
 }
 
 /** A link in a source's place is never followed, and must not pass for a source that is not there. */
@@ -39,15 +44,22 @@ async function linkedSources(place: RepositorySettings, wanted: string | undefin
   })
 }
 
-interface Dated {
-  backup: ListedBackup
+interface Dated<T> {
+  backup: T
   /** Captured at, or that of an earlier backup of its source when the clock was set back in between. */
   age: number
 }
 
-async function listRoom(context: Context, room: SourceRoom): Promise<{ dated: Dated[]; problems: ListedProblem[] }> {
+interface ListedRoom {
+  dated: Dated<ListedBackup>[]
+  apart: Dated<ListedUntrusted>[]
+  problems: ListedProblem[]
+}
+
+async function listRoom(context: Context, room: SourceRoom): Promise<ListedRoom> {
   const { proofs, unreadable } = await readableProofs(room)
-  const { manifests, broken, proven, problems } = judge(room, await room.entries(), proofs, context.now())
+  const history = await loadHistory(context, room)
+  const { manifests, apart, broken, proven, problems } = judge(room, history, proofs, context.now())
   let age = -Infinity
   const dated = manifests
     .filter(({ id }) => !broken.has(id))
@@ -55,7 +67,13 @@ async function listRoom(context: Context, room: SourceRoom): Promise<{ dated: Da
       age = Math.max(age, Date.parse(manifest.captured_at))
       return { backup: listed(manifest, room, proven.has(manifest.id)), age }
     })
-  return { dated, problems: [...unreadable, ...problems] }
+  const untrusted = apart.map(({ member, trust, problem }) => {
+    const { label, keep_until, host } = member
+    const report = reportOf(member, room.repository.location)
+    const backup = { ...report, status: 'untrusted' as const, trust, problem, label, keep_until, host }
+    return { backup, age: Date.parse(member.captured_at) }
+  })
+  return { dated, apart: untrusted, problems: [...unreadable, ...problems] }
 }
 
 /** A proof that cannot be read is a problem of its own: it must not hide the backups. */

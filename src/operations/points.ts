@@ -3,7 +3,9 @@ import type { Context } from '../context.js'
 import { clusterWindows } from './pitr/cluster-windows.js'
 import type { PointsResult } from './results.js'
 import { roomsOf } from './rooms.js'
+import { passedOver } from './select.js'
 import { survey } from './survey.js'
+import { warnOnce } from './trust/warn-once.js'
 
 /**
  * The times to which a source can be brought back, oldest first: every capture whose chain is here, whole and without
@@ -20,7 +22,8 @@ export async function points(
   const found: { id: string; at: string }[] = []
   let isCluster = false
   for (const room of await roomsOf(repositories, source)) {
-    const { manifests, broken } = await survey(room, context.now())
+    const { manifests, broken, apart } = await survey(room, context)
+    if (apart.length > 0) warnOnce(context, `${source}: ${passedOver(apart)}`)
     const restorable = manifests.filter(({ id }) => !broken.has(id))
     found.push(...restorable.map(({ id, captured_at }) => ({ id, at: captured_at })))
     isCluster ||= restorable.some(({ kind }) => kind === 'postgres')

@@ -7,6 +7,7 @@ import { failureOf } from './failure.js'
 import { planSource, pruneSource, type SourceOutcome } from './prune/prune-source.js'
 import type { PruneRequest } from './requests.js'
 import type { PruneDecision, PruneResult } from './results.js'
+import type { ApartBackup } from './trust/judged.js'
 
 /**
  * Retires the backups that no rule of each source's policy keeps; with `dryRun` only says which.
@@ -51,6 +52,7 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
     wal: outcomes.flatMap(({ outcome }) => outcome.wal),
     bytes_freed: request.dryRun ? 0 : bytes,
     ...(request.dryRun ? { bytes_to_free: bytes } : {}),
+    untrusted: outcomes.flatMap(one => one.outcome.apart.map(untrusted(one))),
     problems: outcomes.flatMap(({ outcome }) => outcome.problems),
     failures: failures.map(({ name, error }) => failureOf(name, error)),
   }
@@ -58,6 +60,12 @@ export async function prune(context: Context, journal: Journal, request: PruneRe
 
 function decided({ name: source, repository }: { name: string; repository: string }) {
   return (decision: Decision): PruneDecision => ({ ...decision, source, repository })
+}
+
+function untrusted({ name: source, repository }: { name: string; repository: string }) {
+  return ({ member: { id }, trust, problem }: ApartBackup) => {
+    return { id, source, repository, reasons: [`left alone: it ${problem}`], trust, problem }
+  }
 }
 
 function hasDeleted({ deleted, wal }: SourceOutcome): boolean {

@@ -74,6 +74,8 @@ export interface RestoreRequest {
   source: SourceSettings | undefined
   /** `--at`, for `pitr restore` of a SQLite source: the newest capture not after it is chosen. */
   at: Date | undefined
+  /** Restore a backup that is not ours; `backup` is its whole id. */
+  untrusted?: boolean
   dryRun: boolean
   /** Name for what is replaced, from the plan that the operator saw; a new one is made where it is left out. */
   previous?: string | null

@@ -34,6 +34,8 @@ export interface LockReport {
 
 /** A backup as `create` reports it. */
 export interface CreatedBackup extends BackupReport {
+  /** The key that it is signed with, where nobody has vouched for that yet: it is not ours until somebody does. */
+  unvouched?: string
   /** Absent where the repository has no object lock. */
   lock?: LockReport
   /** What was seen meanwhile; absent when there is nothing. */
@@ -62,13 +64,29 @@ export interface ListedProblem {
   id: string
   source: string
   repository: string
-  status: 'damaged' | 'partial'
+  /** `untrusted` only of a copy: not ours, and therefore not copied. */
+  status: 'damaged' | 'partial' | 'untrusted'
   problem: string
+}
+
+/** Why a backup is not ours, so that it counts for nothing: it is restored only by its id and with --untrusted. */
+export interface Untrusted {
+  trust: 'stranger' | 'badly-signed' | 'plain'
+  problem: string
+}
+
+export interface ListedUntrusted extends BackupReport, Untrusted {
+  status: 'untrusted'
+  label: string | null
+  keep_until: string | null
+  host: string
 }
 
 export interface ListResult {
   command: 'list'
   backups: ListedBackup[]
+  /** Backups that are not ours, in the same order. */
+  untrusted: ListedUntrusted[]
   /** Damaged backups, and those that damage makes unrestorable, always; partial ones only with `--all`. */
   problems: ListedProblem[]
 }
@@ -94,8 +112,10 @@ export interface CopyReport {
   wal: number
   /** Bytes written there, or, in a dry run, of the backups to be copied. */
   bytes: number
-  /** Backups left out because they cannot be restored. */
+  /** Backups left out because they cannot be restored, are not ours, or because something else has their id there. */
   problems: ListedProblem[]
+  /** Why encrypted copies count for nothing there yet: nothing that counts attests the keys they are sealed to. */
+  unattested?: { problem: string; hint: string }
 }
 
 export interface CopyResult {
@@ -127,7 +147,8 @@ export interface RestoredCheck {
 export interface VerifiedBackup {
   id: string
   source: string
-  status: ProofStatus
+  /** `untrusted`: nothing is wrong with its bytes, but it is not ours. */
+  status: ProofStatus | 'untrusted'
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
   /** Ids that cannot be restored because of these findings. */
@@ -202,6 +223,8 @@ export interface PruneResult {
   bytes_freed: number
   /** Only of a dry run: what would be freed, the small files that describe a backup aside. */
   bytes_to_free?: number
+  /** Backups that are not ours: they took no place of ours, and prune left them alone. */
+  untrusted: (PruneDecision & Untrusted)[]
   /** Damaged backups, and those that damage makes unrestorable: prune left them alone. */
   problems: ListedProblem[]
   /** Sources that could not be pruned, or not to the end: the command ends with 3. When all failed, prune throws. */

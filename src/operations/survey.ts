@@ -2,16 +2,23 @@ import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
 import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
-import { unsealedBackups } from '../policy/unsealed.js'
+import { standingOnApart } from '../policy/trust.js'
+import type { Keyring } from '../repository/keyring/keyring.js'
 import type { Manifest } from '../repository/manifest.js'
-import type { Entry, Proof, SourceRoom } from '../repository/types.js'
+import type { Proof, SourceRoom } from '../repository/types.js'
 import { lostFrom } from '../sources/postgres/data-links.js'
+import { type KnownBackups, readKnown } from './known-backups.js'
 import type { ListedProblem } from './results.js'
+import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
 
 /** What is known of one source's backups in one repository. */
 export interface Survey {
-  /** Every readable manifest, oldest sequence first. */
+  /** Every readable manifest of a backup that is ours, oldest sequence first: nothing else is ever latest, parent or proven. */
   manifests: Manifest[]
+  /** Backups that are not ours, oldest sequence first: they are shown, and count for nothing. */
+  apart: ApartBackup[]
+  /** The newest backup that this host remembers, where that is gone and no other has come after it. */
+  gone: { id: string; sequence: number } | null
   /** Ids that are damaged themselves: by their files' look, or by their newest verify. */
   damaged: ReadonlySet<string>
   /** Manifests' ids that cannot be restored, with the reason; the damaged among them. */
@@ -22,42 +29,64 @@ export interface Survey {
   unsoundCaptures: ReadonlySet<string>
   /** What the newest drill says against a backup: said at a restore, never a reason to refuse one. */
   drills: ReadonlyMap<string, DrillMark>
-  /** In plain, though earlier ones are encrypted: nobody with a key made them. */
-  unsealed: ReadonlySet<string>
   /** Everything damaged or broken, then everything partial. */
   problems: ListedProblem[]
+}
+
+type Surveyor = Pick<Context, 'now' | 'warn' | 'stateDirectory'>
+
+/** A source's backups and what this host remembers of them. */
+export interface History extends JudgedEntries {
+  known: KnownBackups
+}
+
+/**
+ * Reads a source's manifests and judges whose they are. What this host remembers is read first: what is committed meanwhile
+ * must not look as if it were gone.
+ * @param options.keyring whose word counts, where that is not what the repository itself says
+ */
+export async function loadHistory(
+  context: Surveyor,
+  room: SourceRoom,
+  options: { thorough?: boolean; keyring?: Keyring } = {},
+): Promise<History> {
+  const known = await readKnown(context, room.repository.id, room.name)
+  const { thorough = false, ...rest } = options
+  return { known, ...(await judgeEntries(context, room, await room.entries({ thorough }), { known, ...rest })) }
 }
 
 /**
  * Reads a source's manifests and proofs and judges them. Takes no lock and changes nothing.
  * @throws NexusError damage when the proofs cannot be read
  */
-export async function survey(room: SourceRoom, now: Date): Promise<Survey> {
-  return judge(room, await room.entries(), await room.proofs(), now)
+export async function survey(room: SourceRoom, context: Surveyor): Promise<Survey> {
+  return judge(room, await loadHistory(context, room), await room.proofs(), context.now())
 }
 
 /**
  * The same for a create: a proof that cannot be read must not keep anybody from backing up, so it is only said, and
  * the others of the source are left out with it.
  */
-export async function surveyAnyway(room: SourceRoom, context: Pick<Context, 'now' | 'warn'>): Promise<Survey> {
+export async function surveyAnyway(room: SourceRoom, context: Surveyor): Promise<Survey> {
   try {
-    return await survey(room, context.now())
+    return await survey(room, context)
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'proof_damaged') throw error
     context.warn(`${room.name}: ${error.message}`)
-    return judge(room, await room.entries(), [], context.now())
+    return judge(room, await loadHistory(context, room), [], context.now())
   }
 }
 
 /** Judges what was read of a source. */
-export function judge(room: SourceRoom, entries: readonly Entry[], proofs: readonly Proof[], now: Date): Survey {
-  const manifests = entries.flatMap(entry => (entry.status === 'ok' ? [entry.manifest] : []))
+export function judge(room: SourceRoom, history: History, proofs: readonly Proof[], now: Date): Survey {
+  const { entries, ours: manifests, apart } = history
   const failed = damagedByProof(proofs, now)
   const lost = entries.flatMap(entry => (entry.status === 'damaged' ? [entry.id] : []))
   const present = new Set(manifests.map(({ id }) => id))
   const damaged = new Set([...lost, ...[...failed.keys()].filter(id => present.has(id))])
+  const cut = standingOnApart(manifests, new Map(apart.map(one => [one.member.id, one])))
   const broken = brokenChains(manifests, damaged)
+  for (const [id, parent] of cut) broken.set(id, `it stands on ${parent}, which ${problemOf(apart, parent)}`)
   // Of a backup that lacks data nobody can say that it is proven, whatever its bytes are.
   const judged = manifests.map(manifest =>
     lostFrom(manifest).length === 0 ? manifest : { ...manifest, damaged_source: true },
@@ -77,19 +106,38 @@ export function judge(room: SourceRoom, entries: readonly Entry[], proofs: reado
   }
   return {
     manifests,
+    apart,
+    gone: newestGone(history),
     damaged,
     broken,
     proven: provenBackups(judged, proofs, damaged, now),
     unsound: unsoundBackups(judged, proofs),
     unsoundCaptures: unsoundBackups(manifests),
     drills: drillMarks(proofs),
-    unsealed: unsealedBackups(manifests),
     problems: [
       ...[...broken].map(([id, reason]) => problem(id, 'damaged', whyBroken(id, reason))),
+      ...apart.flatMap(({ member: { id }, trust, problem: text }) =>
+        trust === 'badly-signed' ? [problem(id, 'damaged', `is not what was written: it ${text}`)] : [],
+      ),
       ...entries.flatMap(entry => (entry.status === 'damaged' ? [problem(entry.id, 'damaged', entry.problem)] : [])),
       ...entries.flatMap(({ status, id }) =>
         status === 'partial' ? [problem(id, 'partial', 'of a run that still writes it, or was killed')] : [],
       ),
     ],
   }
+}
+
+function problemOf(apart: readonly ApartBackup[], id: string): string {
+  return apart.find(({ member }) => member.id === id)?.problem ?? 'is not ours'
+}
+
+/** No prune takes the newest: where that is gone, somebody has removed it or put an older state back. */
+function newestGone({ entries, ours, known }: History): Survey['gone'] {
+  const present = new Set(entries.map(({ id }) => id))
+  const newest = ours.reduce((highest, { sequence }) => Math.max(highest, sequence), 0)
+  const gone = Object.entries(known)
+    .filter(([id, { sequence }]) => !present.has(id) && sequence > newest)
+    .sort(([, a], [, b]) => a.sequence - b.sequence)
+  const [id, memory] = gone.at(-1) ?? []
+  return id === undefined || memory === undefined ? null : { id, sequence: memory.sequence }
 }

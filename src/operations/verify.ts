@@ -101,7 +101,7 @@ async function verifyOne(
         withStateScratch(context.stateDirectory, async scratch => {
           // Before the listing: what another run commits meanwhile is known only afterwards.
           const known = await readKnown(context, room.repository.id, room.name)
-          const plan = await planAgain(found)
+          const plan = await planAgain(context, found)
           const results = [...(await verifyRoom(context, plan, scratch)), ...(await verifyKnown(context, plan, known))]
           if (plan.hasWal) results.push(...(await verifyWal(context, room)))
           return request.drill ? await drill(context, plan, results, { sources: request.sources, scratch }) : results

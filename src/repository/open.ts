@@ -14,10 +14,11 @@ import type { Repository } from './types.js'
  *   empty repository: design section 7), damage when nexus-backup.json is broken, failed for an unknown format
  */
 export async function openRepository(where: RepositoryPlace | string): Promise<Repository> {
-  return repositoryOf(await openStorage(placeOf(where)))
+  const place = placeOf(where)
+  return repositoryOf(await openStorage(place), place)
 }
 
-async function repositoryOf(storage: Storage): Promise<Repository> {
+async function repositoryOf(storage: Storage, { trustedEpochs = [] }: RepositoryPlace): Promise<Repository> {
   const id = await readRepositoryId(storage)
   const repository: Repository = {
     id,
@@ -26,6 +27,7 @@ async function repositoryOf(storage: Storage): Promise<Repository> {
       return storage.writable
     },
     storage,
+    trustedEpochs,
     async sources() {
       const found = await storage.list('')
       return found
@@ -51,17 +53,18 @@ export async function initRepository(
   where: RepositoryPlace | string,
   options: { owner?: string; now: Date },
 ): Promise<Repository> {
-  const root = await makeRoot(placeOf(where), options.owner)
+  const place = placeOf(where)
+  const root = await makeRoot(place, options.owner)
   const names = (await root.storage.list('')).map(entry => entry.name)
   if (names.includes(repositoryFile)) {
     await root.assertOwned()
-    return repositoryOf(root.storage)
+    return repositoryOf(root.storage, place)
   }
   assertMayBecomeRoot(names, root.storage.location)
   const storage = await root.take()
   if (names.some(name => name.startsWith(partialPrefix))) await storage.removeLeftovers('')
   await writeRootBeside(storage, options.now)
-  return repositoryOf(storage)
+  return repositoryOf(storage, place)
 }
 
 function placeOf(where: RepositoryPlace | string): RepositoryPlace {

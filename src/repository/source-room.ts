@@ -5,7 +5,7 @@ import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
 import { readProofs, writeProof } from './proofs.js'
-import { SummarizedFiles } from './small-files.js'
+import { type SmallFiles, SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
 import type { Repository, SourceRoom } from './types.js'
 import { walArchive } from './wal/wal-archive.js'
@@ -15,10 +15,19 @@ import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 export function sourceRoom(repository: Repository, storage: Storage, name: string): SourceRoom {
   // On a disk each file is as near as a summary of them.
   const summarized = storage.localPath(name) === undefined ? new SummarizedFiles(storage, name) : undefined
+  const filesFor = (thorough: boolean | ReadonlySet<string>): SmallFiles => {
+    if (summarized === undefined || thorough === true) return storage
+    if (thorough === false) return summarized
+    const isMeant = (path: string) => thorough.has(path.slice(name.length + 1).split('/', 1)[0] ?? '')
+    return {
+      list: directory => storage.list(directory),
+      readSmall: (path, limit) => (isMeant(path) ? storage : summarized).readSmall(path, limit),
+    }
+  }
   return {
     name,
     repository,
-    entries: ({ thorough = false } = {}) => readEntries(thorough ? storage : (summarized ?? storage), name),
+    entries: ({ thorough = false } = {}) => readEntries(filesFor(thorough), name),
     summarize: async ({ pruned = false } = {}) => summarized?.keep(pruned),
     claim: async () => (await readClaim(storage, name))?.claim,
     formerClaims: async () => formerClaimsOf((await readClaim(storage, name))?.former ?? []),

@@ -44,6 +44,8 @@ export interface Repository {
   readonly location: string
   readonly writable: boolean
   readonly storage: Storage
+  /** Fingerprints of the epochs that the configuration pins; empty where it pins none. */
+  readonly trustedEpochs: readonly string[]
   /** Names of the sources that have a directory here, sorted. */
   sources(): Promise<string[]>
   /** The room of one source; it need not exist yet. Throws `usage` for a name that is not allowed. */
@@ -56,9 +58,9 @@ export interface SourceRoom {
   readonly repository: Repository
   /**
    * Every backup directory, oldest sequence first; damaged and partial ones last.
-   * @param how thorough: every manifest is read itself, where a summary of them would do otherwise
+   * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise
    */
-  entries(how?: { thorough?: boolean }): Promise<Entry[]>
+  entries(how?: { thorough?: boolean | ReadonlySet<string> }): Promise<Entry[]>
   /**
    * Sums up the manifests and proofs that were read one by one, where that makes reading them cheaper and there are enough
    * of them; after a prune also where the last summary holds little that is still there. The caller holds the writer lock.

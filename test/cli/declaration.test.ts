@@ -32,7 +32,16 @@ describe('the declaration', () => {
     expect(names('create')).toEqual('type check verify allow-damaged init owner adopt label keep-until'.split(' '))
     expect(names('list')).toEqual(['all', 'journal'])
     expect(names('verify')).toEqual(['drill'])
-    expect(names('restore')).toEqual(['to', 'force', 'in-place', 'confirm', 'rollback', 'tablespace-map', 'waldir'])
+    expect(names('restore')).toEqual([
+      'to',
+      'force',
+      'untrusted',
+      'in-place',
+      'confirm',
+      'rollback',
+      'tablespace-map',
+      'waldir',
+    ])
     expect(names('prune')).toEqual(
       'last hourly daily weekly monthly yearly within pitr'.split(' ').map(rule => `keep-${rule}`),
     )

@@ -57,7 +57,7 @@ export function created(overrides: Partial<CreateResult> = {}): CreateResult {
 }
 
 export function pruned(overrides: Partial<PruneResult> = {}): PruneResult {
-  const nothing = { keep: [], delete: [], wal: [], bytes_freed: 0, problems: [], failures: [] }
+  const nothing = { keep: [], delete: [], wal: [], bytes_freed: 0, untrusted: [], problems: [], failures: [] }
   return { command: 'prune', dry_run: false, ...nothing, ...overrides }
 }
 
@@ -67,5 +67,5 @@ export function failure(source: string, kind: 'failed' | 'locked' | 'damage' = '
 
 export function listed(overrides: Partial<ListResult> = {}): ListResult {
   const entry = { ...backup, status: 'ok' as const, proven: true, label: null, keep_until: null, host: 'h' }
-  return { command: 'list', backups: [entry], problems: [], ...overrides }
+  return { command: 'list', backups: [entry], untrusted: [], problems: [], ...overrides }
 }

@@ -14,6 +14,7 @@ describe('list', () => {
     const id = await one.add(1, { checks: passed, label: 'before the move', keep_until: 'forever', warnings: ['slow'] })
     expect(await ask([one])).toEqual({
       command: 'list',
+      untrusted: [],
       problems: [],
       backups: [
         {
@@ -122,7 +123,7 @@ describe('list', () => {
   })
 
   it('is empty for an empty repository, and not found for none', async () => {
-    expect(await ask([await shelf()])).toEqual({ command: 'list', backups: [], problems: [] })
+    expect(await ask([await shelf()])).toEqual({ command: 'list', backups: [], untrusted: [], problems: [] })
     const repositories = [{ name: 'local', path: temporaryDirectory() }]
     await expect(list(testContext(), { repositories, source: undefined, all: false })).rejects.toMatchObject({
       kind: 'not-found',

@@ -182,6 +182,7 @@ describe('prune', () => {
       delete: [],
       wal: [],
       bytes_freed: 0,
+      untrusted: [],
       problems: [],
       failures: [],
     })

@@ -54,6 +54,7 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
     repositories: settings.repositories,
     backup: wanted.backup,
     target: wanted.target,
+    untrusted: switchOption(options, 'untrusted'),
     timeline: timelineOf(textOption(options, 'timeline')),
     to: resolve(io.cwd, wanted.to),
     tablespaceMap: listOption(options, 'tablespace-map').map(text => {

@@ -16,3 +16,24 @@ export function copyFailures(failures: CopyResult['failures'], asked: number): N
     }),
   ]
 }
+
+/** What was left because it is not ours, and copies that count for nothing where they are: partly done. */
+export function untrustedCopies(copies: CopyResult['copies']): NexusError[] {
+  const left = copies.flatMap(({ problems }) => problems.filter(({ status }) => status === 'untrusted'))
+  const errors: NexusError[] = []
+  if (left.length > 0) {
+    const named = left.map(({ source, id, problem }) => `${source}/${id} (${problem})`).join(', ')
+    const what = left.length === 1 ? 'a backup that is not ours was' : `${left.length} backups that are not ours were`
+    errors.push(
+      new NexusError('partial', 'backup_untrusted', `${what} left: ${named}`, {
+        hint: 'if a host of yours made them, let it in: nexus-backup keys trust KEY, and run it again',
+      }),
+    )
+  }
+  for (const { source, to, unattested } of copies) {
+    if (unattested === undefined) continue
+    const message = `the copies of ${source} in ${to} count for nothing there yet: ${unattested.problem}`
+    errors.push(new NexusError('partial', 'copies_unattested', message, { hint: unattested.hint }))
+  }
+  return errors
+}

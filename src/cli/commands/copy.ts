@@ -8,7 +8,7 @@ import { renderCopy } from '../output/render-copy.js'
 import { switchOption, textOption } from '../parsed.js'
 import { repositoryNamed } from '../repositories.js'
 import { sourceNamed } from '../sources.js'
-import { copyFailures } from './copy-failures.js'
+import { copyFailures, untrustedCopies } from './copy-failures.js'
 import { damagedBackups } from './list.js'
 
 /** `copy [SOURCE...] [--to REPO] [--from REPO] [--init]` */
@@ -24,6 +24,7 @@ export const runCopy: Handler = async invocation => {
     always: dryRun,
     failures: [
       ...copyFailures(result.failures, tasks.length),
+      ...untrustedCopies(result.copies),
       ...damagedBackups(result.copies.flatMap(({ problems }) => problems)),
     ],
   }

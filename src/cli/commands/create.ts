@@ -2,6 +2,7 @@ import { type ErrorKind, NexusError } from '../../errors.js'
 import { create } from '../../operations/create.js'
 import type { CheckLevel, CreateRequest } from '../../operations/requests.js'
 import type { CreateResult } from '../../operations/results.js'
+import { shellQuoted } from '../../operations/shell.js'
 import { keepUntilOf } from '../instants.js'
 import type { Handler } from '../invocation.js'
 import { counted } from '../output/format.js'
@@ -9,7 +10,7 @@ import { renderCreate } from '../output/render-create.js'
 import { type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources } from '../sources.js'
 import { concernFailures } from './concern-failures.js'
-import { copyFailures } from './copy-failures.js'
+import { copyFailures, untrustedCopies } from './copy-failures.js'
 import { damagedBackups } from './list.js'
 
 /** `create [SOURCE...]` */
@@ -77,6 +78,7 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
   failures.push(...concernFailures(result.backups.flatMap(({ concerns = [] }) => concerns)))
   const incomplete = result.backups.filter(backup => backup.incomplete)
   if (incomplete.length > 0) failures.push(incompleteBackups(incomplete.map(backup => backup.source)))
+  failures.push(...unvouchedHosts(result.backups))
   if (damaged.length > 0) failures.push(damagedSources(damaged.map(backup => backup.source)))
   return failures
 }
@@ -84,13 +86,29 @@ export function createFailures(result: CreateResult, asked: number): NexusError[
 /** The backup is made, and is caught up with by the next run: partly done, whatever kept it from being copied. */
 function missedCopies({ copies, copy_failures: failures }: CreateResult): NexusError[] {
   const problems = copies.flatMap(report => report.problems)
-  return [...copyFailures(failures, failures.length + 1), ...damagedBackups(problems)]
+  const missed = copyFailures(failures, failures.length + 1)
+  return [...missed, ...untrustedCopies(copies), ...damagedBackups(problems)]
 }
 
 function incompleteBackups(names: readonly string[]): NexusError {
   const message = `something vanished or changed while it was read: ${names.join(', ')}`
   return new NexusError('partial', 'source_changed', message, {
     hint: 'the warnings name it; the backup is kept, and the next one takes what is there then',
+  })
+}
+
+/** One error for each repository in which nobody has vouched for this host. */
+function unvouchedHosts(backups: CreateResult['backups']): NexusError[] {
+  const keys = new Map(
+    backups.flatMap(({ repository, unvouched }) => (unvouched === undefined ? [] : [[repository, unvouched]])),
+  )
+  return [...keys].map(([repository, key]) => {
+    const sources = backups.filter(backup => backup.repository === repository && backup.unvouched !== undefined)
+    const names = sources.map(({ source }) => source).join(', ')
+    const message = `nobody has vouched for the key ${key} with which this host signs in ${repository}: the backups of ${names} count for nothing until somebody does`
+    return new NexusError('partial', 'host_untrusted', message, {
+      hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(repository)} --key-file FILE`,
+    })
   })
 }
 

@@ -41,6 +41,11 @@ function refuseMixture({ options, operands }: Invocation): void {
   if (ways.length > 1 && !isUndo) {
     throw new NexusError('usage', 'options_exclude', `${ways.join(' and ')} exclude each other`, { hint: 'choose one' })
   }
+  if (switchOption(options, 'untrusted') && (operands.length === 0 || switchOption(options, 'rollback'))) {
+    throw new NexusError('usage', 'untrusted_without_id', '--untrusted goes with the whole id of a backup', {
+      hint: "'nexus-backup list' shows the ids",
+    })
+  }
   if (switchOption(options, 'force') && (ways[0] !== '--to' || isUndo)) {
     throw new NexusError('usage', 'options_exclude', '--force goes with --to PATH', {
       hint: 'in place, use --confirm SOURCE',
@@ -88,6 +93,7 @@ function requestOf(
     repositories: settings.repositories,
     backup,
     at: undefined,
+    untrusted: switchOption(options, 'untrusted'),
     dryRun: switchOption(options, 'dry-run'),
     allowOtherNames: switchOption(options, 'allow-other-names'),
   }

@@ -17,9 +17,12 @@ export async function originOf(context: Context, settings: Settings, backup: str
   const configured = settings.sources.find(source => source.name === backup)
   if (configured !== undefined) return { name: backup, kind: configured.kind }
   const { repositories } = settings
-  const { backups, problems } = await list(context, { repositories, source: undefined, all: false })
-  const everything = [...backups, ...problems]
-  const kindOf = (name: string) => backups.find(({ source }) => source === name)?.kind
+  const { backups, untrusted, problems } = await list(context, { repositories, source: undefined, all: false })
+  const everything = [...backups, ...untrusted, ...problems]
+  // The one that is named tells its kind itself; of a source, what is ours does.
+  const kindOf = (name: string) =>
+    untrusted.find(({ id }) => id === backup)?.kind ??
+    [...backups, ...untrusted].find(({ source }) => source === name)?.kind
   if (everything.some(entry => entry.source === backup)) return { name: backup, kind: kindOf(backup) }
   const names = new Set(everything.filter(entry => entry.id.startsWith(backup)).map(entry => entry.source))
   const [name] = names

@@ -31,10 +31,11 @@ export const runVerify: Handler = async invocation => {
   }
 }
 
-/** Damage and captured content that is wrong are 4, what could not be read or drilled 3, nothing to verify 5. */
+/** Damage, what is not ours and captured content that is wrong are 4; what could not be read or drilled 3; nothing to verify 5. */
 export function verifyFailures({ results }: VerifyResult): NexusError[] {
   const damaged = results.filter(result => result.status === 'damaged')
   const unread = results.filter(result => result.status === 'unread')
+  const untrusted = results.filter(result => result.status === 'untrusted')
   if (results.length === 0) {
     return [
       new NexusError('not-found', 'nothing_to_verify', 'there is no backup to verify', {
@@ -42,18 +43,8 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       }),
     ]
   }
-  if (damaged.length > 0) {
-    const [logs, backups] = [damaged.filter(isWalResult), damaged.filter(result => !isWalResult(result))]
-    if (backups.length === 0) return [damagedWal(logs)]
-    const lost = new Set(backups.flatMap(result => [result.id, ...result.affects]))
-    const wal = logs.length === 0 ? '' : `, and damage in archived WAL`
-    const message = `damage in ${counted(backups.length, 'backup')}; ${counted(lost.size, 'backup')} cannot be restored${wal}`
-    return [
-      new NexusError('damage', 'backup_damaged', message, {
-        hint: `take a new one now: nexus-backup create --type full; damaged: ${damaged.map(({ id }) => id).join(', ')}`,
-      }),
-    ]
-  }
+  if (untrusted.length > 0) return [...damageOf(damaged), untrustedBackups(untrusted)]
+  if (damaged.length > 0) return damageOf(damaged)
   const wrong = results.filter(result => result.status === 'source-damaged')
   if (wrong.length > 0) return [wrongContent(wrong)]
   const undrilled = results.filter(result => result.status === 'drill-failed')
@@ -70,6 +61,31 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
         ]),
     ...(undrilled.length === 0 ? [] : [failedDrills(undrilled)]),
   ]
+}
+
+/** What is not ours is none of the source's backups; its host may be let in. */
+function untrustedBackups(untrusted: VerifyResult['results']): NexusError {
+  const what = untrusted.length === 1 ? 'a backup that is not ours' : `${untrusted.length} backups that are not ours`
+  const named = untrusted.map(({ source, id, findings }) => `${source}/${id} ${findings.at(-1)?.problem ?? ''}`)
+  return new NexusError('damage', 'backup_untrusted', `${what}: ${named.join('; ')}`, {
+    hint: 'if a host of yours made them, let it in: nexus-backup keys trust KEY; else somebody wrote into the repository: nexus-backup-recovery(7), suspected intruder',
+  })
+}
+
+function damageOf(damaged: VerifyResult['results']): NexusError[] {
+  if (damaged.length > 0) {
+    const [logs, backups] = [damaged.filter(isWalResult), damaged.filter(result => !isWalResult(result))]
+    if (backups.length === 0) return [damagedWal(logs)]
+    const lost = new Set(backups.flatMap(result => [result.id, ...result.affects]))
+    const wal = logs.length === 0 ? '' : `, and damage in archived WAL`
+    const message = `damage in ${counted(backups.length, 'backup')}; ${counted(lost.size, 'backup')} cannot be restored${wal}`
+    return [
+      new NexusError('damage', 'backup_damaged', message, {
+        hint: `take a new one now: nexus-backup create --type full; damaged: ${damaged.map(({ id }) => id).join(', ')}`,
+      }),
+    ]
+  }
+  return []
 }
 
 /** Nothing stored is damaged: a new backup of the same source would hold the same. */

@@ -45,7 +45,7 @@ export const copyCommand: CommandDeclaration = {
   ],
   exits: exitsWith({
     0: 'everything that can be restored is there',
-    3: 'some sources or some backups were not copied; run it again when the cause is mended',
+    3: 'some sources or some backups were not copied, or the copies are not vouched for; run it again when the cause is mended',
     4: 'a stored backup differs from its digests and was not copied',
     8: 'refused: the other repository holds backups of somebody else, or of another history',
   }),

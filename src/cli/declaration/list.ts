@@ -4,7 +4,9 @@ import type { CommandDeclaration } from './types.js'
 export const listCommand: CommandDeclaration = {
   name: 'list',
   summary: 'show the backups there are',
-  description: ['List the backups in the repositories, oldest first. Damaged ones are always named.'],
+  description: [
+    'List the backups in the repositories, oldest first. Damaged ones are always named. So are those that are not ours, in an encrypted repository: nobody vouches for the host that signed them, they are not what was signed, or they are not encrypted.',
+  ],
   group: 'main',
   arguments: [
     {
@@ -28,7 +30,7 @@ export const listCommand: CommandDeclaration = {
   exits: exitsWith(
     {
       0: 'listed, also when there is nothing to list',
-      4: 'a backup is damaged, or the journal was changed',
+      4: 'a backup is damaged or is not what was signed, or the journal was changed',
       5: 'no such source',
     },
     [3, 6],

@@ -55,5 +55,11 @@ export const pruneCommand: CommandDeclaration = {
       command: 'nexus-backup prune consulting --keep-pitr 14d --keep-monthly 36',
     },
   ],
-  exits: exitsWith({ 4: 'pruned, but a damaged backup was seen and left alone', 5: 'no such source' }, []),
+  exits: exitsWith(
+    {
+      4: 'pruned, but a damaged backup, or one that is not what was signed, was seen and left alone',
+      5: 'no such source',
+    },
+    [],
+  ),
 }

@@ -8,10 +8,12 @@ export const restoreCommand: CommandDeclaration = {
   description: [
     'Restore a backup beside the live data, or in place of it. What is restored is staged and proven before anything is replaced, and what it replaces is kept.',
     'A SQLite database is a file; a PostgreSQL cluster and a source of kind files are directories. A cluster comes back as it was at the end of its backup; to replay the log after it, see nexus-backup-pitr(1).',
+    'In an encrypted repository only backups that are ours count: those signed by a host that the keys vouch for. A source means its latest that is ours. Any other is restored only by its whole id with --untrusted; nexus-backup-repository(5) says whose a backup is.',
     'On a terminal, plain `nexus-backup restore` asks which backup and where to.',
   ],
   usage: [
     'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--tablespace-map OLD=NEW]...',
+    'nexus-backup restore ID --untrusted --to PATH',
     'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback --to PATH',
@@ -29,6 +31,11 @@ export const restoreCommand: CommandDeclaration = {
   options: [
     { name: 'to', value: 'PATH', description: 'Restore to this path', complete: 'file' },
     { name: 'force', description: 'With --to: replace what is there, and keep it under another name' },
+    {
+      name: 'untrusted',
+      description:
+        'Restore a backup that is not ours, such as one signed by a host that nobody vouched for, by its whole id',
+    },
     { name: 'in-place', description: 'Restore over the live data, which --sqlite or the configuration names' },
     {
       name: 'confirm',
@@ -70,9 +77,9 @@ export const restoreCommand: CommandDeclaration = {
     {
       0: 'restored and proven',
       1: 'failed; the live data is as it was',
-      4: 'the backup is damaged; the live data is as it was',
+      4: 'the backup is damaged, is not what was signed, or the latest is gone; the live data is as it was',
       5: 'no such backup or source, or nothing to roll back to',
-      8: 'refused for safety: not confirmed, the target exists, or somebody uses the data',
+      8: 'refused for safety: the backup is not ours, not confirmed, the target exists, or somebody uses the data',
     },
     [3],
   ),

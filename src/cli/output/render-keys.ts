@@ -11,9 +11,9 @@ export function renderKeys({ repositories }: KeysListResult, zone: string): stri
 function renderRepository({ repository, encrypted, epochs, hosts }: ListedKeys, zone: string): string {
   const name = printable(repository)
   if (epochs.length === 0) return `${name} is not encrypted\n`
-  const rows = epochs.flatMap(({ id, current, recipients }) =>
+  const rows = epochs.flatMap(({ id, current, is_trusted: isTrusted, recipients }) =>
     recipients.map(recipient => [
-      `${id}${current ? ' *' : ''}`,
+      `${id}${current ? ' *' : isTrusted ? '' : ' !'}`,
       recipient.id,
       recipient.kind,
       age(recipient.age_days, recipient.is_old),
@@ -28,10 +28,15 @@ function renderRepository({ repository, encrypted, epochs, hosts }: ListedKeys, 
   ])
   const signing = signers.length === 0 ? '' : `\n${table(hostColumns, signers)}`
   const copies = encrypted ? '' : ': it has no keys of its own, these came with copies'
-  return `${name}${copies}\n${table(columns, rows)}${signing}`
+  const pins = `\n${table(
+    pinColumns,
+    epochs.map(({ id, is_trusted, fingerprint }) => [id, is_trusted ? 'yes' : 'no', fingerprint]),
+  )}`
+  return `${name}${copies}\n${table(columns, rows)}${pins}${signing}`
 }
 
 const columns = [{ title: 'EPOCH' }, { title: 'RECIPIENT' }, { title: 'KIND' }, { title: 'AGE' }, { title: 'LABEL' }]
+const pinColumns = [{ title: 'EPOCH' }, { title: 'TRUSTED' }, { title: 'FINGERPRINT' }]
 const hostColumns = [{ title: 'SIGNS' }, { title: 'HOST' }, { title: 'SINCE' }, { title: 'TRUSTED' }]
 
 /** Which keys were proven to open what. */

@@ -23,7 +23,10 @@ export function renderList(result: ListResult, { zone, paint }: { zone: string; 
     const mark = status === 'damaged' ? paint.bad(status) : paint.faint(status)
     return `${mark}: ${printable(source)}/${printable(id)}: ${printable(problem)}\n`
   })
-  return [backups, ...problems].join('')
+  const apart = result.untrusted.map(({ source, id, problem }) => {
+    return `${paint.bad('untrusted')}: ${printable(source)}/${printable(id)}: ${printable(problem)}\n`
+  })
+  return [backups, ...apart, ...problems].join('')
 }
 
 const columns = [

@@ -17,6 +17,7 @@ export function renderPrune(result: PruneResult, paint: Paint): string {
     ...result.wal.flatMap(wal => renderWal(wal, { dryRun: result.dry_run, paint })),
     ...result.keep.map(line(paint.good('keep'))),
     ...result.delete.map(line(paint.warning(result.dry_run ? 'would delete' : 'deleted'))),
+    ...result.untrusted.map(line(paint.bad('untrusted'))),
     `${sum}, kept ${result.keep.length}\n`,
   ].join('')
 }

@@ -17,10 +17,11 @@ import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
 import { shellQuoted } from '../shell.js'
+import { attestLines } from './attest-lines.js'
 import { copyBackup } from './copy-backup.js'
 import { copyKeys, inPlain, isSealed } from './copy-keys.js'
 import { copyWal, missingWal } from './copy-wal.js'
-import { idsAfter, manifestsOf, planSourceCopy } from './plan-source-copy.js'
+import { idsAfter, manifestsOf, type PlannedCopy, planSourceCopy } from './plan-source-copy.js'
 
 /** A copy's way, opened. */
 interface Way {
@@ -34,11 +35,12 @@ export async function previewCopy(context: Context, task: CopyTask, init: boolea
   const origin = (await openRepository(task.from)).source(task.source)
   await assertBackups(origin)
   const target = await existing(task, init)
-  const { found, plan, bytes, there } = await planSourceCopy(context, origin, target)
+  const planned = await planSourceCopy(context, origin, target)
+  const { found, plan, bytes, there } = planned
   assertSealedAlike(task, { origin, plan, sealed: await sealsInto(task, target) })
   const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
   const files = wal.reduce((sum, { names }) => sum + names.length, 0)
-  return { ...reportOf(task, plan, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
+  return { ...reportOf(task, planned, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
 }
 
 /**
@@ -108,7 +110,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   // Whose the name is comes before what is to be copied: another machine's history is always another one.
   const present = await target.claim()
   if (present !== undefined) await claimTarget(context, { origin, target }, present)
-  const { found, plan, bytes: total, there } = await planSourceCopy(context, origin, target)
+  const planned = await planSourceCopy(context, origin, target)
+  const { found, plan, bytes: total, there } = planned
   const sealed = await sealsInto(task, target)
   assertSealedAlike(task, { origin, plan, sealed })
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
@@ -116,7 +119,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   await copyKeys(context, origin.repository, target.repository)
   await keepKeys(context, target.repository)
   const epochs = await epochsIn(origin)
-  const report = reportOf(task, plan, origin)
+  const unattested = await attestLines(context, { origin, target }, found)
+  const report = { ...reportOf(task, planned, origin), ...(unattested === null ? {} : { unattested }) }
   let done = 0
   const advance = (bytes: number) => {
     done += bytes
@@ -169,11 +173,20 @@ async function claimTarget(context: Context, { origin, target }: Way, present?: 
   await target.enter(claim, { adopt, now: context.now() })
 }
 
-function reportOf({ source, to }: CopyTask, { left }: CopyPlan<CopyMember>, origin: SourceRoom): CopyReport {
+function reportOf(
+  { source, to }: CopyTask,
+  { plan, squatted, found, there }: PlannedCopy,
+  origin: SourceRoom,
+): CopyReport {
   const from = origin.repository.location
-  const problems = left.map(({ id, problem }) => {
-    return { id, source, repository: from, status: 'damaged' as const, problem: `not copied: ${problem}` }
-  })
+  const taken = new Set(there.map(({ id }) => id))
+  const problem = (status: 'damaged' | 'untrusted') => (one: { id: string; problem: string }) => {
+    return { id: one.id, source, repository: from, status, problem: `not copied: ${one.problem}` }
+  }
+  const apart = found.apart
+    .filter(({ member }) => !taken.has(member.id))
+    .map(({ member: { id }, problem: why }) => ({ id, problem: `it ${why}` }))
+  const problems = [...[...plan.left, ...squatted].map(problem('damaged')), ...apart.map(problem('untrusted'))]
   return { source, from, to: to.path, backups: [], wal: 0, bytes: 0, problems }
 }
 

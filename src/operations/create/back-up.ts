@@ -14,8 +14,10 @@ import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { Concern, LockReport } from '../results.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
+import { passedOver } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
 import { type Survey, surveyAnyway } from '../survey.js'
+import { keyringOf } from '../trust/keyring-of.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
 import { planWithOpenParent } from './open-parent.js'
@@ -51,6 +53,8 @@ export interface BackedUp {
   /** Null where the store locks nothing. */
   lock: LockReport | null
   concerns: Concern[]
+  /** The key that it is signed with, where no epoch vouches for that. */
+  unvouched: string | null
 }
 
 /** Takes one backup of one source, under its locks. */
@@ -72,7 +76,9 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
     }
-    if (sealing === null) await assertNeverSealed(repository, history.manifests)
+    if (history.apart.length > 0) context.warn(`${source.name}: ${passedOver(history.apart)}`)
+    const everything = [...history.manifests, ...history.apart.map(({ member }) => member)]
+    if (sealing === null) await assertNeverSealed(repository, everything)
     const planned = planCreate({
       requested: request.type,
       ...history,
@@ -102,8 +108,20 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     }
     if (request.verify) await readBack(context, wanted.pool, room, written)
     await room.summarize()
-    return { manifest: written.manifest, lock, concerns: (await work.concerns?.(request)) ?? [] }
+    return {
+      manifest: written.manifest,
+      lock,
+      concerns: (await work.concerns?.(request)) ?? [],
+      unvouched: await unvouchedKey(context, repository, sealing),
+    }
   })
+}
+
+/** A host that was not let in, or has lost its state, makes backups that are not ours until somebody vouches for its key. */
+async function unvouchedKey(context: Context, repository: Repository, sealing: Sealing | null): Promise<string | null> {
+  if (sealing === null) return null
+  const keyring = await keyringOf(context, repository)
+  return (await keyring.vouchesFor(sealing.signer.id)) ? null : sealing.signer.id
 }
 
 /** What the new backup will depend on. */

@@ -47,9 +47,7 @@ function withTold(outcome: TreeOutcome, told: readonly string[]): TreeOutcome {
 
 /** The newest backup that nothing was missing in, or after whose losses the operator went on; and the newest of all. */
 function comparable({ history }: BackUpTask): Manifest[] {
-  const whole = [...history.manifests]
-    .sort(bySequence)
-    .filter(({ id }) => !history.broken.has(id) && !history.unsealed.has(id))
+  const whole = [...history.manifests].sort(bySequence).filter(({ id }) => !history.broken.has(id))
   const complete = whole.findLast(({ incomplete, facts }) => incomplete !== true || facts[EMPTIED_ALLOWED] === true)
   const newest = whole.at(-1)
   return [...new Set([complete, newest])].filter(manifest => manifest !== undefined)

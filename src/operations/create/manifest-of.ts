@@ -1,4 +1,3 @@
-import { bySequence } from '../../policy/chains.js'
 import { type Check, FORMAT, type Manifest, type ManifestPart } from '../../repository/manifest.js'
 import type { OpenManifest } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
@@ -29,13 +28,13 @@ export interface ImageFacts {
 
 /** The manifest of a backup whose parts are written. */
 export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): OpenManifest {
-  const { context, plan, source, request, history } = task
+  const { context, plan, source, request } = task
   const damaged = stored.checks.some(({ status }) => status === 'failed')
   const warnings = [...plan.warnings, ...stored.warnings]
   return {
     format: FORMAT,
     id: stored.id,
-    sequence: ([...history.manifests].sort(bySequence).at(-1)?.sequence ?? 0) + 1,
+    sequence: sequenceAfter(task),
     run_id: task.runId,
     source: source.name,
     kind: source.kind,
@@ -64,6 +63,15 @@ export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): 
     warnings: damaged ? [...warnings, 'the source failed its checks'] : warnings,
     facts: { ...stored.facts, journal: journalHead(task) },
   }
+}
+
+/** Above every backup that is ours, and above those that this host has signed itself before anybody vouched for it. */
+function sequenceAfter({ history: { manifests, apart }, sealing }: BackUpTask): number {
+  const own = apart.filter(
+    ({ member, trust }) => trust === 'stranger' && member.encryption?.signer === sealing?.signer.id,
+  )
+  const known = [...manifests, ...own.map(({ member }) => member)]
+  return known.reduce((highest, { sequence }) => Math.max(highest, sequence), 0) + 1
 }
 
 /** A backup is worth more than its record: a journal that cannot be read is reported and holds nothing up. */

@@ -13,6 +13,7 @@ import { readRecipients } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
+import { attestCounted } from '../copy/attest-lines.js'
 import { beginEpoch } from '../sealing/begin-epoch.js'
 import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
 import { renewRecoveryOf } from '../sealing/renew-recovery.js'
@@ -49,6 +50,8 @@ async function begin(context: Context, repository: Repository, request: KeysAddR
   const { recipients, label } = request
   const since = context.now()
   const wanted = recipients.map(settings => ({ settings, label, since }))
+  const signer = await hostSigner(context)
+  await attestCounted(context, repository, signer)
   const made = await beginEpoch(context, repository, wanted, null)
   if (!made.counts) {
     // A create with --init was faster: its keys are the repository's.
@@ -56,7 +59,7 @@ async function begin(context: Context, repository: Repository, request: KeysAddR
     if (current !== undefined) return add(context, repository, request, current)
   }
   await writePin(context, repository.id, made.epoch)
-  await register(context, repository, await hostSigner(context), made)
+  await register(context, repository, signer, made)
   const newcomers = recipients.map((settings, at) => ({ settings, id: made.ids[at] ?? '' }))
   await letIntoCopies(context, repository, newcomers, label)
   return { command: 'keys add', repository: repository.location, added: made.ids, began: true }

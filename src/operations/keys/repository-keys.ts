@@ -15,10 +15,13 @@ const DAY_MS = 24 * 3600 * 1000
  * The epoch that new backups are sealed to; undefined where the repository has no keys of its own.
  * @throws NexusError damage when its own do not follow what this host knows
  */
-export async function currentOrNone(context: Context, { storage, id }: Repository): Promise<Epoch | undefined> {
+export async function currentOrNone(
+  context: Context,
+  { storage, id, trustedEpochs }: Repository,
+): Promise<Epoch | undefined> {
   // Before the keys themselves: another run begins an epoch meanwhile, and this host knows it last.
   const pin = await readPin(context, id)
-  return currentEpoch(await readOwnEpochs(storage, id), pin)
+  return currentEpoch(await readOwnEpochs(storage, id), pin, trustedEpochs)
 }
 
 /** The epoch that new backups are sealed to. @throws NexusError as `currentOrNone`, not-found `not_encrypted` */

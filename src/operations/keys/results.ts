@@ -21,10 +21,22 @@ export interface ListedHost {
   is_trusted: boolean
 }
 
+export interface ListedEpoch {
+  id: string
+  created: string
+  /** SHA-256 of its signing key, for `trusted_epochs` in a configuration. */
+  fingerprint: string
+  /** The epoch that new backups are sealed to. */
+  current: boolean
+  /** Its word for hosts counts: it is the repository's own, pinned, or attested by a copy. */
+  is_trusted: boolean
+  recipients: ListedRecipient[]
+}
+
 export interface ListedKeys {
   repository: string
   encrypted: boolean
-  epochs: { id: string; created: string; current: boolean; recipients: ListedRecipient[] }[]
+  epochs: ListedEpoch[]
   hosts: ListedHost[]
 }
 

@@ -3,12 +3,27 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
-import { formatVouch, readHost } from '../../repository/keys/host-file.js'
+import type { Epoch } from '../../repository/keys/epoch.js'
+import { formatVouch, type HostDocument, isVouchedFor, readHost } from '../../repository/keys/host-file.js'
 import { vouchFile } from '../../repository/keys/key-layout.js'
 import { openRepository } from '../../repository/open.js'
+import type { Repository } from '../../repository/types.js'
 import { once } from '../sealing/sealing-for.js'
 import { currentOf } from './repository-keys.js'
 import type { KeysTrustResult } from './results.js'
+
+/** @throws NexusError damage `keys_damaged`, which names the file that is in the way */
+async function assertVouched({ storage, location }: Repository, host: HostDocument, epoch: Epoch): Promise<void> {
+  try {
+    await isVouchedFor(storage, host, [epoch])
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+    throw new NexusError(error.kind, error.code, error.message, {
+      hint: `somebody put it there: move it away and run this again, or begin a new epoch (nexus-backup keys rotate --repo ${location}) and run it then`,
+      cause: error,
+    })
+  }
+}
 
 /**
  * Gives the current epoch's word that a signing key is that of a host, which only who opens the epoch can do.
@@ -31,8 +46,10 @@ export async function trustHost(
       })
     }
     const keys = await context.keys.open(storage, current.id)
-    if (!dryRun)
-      await once(storage.writeOnce(vouchFile(id, current.id), formatVouch(host, current.id, keys, context.now())))
+    const name = vouchFile(id, current.id)
+    if (!dryRun) await once(storage.writeOnce(name, formatVouch(host, current.id, keys, context.now())))
+    // What somebody else has put there first is no word for anybody.
+    if (!dryRun) await assertVouched(repository, host, current)
     return { command: 'keys trust', repository: location, id, host: host.host }
   })
 }

@@ -1,7 +1,6 @@
 import type { RepositorySettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { unsealedProblem } from '../../policy/unsealed.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
@@ -10,7 +9,10 @@ import { historyName, parseWalName, segmentAt, segmentName } from '../../sources
 import { contiguousRanges } from '../../sources/postgres/wal-ranges.js'
 import { roomsOf } from '../rooms.js'
 import { walReader } from '../sealing/wal-seal-for.js'
+import { noneOurs, passedOver } from '../select.js'
 import { type Survey, survey } from '../survey.js'
+import type { ApartBackup } from '../trust/judged.js'
+import { warnOnce } from '../trust/warn-once.js'
 import { basesOf, type SystemBase } from '../wal/wal-bases.js'
 import { linesOf, type SegmentSpan } from './lines.js'
 import type { ClusterBase, ClusterSystem } from './systems.js'
@@ -26,7 +28,8 @@ export interface LoadedSystem extends ClusterSystem {
  * Everything that is kept of a source's clusters, by system and repository: bases, log and timelines. Of the log only names
  * and history files are read.
  *
- * @throws NexusError `not-found` for an unknown source, `damage` when a history file is damaged
+ * @throws NexusError `not-found` for an unknown source, `refused` when no backup is ours, `damage` when a history file is
+ *   damaged
  */
 export async function loadSystems(
   context: Context,
@@ -34,8 +37,11 @@ export async function loadSystems(
   source: string,
 ): Promise<LoadedSystem[]> {
   const systems: LoadedSystem[] = []
+  const apart: ApartBackup[] = []
   for (const room of await roomsOf(repositories, source)) {
-    const known = await survey(room, context.now())
+    const known = await survey(room, context)
+    apart.push(...known.apart)
+    if (known.gone !== null) warnOnce(context, `${source}: ${known.gone.id}, which this host remembers, is gone`)
     const { bases } = basesOf(known)
     for (const identifier of new Set(bases.map(({ system }) => system))) {
       systems.push(
@@ -48,6 +54,8 @@ export async function loadSystems(
       )
     }
   }
+  if (systems.length === 0 && apart.length > 0) throw noneOurs(source, apart)
+  if (apart.length > 0) warnOnce(context, `${source}: ${passedOver(apart)}`)
   return systems
 }
 
@@ -82,8 +90,7 @@ function clusterBase(
   known: Survey,
 ): ClusterBase {
   const captured = known.unsoundCaptures.has(id) ? 'it was made of a damaged cluster (--allow-damaged)' : null
-  const unsound = isSound ? null : (known.broken.get(id) ?? captured)
-  const problem = known.unsealed.has(id) ? `it ${unsealedProblem}` : unsound
+  const problem = isSound ? null : (known.broken.get(id) ?? captured)
   return {
     id,
     capturedAt: at,

@@ -83,9 +83,9 @@ interface Chosen {
 }
 
 async function chosen(context: Context, request: RestoreClusterRequest): Promise<Chosen> {
-  const { target, timeline, repositories, backup } = request
+  const { target, timeline, repositories, backup, untrusted } = request
   if (target.kind === 'base') {
-    const selected = await selectBackup(context, repositories, { backup })
+    const selected = await selectBackup(context, repositories, { backup, untrusted })
     const until = `to the end of ${selected.manifest.id}`
     const resolution = { setting: null, until, notes: [], last: null, next: null }
     return { selected, resolution, wal: null, timeline: null }

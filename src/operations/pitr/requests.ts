@@ -40,6 +40,8 @@ export interface RestoreClusterRequest {
   /** Target `base`: a backup's id, a prefix of it or a source's name. All others: the source's name. */
   backup: string
   target: ClusterTarget
+  /** Only of target `base`: restore a backup that is not ours; `backup` is its whole id. */
+  untrusted?: boolean
   timeline: TimelineChoice
   /** Absolute path of the new data directory; must not exist, or be an empty directory. */
   to: string

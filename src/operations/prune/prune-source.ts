@@ -11,6 +11,7 @@ import { changeKnown } from '../known-backups.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem, PrunedWal } from '../results.js'
+import type { ApartBackup } from '../trust/judged.js'
 import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js'
 import { planPrune } from './prune-survey.js'
 import { describeWal, noteWal, removeWal } from './prune-wal.js'
@@ -26,21 +27,22 @@ export interface SourceOutcome {
   bytes: number
   wal: PrunedWal[]
   problems: ListedProblem[]
+  apart: ApartBackup[]
   /** Why it stopped before the end. */
   failure: unknown
 }
 
-const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], problems: [], failure: undefined }
+const nothing: SourceOutcome = { keep: [], deleted: [], bytes: 0, wal: [], problems: [], apart: [], failure: undefined }
 
 /** The plan of one source, without taking a lock or changing anything. */
 export async function planSource(context: Context, source: PruneSource): Promise<SourceOutcome> {
   const room = await roomOf(context, await openRepository(source.repository), source.name)
   if (room === undefined) return nothing
   await assertOwn(context, room, source)
-  const { plan, wal, bytes, problems } = await planPrune(context, room, source)
+  const { plan, wal, bytes, problems, apart } = await planPrune(context, room, source)
   const described = await describeWal(room, wal)
   const all = described.reduce((sum, system) => sum + system.delete.bytes, bytes)
-  return { ...nothing, keep: plan.keep, deleted: plan.delete, bytes: all, wal: described, problems }
+  return { ...nothing, keep: plan.keep, deleted: plan.delete, bytes: all, wal: described, problems, apart }
 }
 
 /**
@@ -60,12 +62,12 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
     withLocks(room, [['writer', 'exclusive']], options, async () => {
       await room.removeLeftovers()
       const interrupted = await readPlan(room)
-      const { plan, wal, problems } = await planPrune(context, room, source)
+      const { plan, wal, problems, apart } = await planPrune(context, room, source)
       if (interrupted !== undefined) context.warn(resumption(source.name, interrupted, plan))
       if (plan.delete.length === 0 && wal.every(system => system.delete.length === 0)) {
         await noteWal(context, room, wal)
         await removePlan(room)
-        return { ...nothing, keep: plan.keep, wal: await describeWal(room, wal), problems }
+        return { ...nothing, keep: plan.keep, wal: await describeWal(room, wal), problems, apart }
       }
       return withLocks(room, [['delete', 'exclusive']], options, () => carryOut(context, room, source))
     })
@@ -77,9 +79,9 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
  * then the WAL that none of the others needs: a stop in between leaves WAL too much, never a base without its WAL.
  */
 async function carryOut(context: Context, room: SourceRoom, source: PruneSource): Promise<SourceOutcome> {
-  const { plan, wal, problems } = await planPrune(context, room, source)
+  const { plan, wal, problems, apart } = await planPrune(context, room, source)
   await noteDown(context, room, plan, wal)
-  const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems }
+  const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems, apart }
   for (const decision of plan.delete) {
     context.signal.throwIfAborted()
     try {

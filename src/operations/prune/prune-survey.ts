@@ -5,7 +5,10 @@ import { mapParallel } from '../../repository/parallel.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem } from '../results.js'
-import { survey } from '../survey.js'
+import { passedOver } from '../select.js'
+import { type Survey, survey } from '../survey.js'
+import type { ApartBackup } from '../trust/judged.js'
+import { warnOnce } from '../trust/warn-once.js'
 import { surveyWal } from '../wal/wal-survey.js'
 import { pitrWindow, planWal, type SystemWalPlan } from './prune-wal-plan.js'
 
@@ -17,6 +20,8 @@ export interface SourcePlan {
   bytes: number
   /** Damage that it leaves alone. */
   problems: ListedProblem[]
+  /** Backups that are not ours: none takes a place of ours, and none is deleted. */
+  apart: ApartBackup[]
 }
 
 /**
@@ -25,10 +30,12 @@ export interface SourcePlan {
  */
 export async function planPrune(context: Context, room: SourceRoom, source: PruneSource): Promise<SourcePlan> {
   const now = context.now()
-  const found = await survey(room, now)
+  const found = await survey(room, context)
   const { manifests, damaged, proven, unsound, problems } = found
+  if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)
   const archived = await surveyWal(room, found)
-  const { since, pinned } = pitrWindow(archived, source.keep, now)
+  const { since, pinned: window } = pitrWindow(archived, source.keep, now)
+  const pinned = new Map([...neededByApart(found), ...window])
   const { timezone } = context
   const policy = source.keep
   const wanted = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
@@ -41,7 +48,18 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
     wal: await mapParallel(planWal(archived, kept, since, claimed), 1, withoutLockedFiles),
     bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
     problems: problems.filter(({ status }) => status === 'damaged'),
+    apart: found.apart,
   }
+}
+
+/**
+ * What a backup that is not ours stands on stays: it may be of a host that is let in tomorrow, and one that nobody knows takes
+ * no more than the room it keeps.
+ */
+function neededByApart({ apart }: Survey): [string, string][] {
+  return apart.flatMap(({ member: { id, parent } }) => {
+    return parent === null ? [] : [[parent, `may be needed by ${id}, which is not ours`] as [string, string]]
+  })
 }
 
 /** What the store lets nobody remove stays until it does: no error, and said with its date. */

@@ -36,7 +36,8 @@ export async function beginEpoch(
   const access = context.keys
   const now = context.now()
   const keys = epochPrivate(newEpochSecret())
-  const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now }, before)
+  const first = before === null ? { plain: await plainBackups(repository) } : {}
+  const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now, ...first }, before)
   const ids: string[] = []
   const documents = new Map<string, Buffer>()
   for (const { settings, label, since, id: known } of recipients) {
@@ -53,6 +54,18 @@ export async function beginEpoch(
   const counts = await writeBegun(storage, id, before?.id ?? null)
   access.remember(keys)
   return { epoch: parseEpoch(bytes, id), keys, ids, counts }
+}
+
+/** Where the backups end that were made before there was any key: others in plain are nobody's from now on. */
+async function plainBackups(repository: Repository): Promise<Record<string, number>> {
+  const highest: Record<string, number> = {}
+  for (const source of await repository.sources()) {
+    for (const entry of await repository.source(source).entries()) {
+      if (entry.status !== 'ok' || entry.manifest.encryption !== undefined) continue
+      highest[source] = Math.max(highest[source] ?? 0, entry.manifest.sequence)
+    }
+  }
+  return highest
 }
 
 function nobody(): NexusError {

@@ -33,6 +33,11 @@ export async function hostSigner({ stateDirectory }: Pick<Context, 'stateDirecto
   return signerOf(seedOf(kept ?? made, path))
 }
 
+/** A key for one signature, where this host cannot keep any. */
+export function passingSigner(): HostSigner {
+  return signerOf(randomBytes(32))
+}
+
 function seedOf(text: string, path: string): Buffer {
   const [, encoded] = new RegExp(`^${prefix}([A-Za-z0-9_-]{43})\\n$`).exec(text) ?? []
   if (encoded !== undefined) return Buffer.from(encoded, 'base64url')

@@ -42,10 +42,13 @@ export async function openBackup(
   return { manifest: withoutNull(opened), key }
 }
 
-/** A selected backup with its manifest open, its chain signed. @throws NexusError as `openBackup` and `assertSigned` */
-export async function openSelected(context: Pick<Context, 'keys' | 'warn'>, selected: Selected): Promise<Selected> {
-  const { assertSigned } = await import('./signatures.js')
-  await assertSigned(context, selected)
+/** A selected backup with its manifest open, its chain ours. @throws NexusError as `openBackup` and `assertTrusted` */
+export async function openSelected(
+  context: Pick<Context, 'keys' | 'warn' | 'stateDirectory'>,
+  selected: Selected,
+): Promise<Selected> {
+  const { assertTrusted } = await import('./signatures.js')
+  await assertTrusted(context, selected)
   const { manifest } = await openBackup(context, selected.room.repository, selected.manifest)
   return { ...selected, manifest }
 }

@@ -4,7 +4,7 @@ import { NexusError } from '../../errors.js'
 import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { formatHost, formatVouch, isVouchedFor, readHost } from '../../repository/keys/host-file.js'
-import { hostFile, vouchFile } from '../../repository/keys/key-layout.js'
+import { hostFile, hostsDirectory, vouchFile } from '../../repository/keys/key-layout.js'
 import { currentEpoch, readEpochs, readOwnEpochs } from '../../repository/keys/key-room.js'
 import { isBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
@@ -41,7 +41,7 @@ async function currentSealing(
   { init }: { init: boolean },
 ): Promise<Sealing | null> {
   const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
   if (current === undefined) {
     if (wanted === undefined) return null
     if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
@@ -64,7 +64,7 @@ export async function assertSealable(
   // What this host has kept is put back before anything is written.
   if ((await missingKeys(context, repository)).length > 0) return
   const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
   if (current !== undefined || wanted === undefined) return
   if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
 }
@@ -103,8 +103,29 @@ async function sealingWith(
   { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
 ): Promise<Sealing> {
   const signer = await hostSigner(context)
-  await register(context, repository, signer, { epoch, keys })
+  const opened = keys ?? (await openedToFinish(context, repository, epoch))
+  await register(context, repository, signer, { epoch, keys: opened })
   return { epoch: epoch.id, sealingKey: epoch.sealing_key, signer }
+}
+
+/**
+ * The private half for the first host of a repository: the run that made its keys may have been killed before they vouched for
+ * anybody. Where some host is vouched for already, only `keys trust` lets another one in.
+ */
+async function openedToFinish(
+  { keys }: Context,
+  { storage }: Repository,
+  epoch: Epoch,
+): Promise<EpochPrivate | undefined> {
+  if ((await storage.list(hostsDirectory)).some(({ kind }) => kind === 'directory')) return undefined
+  if (keys.means.every(means => means.kind === 'passphrase' && means.passphrase.from === 'terminal')) return undefined
+  try {
+    return await keys.open(storage, epoch.id)
+  } catch (error) {
+    // Whatever keeps it closed, the backup is made, and says that nobody vouches for its host.
+    if (error instanceof NexusError && error.kind !== 'interrupted') return undefined
+    throw error
+  }
 }
 
 /**

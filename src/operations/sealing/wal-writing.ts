@@ -30,7 +30,8 @@ export async function walSealing(
 /** The epoch that counts; where it is not the one that this host knows, what was kept of the keys is put back first. */
 async function currentKept(context: Context, repository: Repository): Promise<Epoch | undefined> {
   const pin = await orUnknown(readPin(context, repository.id))
-  const current = async () => currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin)
+  const { storage, id, trustedEpochs } = repository
+  const current = async () => currentEpoch(await readOwnEpochs(storage, id), pin, trustedEpochs)
   try {
     return await current()
   } catch (error) {

@@ -4,6 +4,7 @@ import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
+import type { ProofStatus } from '../../repository/types.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
 import { writeImage } from '../databases/stage-restore.js'
 import type { RestoredCheck, VerifiedBackup } from '../results.js'
@@ -47,7 +48,8 @@ export async function drill(
     if (known === undefined || known.status !== 'ok') continue
     const drilled = await drillOne(context, plan, manifest, settings)
     results[at] = { ...known, ...drilled }
-    const { id, status, level, findings, drill: measured } = { ...known, ...drilled }
+    const { id } = known
+    const { status, level, findings, drill: measured } = drilled
     context.signal.throwIfAborted()
     const proof = { id, at: context.now().toISOString(), status, level, findings }
     const detail = measured === undefined ? {} : { drill: measured }
@@ -56,7 +58,7 @@ export async function drill(
   return results
 }
 
-type Drilled = Pick<VerifiedBackup, 'status' | 'level' | 'findings' | 'affects' | 'drill'>
+type Drilled = Pick<VerifiedBackup, 'level' | 'findings' | 'affects' | 'drill'> & { status: ProofStatus }
 type Checks = RestoredCheck[]
 
 async function drillOne(

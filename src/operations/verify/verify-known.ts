@@ -3,6 +3,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { changeKnown, type KnownBackups, knownSources, memoryOf, readKnown } from '../known-backups.js'
 import type { VerifiedBackup } from '../results.js'
+import { judge, loadHistory } from '../survey.js'
 import type { VerifyPlan } from './verify-plan.js'
 
 /**
@@ -13,14 +14,17 @@ import type { VerifyPlan } from './verify-plan.js'
  */
 export async function verifyKnown(
   context: Context,
-  { room, manifests, lost, wanted }: VerifyPlan,
+  { room, manifests, apart, lost, wanted }: VerifyPlan,
   known: KnownBackups,
 ): Promise<VerifiedBackup[]> {
   if (!wanted.includes(room.name)) return []
   const { id: repository } = room.repository
-  const sealed = [...manifests.values()].filter(({ encryption }) => encryption !== undefined)
-  const changed = sealed.filter(stored => isOther(known, stored))
-  const { gone, taken } = await goneOf(room, known, [...manifests.values(), ...lost])
+  // What somebody else has put there is neither remembered nor newer than anything.
+  const ours = [...manifests.values()].filter(({ id }) => !apart.has(id))
+  const sealed = ours.filter(({ encryption }) => encryption !== undefined)
+  const changed = [...manifests.values()].filter(stored => isOther(known, stored))
+  const strangers = [...apart.keys()].map(id => ({ id }))
+  const { gone, taken } = await goneOf(context, room, known, [...ours, ...strangers, ...lost])
   for (const [id] of gone) {
     if (taken.some(([other]) => other === id)) continue
     context.warn(`${room.name}: ${id}, which this host remembers, is gone: pruned by another host, or removed`)
@@ -42,6 +46,7 @@ type Remembered = [id: string, known: KnownBackups[string]]
 
 /** Backups that are remembered and that neither what was found before nor another look shows; `taken` no prune took. */
 async function goneOf(
+  context: Context,
   room: SourceRoom,
   known: KnownBackups,
   found: readonly { id: string; sequence?: number }[],
@@ -51,17 +56,25 @@ async function goneOf(
     return Object.entries(known).filter(([id]) => !ids.has(id))
   }
   if (missing(found).length === 0) return { gone: [], taken: [] }
-  const there = [...found, ...(await presentIn(room))]
+  const there = [...found, ...(await presentIn(context, room))]
   const newest = there.reduce((highest, { sequence = 0 }) => Math.max(highest, sequence), 0)
   const gone = missing(there)
   return { gone, taken: gone.filter(([, { sequence }]) => sequence > newest) }
 }
 
-async function presentIn(room: SourceRoom): Promise<{ id: string; sequence?: number }[]> {
-  const entries = await room.entries({ thorough: true })
-  return entries.flatMap(entry =>
-    entry.status === 'ok' ? [entry.manifest] : entry.status === 'damaged' ? [{ id: entry.id }] : [],
+/** What another look shows; only of ours does the place in the order count. */
+async function presentIn(context: Context, room: SourceRoom): Promise<{ id: string; sequence?: number }[]> {
+  const { manifests, apart, problems } = judge(
+    room,
+    await loadHistory(context, room, { thorough: true }),
+    [],
+    context.now(),
   )
+  const others = [
+    ...apart.map(({ member }) => member.id),
+    ...problems.flatMap(({ id, status }) => (status === 'damaged' ? [id] : [])),
+  ]
+  return [...manifests, ...others.map(id => ({ id }))]
 }
 
 /** Sources that this host remembers and that have no directory any more. */

@@ -1,15 +1,21 @@
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
-import { unsealedBackups, unsealedProblem } from '../../policy/unsealed.js'
+import { standingOnApart } from '../../policy/trust.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { Entry, Proof, SourceRoom } from '../../repository/types.js'
+import type { Proof, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
+import { type History, loadHistory } from '../survey.js'
+import type { ApartBackup } from '../trust/judged.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
 
 /** What to verify of one source. */
 export interface VerifyPlan {
   room: SourceRoom
   manifests: ReadonlyMap<string, Manifest>
+  /** Of these, which are not ours; no proof is kept of them. */
+  apart: ReadonlyMap<string, ApartBackup>
+  /** Those of ours that stand on one of them. */
+  cut: ReadonlySet<string>
   /** Backups to check, parents first; the chains of the targets are among them. */
   check: Manifest[]
   /** Damaged directories among the targets. */
@@ -34,11 +40,11 @@ export async function planVerify(
   rooms: readonly SourceRoom[],
   targets: readonly string[],
 ): Promise<VerifyPlan[]> {
-  const surveys = await Promise.all(rooms.map(async room => ({ room, entries: await room.entries() })))
+  const surveys = await Promise.all(rooms.map(async room => ({ room, history: await loadHistory(context, room) })))
   const wanted = targets.length > 0 ? targets : [...new Set(rooms.map(({ name }) => name))]
   for (const target of wanted) {
     const meant = surveys.some(
-      ({ room, entries }) => room.name === target || entries.some(({ id }) => id.startsWith(target)),
+      ({ room, history }) => room.name === target || history.entries.some(({ id }) => id.startsWith(target)),
     )
     if (!meant) {
       throw new NexusError('not-found', 'backup_not_found', `there is no backup or source '${target}'`, {
@@ -47,20 +53,24 @@ export async function planVerify(
     }
   }
   const plans: VerifyPlan[] = []
-  for (const { room, entries } of surveys) {
+  for (const { room, history } of surveys) {
     context.signal.throwIfAborted()
-    const plan = await planRoom(room, entries, wanted)
+    const plan = await planRoom(room, history, wanted)
     if (plan.check.length + plan.lost.length + plan.problems.length > 0 || plan.hasWal) plans.push(plan)
   }
   return plans
 }
 
 /** The same plan for what is there now. */
-export async function planAgain({ room, wanted }: VerifyPlan): Promise<VerifyPlan> {
-  return planRoom(room, await room.entries({ thorough: true }), wanted)
+export async function planAgain(context: Context, { room, wanted }: VerifyPlan): Promise<VerifyPlan> {
+  return planRoom(room, await loadHistory(context, room, { thorough: true }), wanted)
 }
 
-async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: readonly string[]): Promise<VerifyPlan> {
+async function planRoom(
+  room: SourceRoom,
+  { entries, ours, apart }: History,
+  wanted: readonly string[],
+): Promise<VerifyPlan> {
   const whole = wanted.includes(room.name)
   const named = ({ id }: { id: string }) =>
     whole || wanted.some(target => target !== room.name && id.startsWith(target))
@@ -70,14 +80,18 @@ async function planRoom(room: SourceRoom, entries: readonly Entry[], wanted: rea
   const hasWal = (await room.walSystems()).length > 0
   // Who makes a source's first backup claims its name before that: until then nothing is missing.
   const isClaimed = hasWal || entries.some(({ status }) => status !== 'partial')
+  const own = new Set(ours.map(({ id }) => id))
+  const strangers = new Map(apart.map(one => [one.member.id, one]))
   const check = new Set(chosen.flatMap(manifest => withAncestors(manifest, manifests)))
   return {
     room,
     manifests,
+    apart: strangers,
+    cut: new Set(standingOnApart(ours, strangers).keys()),
     check: sound.filter(manifest => check.has(manifest)),
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
-    targets: whole ? sound.slice(-1) : chosen,
-    problems: [...unsealedAmong(sound, named), ...(whole ? await ownFiles(room, isClaimed) : [])],
+    targets: whole ? ours.slice(-1) : chosen.filter(({ id }) => own.has(id)),
+    problems: whole ? await ownFiles(room, isClaimed) : [],
     hasWal: whole && hasWal,
     wanted,
   }
@@ -91,14 +105,6 @@ function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manife
     if (error instanceof NexusError && error.kind === 'damage') return [manifest]
     throw error
   }
-}
-
-/** Told of the source, not kept as a proof of the backup: its bytes may be what somebody wrote. */
-function unsealedAmong(sound: readonly Manifest[], named: (entry: Manifest) => boolean): VerifyPlan['problems'] {
-  const unsealed = unsealedBackups(sound)
-  return sound
-    .filter(manifest => unsealed.has(manifest.id) && named(manifest))
-    .map(({ id }) => ({ part: id, problem: unsealedProblem }))
 }
 
 /** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */

@@ -10,7 +10,7 @@ import { missingKeys } from '../keys/kept-keys.js'
 import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
 import type { VerifyPlan } from './verify-plan.js'
-import { checkSignature, checkStored, openForVerify } from './verify-sealed.js'
+import { checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
 
 type Finding = VerifiedBackup['findings'][number]
@@ -80,7 +80,6 @@ async function checkOne(
       findings = await checkStored(context, plan.room, manifest)
     } else {
       findings = await verifier.check(verifiedMemberOf(plan.room, opened, children))
-      findings.push(...(await checkSignature(context, plan.room, manifest)))
     }
     findings.push(...(await strangers(plan, manifest)))
     if (findings.length > 0) status = 'damaged'
@@ -102,6 +101,12 @@ async function checkOne(
     findings.push(above.finding)
     if (status !== 'damaged') status = above.status
   }
+  const apart = plan.apart.get(id)
+  if (apart !== undefined) {
+    findings.push({ part: 'manifest.json', problem: apart.problem })
+    if (apart.trust === 'badly-signed') status = 'damaged'
+    else if (status !== 'damaged') status = 'untrusted'
+  }
   return { id, source: plan.room.name, status, level, findings, affects: [] }
 }
 
@@ -119,6 +124,10 @@ function chainProblem(
     return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which is not older` } }
   }
   if (known?.status === 'ok') return null
+  const stranger = parent === null ? undefined : plan.apart.get(parent)
+  if (stranger !== undefined) {
+    return { status: 'damaged', finding: { part: 'chain', problem: `needs ${parent}, which ${stranger.problem}` } }
+  }
   const present = parent !== null && plan.manifests.has(parent)
   const what =
     known?.status === 'unread' ? 'could not be read' : present || known !== undefined ? 'is damaged' : 'is missing'
@@ -164,6 +173,8 @@ async function keepProofs(context: Context, plan: VerifyPlan, results: readonly 
   const isKeyless = isAnyDamaged && (await missingKeys(context, plan.room.repository)).length > 0
   const unproven = new Set<string>()
   for (const { id, status, level, findings } of results) {
+    // What is not ours, or stands on it, has no proof: it is judged each time, and may be ours once a host is let in.
+    if (status === 'untrusted' || plan.apart.has(id) || plan.cut.has(id)) continue
     const manifest = plan.manifests.get(id)
     if (manifest === undefined) continue
     const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')

@@ -5,7 +5,6 @@ import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { VerifiedBackup } from '../results.js'
 import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
-import { signedBy, warnOfStranger } from '../sealing/signatures.js'
 
 type Finding = VerifiedBackup['findings'][number]
 
@@ -55,17 +54,4 @@ async function measure(room: SourceRoom, id: string, name: string): Promise<{ by
   } finally {
     await reader.close()
   }
-}
-
-/**
- * Checks who signed a manifest. A wrong signature is damage; a key for which no epoch of the backup's line has given its
- * word may be a new host's or an intruder's, and is said.
- */
-export async function checkSignature(context: Context, room: SourceRoom, manifest: Manifest): Promise<Finding[]> {
-  const { encryption } = manifest
-  if (encryption === undefined) return []
-  const signed = await signedBy(room.repository, manifest, encryption)
-  if ('problem' in signed) return [{ part: 'manifest.json', problem: signed.problem }]
-  if (!signed.isTrusted) warnOfStranger(context, manifest.id, signed.host)
-  return []
 }

@@ -6,7 +6,7 @@ import { historyName, parseWalName, segmentName } from '../../sources/postgres/w
 import { contiguousRanges, rangeText } from '../../sources/postgres/wal-ranges.js'
 import type { VerifiedBackup } from '../results.js'
 import { walReader } from '../sealing/wal-seal-for.js'
-import { judge } from '../survey.js'
+import { judge, loadHistory } from '../survey.js'
 import type { SystemBase } from '../wal/wal-bases.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
 import { surveyWal, type WalSystem } from '../wal/wal-survey.js'
@@ -51,7 +51,7 @@ export async function verifyWal(context: Context, room: SourceRoom): Promise<Ver
 
 async function lookAtWal(context: Context, room: SourceRoom): Promise<WalSystem[]> {
   // Damage that proofs tell of changes nothing here: a base whose backup is damaged may still be repaired.
-  const found = judge(room, await room.entries(), [], context.now())
+  const found = judge(room, await loadHistory(context, room), [], context.now())
   return (await surveyWal(room, found, walReader(context, room.repository))).systems
 }
 

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import { type EpochPrivate, isSigned } from '../../keys/epoch-keys.js'
 import { openWith, sealTo } from '../../keys/hpke.js'
@@ -21,6 +21,11 @@ const epochSchema = v.looseObject({
   previous: v.nullable(epochId),
   previous_secret: v.nullable(base64(80)),
   previous_signature: v.nullable(base64(64)),
+  /**
+   * Only of a repository's first: the highest sequence of the backups in plain that each source had then. Later ones in plain
+   * are nobody's. Epochs made by earlier versions do not have it.
+   */
+  plain: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0)))),
   /** This epoch's own. */
   signature: base64(64),
 })
@@ -30,10 +35,15 @@ export type Epoch = v.InferOutput<typeof epochSchema>
 
 const info = 'nexus-backup 1 epoch secret'
 
+/** The name of an epoch's signing key, to be pinned in a configuration. */
+export function fingerprintOf({ signing_key }: Pick<Epoch, 'signing_key'>): string {
+  return createHash('sha256').update(signing_key).digest('hex')
+}
+
 /** A new epoch's document. @param before the epoch it follows, opened */
 export async function formatEpoch(
   keys: EpochPrivate,
-  known: { repository: string; now: Date },
+  known: { repository: string; now: Date; plain?: Readonly<Record<string, number>> },
   before: { id: string; keys: EpochPrivate } | null,
 ): Promise<{ id: string; bytes: Buffer }> {
   const stamp = known.now.toISOString().replaceAll('-', '').replaceAll(':', '')
@@ -43,6 +53,7 @@ export async function formatEpoch(
     id,
     repository: known.repository,
     created: known.now.toISOString(),
+    ...(known.plain === undefined ? {} : { plain: known.plain }),
     sealing_key: keys.sealing.toString('base64'),
     signing_key: keys.signing.toString('base64'),
     previous: before?.id ?? null,

@@ -63,7 +63,23 @@ export function hostFile(signer: string): string {
   return `${hostsDirectory}/${signer}.json`
 }
 
+/** Words of epochs for a host's key. */
+export function vouchDirectory(signer: string): string {
+  return `${hostsDirectory}/${signer}`
+}
+
 /** An epoch's word for a host's key. */
 export function vouchFile(signer: string, epoch: string): string {
-  return `${hostsDirectory}/${signer}/${epoch}.json`
+  return `${vouchDirectory(signer)}/${epoch}.json`
+}
+
+/** What copies attest of the epochs that came with them. */
+export const copiesDirectory = `${keysDirectory}/copies`
+
+export function attestationsDirectory(source: string): string {
+  return `${copiesDirectory}/${source}`
+}
+
+export function attestationFile(source: string, number: number): string {
+  return `${attestationsDirectory(source)}/${number}.json`
 }

@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { NexusError } from '../../errors.js'
 import { mapParallel } from '../parallel.js'
 import type { Storage } from '../storage/storage.js'
-import { type Epoch, follows, parseEpoch } from './epoch.js'
+import { type Epoch, fingerprintOf, follows, parseEpoch } from './epoch.js'
 import { formatKeyDocument, keysDamaged, parseKeyDocument } from './key-document.js'
 import {
   epochFile,
@@ -58,36 +58,60 @@ export async function writeBegun(storage: Storage, epoch: string, before: string
 
 /**
  * A repository's own epochs, oldest first, as far as one follows the other; empty where it is not encrypted.
- * @param onDamage told of damaged ones, with which the line then ends
+ * @param onDamage told of what is damaged, with which the line then ends; without it damage is thrown
  */
 export async function readOwnEpochs(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Epoch[]> {
-  const own = await readEpochsOf(storage, repository, onDamage)
-  const first = await readBegun(storage, null)
+  return ownAmong(storage, await readEpochs(storage, onDamage), repository, onDamage)
+}
+
+/** The same of epochs that were read already. */
+export async function ownAmong(
+  storage: Storage,
+  epochs: readonly Epoch[],
+  repository: string,
+  onDamage?: OnDamage,
+): Promise<Epoch[]> {
+  const first = await begunOrTold(storage, null, onDamage)
   if (first === undefined) return []
+  const own = ofRepository(epochs, repository)
   const following = new Map(
-    await mapParallel([...own.keys()], 8, async id => [id, await readBegun(storage, id)] as const),
+    await mapParallel([...own.keys()], 8, async id => [id, await begunOrTold(storage, id, onDamage)] as const),
   )
   // Another run begins an epoch meanwhile: what names it comes after it, so a second look finds it.
   if ([first, ...following.values()].some(id => id !== undefined && !own.has(id))) {
-    for (const [id, epoch] of await readEpochsOf(storage, repository, () => {})) own.set(id, epoch)
+    for (const [id, epoch] of ofRepository(await readEpochs(storage, () => {}), repository)) own.set(id, epoch)
   }
   const line: Epoch[] = []
+  const ends = (id: string, problem: string) => {
+    if (onDamage === undefined) throw keysDamaged(epochFile(id), problem)
+    onDamage(keysDamaged(epochFile(id), problem), id)
+    return line
+  }
   for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
     const next = own.get(id)
     const last = line.at(-1)
-    if (next === undefined && onDamage !== undefined) return line
-    if (next === undefined) throw keysDamaged(epochFile(id), 'it is missing')
+    if (next === undefined) return ends(id, 'it is missing')
     if (line.includes(next) || (last !== undefined && !follows(next, last))) {
-      throw keysDamaged(epochFile(id), 'it was not made by those who hold the epoch before it')
+      return ends(id, 'it was not made by those who hold the epoch before it')
     }
     line.push(next)
   }
   return line
 }
 
-async function readEpochsOf(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Map<string, Epoch>> {
-  const epochs = await readEpochs(storage, onDamage)
+function ofRepository(epochs: readonly Epoch[], repository: string): Map<string, Epoch> {
   return new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
+}
+
+/** @param onDamage told of a damaged file, which then names none */
+async function begunOrTold(storage: Storage, before: string | null, onDamage?: OnDamage): Promise<string | undefined> {
+  try {
+    return await readBegun(storage, before)
+  } catch (error) {
+    if (onDamage === undefined || !(error instanceof NexusError) || error.kind !== 'damage') throw error
+    onDamage(error, before ?? '')
+    return undefined
+  }
 }
 
 /**
@@ -101,24 +125,6 @@ export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], re
     return epoch.repository !== repository || epoch.id === first
   })
   return epochs.filter((_, n) => begun[n])
-}
-
-/**
- * The epochs whose word counts for what is sealed to one of them: the repository's own, and its line where it came with a
- * copy, in which each was made by those who held the one before. Anybody who may write can put an epoch of his own beside
- * them, and let it vouch for his key. A damaged one has no word.
- * @param id the epoch that something is sealed to
- * @throws NexusError damage when the repository's own do not follow one another
- */
-export async function lineOf(storage: Storage, id: string, repository: string): Promise<Epoch[]> {
-  const own = await readOwnEpochs(storage, repository, () => {})
-  const others = (await readEpochs(storage, () => {})).filter(epoch => epoch.repository !== repository)
-  const line = others.filter(epoch => epoch.id === id)
-  // The array grows while it is walked: whatever follows, or is followed by, one of the line belongs to it.
-  for (const known of line) {
-    line.push(...others.filter(other => !line.includes(other) && (follows(other, known) || follows(known, other))))
-  }
-  return [...own, ...line]
 }
 
 /** The epoch that counts as the one after another, or as the first; undefined where there is none. */
@@ -146,10 +152,15 @@ export interface EpochPin {
 /**
  * The epoch that new backups are sealed to: the last one of a repository's own.
  * @param pin the epoch that this host knows: the last must be it, or follow it
+ * @param pinned fingerprints in the configuration: where there are any, the line must have one of them
  * @returns undefined where the repository has no keys of its own
  * @throws NexusError damage when what is there does not follow what is known
  */
-export function currentEpoch(own: readonly Epoch[], pin: EpochPin | undefined): Epoch | undefined {
+export function currentEpoch(
+  own: readonly Epoch[],
+  pin: EpochPin | undefined,
+  pinned: readonly string[],
+): Epoch | undefined {
   if (pin !== undefined) {
     const known = own.find(({ id }) => id === pin.id)
     const isSame = known?.signing_key.toString('base64') === pin.signing_key
@@ -160,6 +171,12 @@ export function currentEpoch(own: readonly Epoch[], pin: EpochPin | undefined): 
         `epoch ${pin.id}, which this host knows, ${problem}; nothing is sealed to keys of unknown origin`,
       )
     }
+  }
+  if (own.length > 0 && pinned.length > 0 && !own.some(epoch => pinned.includes(fingerprintOf(epoch)))) {
+    throw keysDamaged(
+      keysDirectory,
+      'none of its epochs is pinned in the configuration (trusted_epochs); nothing is sealed to keys of unknown origin',
+    )
   }
   return own.at(-1)
 }

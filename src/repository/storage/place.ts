@@ -12,6 +12,8 @@ export interface RepositoryPlace {
   /** A directory; with `s3` its URL, `s3://BUCKET/PREFIX`, by which messages and reports name it. */
   path: string
   s3?: S3Settings
+  /** Fingerprints of epochs: where there are any, only lines with one of them count. */
+  trustedEpochs?: readonly string[]
 }
 
 /** The storage of a repository that must exist. @throws NexusError not-found `repository_missing` */

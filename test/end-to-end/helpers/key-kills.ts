@@ -220,7 +220,7 @@ export async function killTrusts(count: number, server?: S3Server): Promise<void
     const state = join(at.directory, `state-${number}`)
     const env = server?.env ?? {}
     const flags = ['--sqlite', at.database, '--repo', at.repository, '--state', state]
-    expect(await run(['create', ...flags], { env })).toMatchObject({ code: 0 })
+    expect(await run(['create', ...flags], { env })).toMatchObject({ code: 3 })
     const list = await run(['keys', 'list', '--repo', at.repository, '--state', state, '--json'], { env })
     const { hosts } = JSON.parse(list.stdout).repositories[0]
     return hosts.find(({ is_trusted: isTrusted }: { is_trusted: boolean }) => !isTrusted).id as string

@@ -58,10 +58,14 @@ describe('copies of an encrypted repository', () => {
     await run(app.source.repository, to)
     const keysIn = (place: RepositorySettings) => {
       const names = readdirSync(join(place.path, 'keys'), { recursive: true, encoding: 'utf8' })
-      return names.filter(name => name.endsWith('.json')).sort()
+      return names.filter(name => name.endsWith('.json') && !name.startsWith('copies/')).sort()
     }
     expect(existsSync(join(to.path, 'keys', 'first.json'))).toBe(false)
     expect(keysIn(to)).toEqual(keysIn(app.source.repository).filter(name => name !== 'first.json'))
+    // What attests them is written there, and goes no further.
+    const third = elsewhere()
+    await run(to, third)
+    for (const place of [to, third]) expect(readdirSync(join(place.path, 'keys', 'copies', 'app'))).toEqual(['1.json'])
   })
 
   it('lose a recipient as the original does, but never the last who opens them', async () => {

@@ -209,7 +209,8 @@ describe('keys remove', () => {
     await there.create({ sources: [{ ...there.source, name: 'other' }] })
     const { repository } = there.source
     const task = { source: 'app', from: origin.source.repository, to: repository }
-    const bring = () => copy(testContext(), noJournal, { tasks: [task], init: false, dryRun: false })
+    // Its host made that repository, so that its word for what comes with copies counts there.
+    const bring = () => copy(there.context, noJournal, { tasks: [task], init: false, dryRun: false })
     expect((await bring()).failures).toEqual([])
     const id = await idOf(there, shared)
     const remove = (wishes = {}) =>

@@ -77,18 +77,17 @@ function believed(bytes: Buffer, id: string, key: BackupKey, signingKey: Buffer)
 }
 
 /** Restores to a new path. */
-async function restored(app: Application, repository: string, backup: string): Promise<void> {
+async function restored(
+  app: Application,
+  repository: string,
+  backup: string,
+  wishes: { untrusted?: boolean } = {},
+): Promise<string | null> {
   const path = join(temporaryDirectory(), 'restored.db')
   const target = { kind: 'path' as const, path, force: false }
   const repositories = [{ name: 'copy', path: repository }]
-  await restore(app.context, app.journal, {
-    repositories,
-    backup,
-    target,
-    source: app.source,
-    at: undefined,
-    dryRun: false,
-  })
+  const request = { repositories, backup, target, source: app.source, at: undefined, dryRun: false }
+  return (await restore(app.context, app.journal, { ...request, ...wishes })).id
 }
 
 describe('an encrypted backup that somebody tampers with', () => {
@@ -213,23 +212,23 @@ describe('an encrypted backup that somebody tampers with', () => {
     const manifest = JSON.parse(readFileSync(copy.of(forged, 'manifest.json'), 'utf8'))
     manifest.sequence = 99
     forge(join(copy.path, 'app', forged), 'manifest.json', Buffer.from(`${JSON.stringify(manifest, null, 2)}\n`))
-    await expect(restored(app, copy.path, 'app')).rejects.toMatchObject({
-      kind: 'damage',
-      code: 'backup_unsealed',
-      hint: expect.stringContaining(ids[1]),
-    })
-    await restored(app, copy.path, ids[1])
-    // Who names it has seen what it is.
-    await restored(app, copy.path, forged)
-    expect(app.warnings.join()).toContain(`${forged} is not encrypted`)
+    // The latest is one of ours, and it is said what was passed over.
+    expect(await restored(app, copy.path, 'app')).toBe(ids[1])
+    expect(app.warnings.join()).toContain(`passed over: ${forged} is not encrypted`)
+    await expect(restored(app, copy.path, forged)).rejects.toMatchObject({ kind: 'refused', code: 'backup_untrusted' })
+    expect(await restored(app, copy.path, forged, { untrusted: true })).toBe(forged)
+    expect(app.warnings.join()).toContain('because --untrusted says so')
     const seen = await copy.look()
-    expect(seen.get('app')).toEqual({ status: 'damaged', findings: [{ part: forged, problem: expect.any(String) }] })
+    expect(seen.get(forged)).toEqual({
+      status: 'untrusted',
+      findings: [{ part: 'manifest.json', problem: expect.stringContaining('is not encrypted') }],
+    })
     // Nor does it go on to a copy.
     const to = { name: 'second', path: join(temporaryDirectory(), 'second') }
     const task = { source: 'app', from: { name: 'copy', path: copy.path }, to }
     const report = await copySource(app.context, app.journal, task, true)
     expect(report.backups).toEqual(ids)
-    expect(report.problems).toMatchObject([{ id: forged }])
+    expect(report.problems).toMatchObject([{ id: forged, status: 'untrusted' }])
   })
 
   it('is missed when it is gone, or an older state was put back, by the host that remembers it', async () => {

@@ -1,0 +1,227 @@
+import { messageOf, NexusError } from '../../errors.js'
+import { type Epoch, fingerprintOf, follows } from '../keys/epoch.js'
+import { type HostDocument, isVouchedFor, readHost } from '../keys/host-file.js'
+import { isEpochId, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
+import { type EpochPin, ownAmong, readEpochs } from '../keys/key-room.js'
+import type { Manifest } from '../manifest.js'
+import { isSignedBy } from '../sealed/sealed-manifest.js'
+import type { Storage } from '../storage/storage.js'
+import { attesterOf, attests, readAttestations } from './attestation.js'
+
+/** What is known of epochs beside what the repository says. */
+export interface KnownEpochs {
+  /** The epoch that this host knows of a repository, by that one's id. */
+  pin(repository: string): Promise<EpochPin | undefined>
+  /** Fingerprints in the configuration: where there are any, no line without one of them counts. */
+  fingerprints: readonly string[]
+  /** Epochs that count anyhow: in a copy, those that count where it comes from. */
+  also: readonly Epoch[]
+}
+
+/** What a manifest's signature is worth. */
+export type Signature =
+  | { trust: 'ours'; line: readonly Epoch[] }
+  /** It holds, but no epoch that counts vouches for who signed. */
+  | { trust: 'stranger'; host: string; signer: string }
+  | { trust: 'badly-signed'; problem: string }
+
+/**
+ * Whose word counts in a repository: its own line of epochs, and lines that came with copies as far as the configuration pins
+ * them, this host knows them, or a copy attested them. Anybody who may write can put an epoch of his own beside them, and
+ * let it vouch for his key. Everything is read once; what is damaged has no word.
+ */
+export class Keyring {
+  /** The repository's own line; empty where it has none that counts. */
+  readonly own: readonly Epoch[]
+  /** What is wrong with the keys, for warnings. */
+  readonly problems: readonly string[]
+  /** Whether the repository has, or this host knows it to have had, keys of its own. */
+  readonly isEncrypted: boolean
+  readonly #storage: Storage
+  readonly #repository: string
+  readonly #known: KnownEpochs
+  /** Connected epochs that are not the repository's own. */
+  readonly #foreign: readonly (readonly Epoch[])[]
+  readonly #bySource = new Map<string, Promise<readonly (readonly Epoch[])[]>>()
+  readonly #hosts = new Map<string, Promise<HostDocument | string>>()
+  readonly #vouches = new Map<string, Promise<boolean>>()
+  readonly #vouched = new Map<string, Promise<ReadonlySet<string>>>()
+
+  private constructor(
+    place: { storage: Storage; repository: string },
+    known: KnownEpochs,
+    found: { own: readonly Epoch[]; foreign: readonly (readonly Epoch[])[]; problems: string[]; isEncrypted: boolean },
+  ) {
+    this.#storage = place.storage
+    this.#repository = place.repository
+    this.#known = known
+    this.own = found.own
+    this.#foreign = found.foreign
+    this.problems = found.problems
+    this.isEncrypted = found.isEncrypted
+  }
+
+  static async load(storage: Storage, repository: string, known: KnownEpochs): Promise<Keyring> {
+    const problems: string[] = []
+    const told = (error: NexusError) => void problems.push(error.message)
+    const pin = await known.pin(repository)
+    const epochs = await readEpochs(storage, told)
+    // Without any epoch there is nothing that could name the first one: that is the plain repository.
+    const line = epochs.length === 0 ? [] : await ownAmong(storage, epochs, repository, told)
+    const problem = ownProblem(line, pin, known.fingerprints)
+    if (problem !== undefined) problems.push(problem)
+    const own = problem === undefined ? line : []
+    const others = epochs.filter(epoch => epoch.repository !== repository)
+    const isEncrypted = line.length > 0 || pin !== undefined
+    return new Keyring({ storage, repository }, known, { own, foreign: linesAmong(others), problems, isEncrypted })
+  }
+
+  /** Lines beside its own that count for a source. */
+  linesOf(source: string): Promise<readonly (readonly Epoch[])[]> {
+    const known = this.#bySource.get(source) ?? this.#linesOf(source)
+    this.#bySource.set(source, known)
+    return known
+  }
+
+  /** Lines that the repository itself attests for a source, whatever this host knows besides. */
+  async attestedLines(source: string): Promise<readonly (readonly Epoch[])[]> {
+    const attestations = await this.#attestations(source)
+    return this.#foreign.filter(line => attestations.some(one => attests(one, line)))
+  }
+
+  /** What the signature of an encrypted backup is worth; no key is needed. */
+  async signatureOf(manifest: Manifest, encryption: NonNullable<Manifest['encryption']>): Promise<Signature> {
+    const { signer } = encryption
+    const host = await this.#host(signer)
+    if (typeof host === 'string') return { trust: 'badly-signed', problem: host }
+    if (!isSignedBy(manifest, encryption, host.signing_key)) {
+      return { trust: 'badly-signed', problem: 'its signature does not hold' }
+    }
+    const lines = [this.own, ...(await this.linesOf(manifest.source)), this.#known.also]
+    for (const line of lines) if (await this.isVouched(host, line)) return { trust: 'ours', line }
+    return { trust: 'stranger', host: host.host, signer }
+  }
+
+  /** Whether the repository's own epochs vouch for a key. */
+  async vouchesFor(signer: string): Promise<boolean> {
+    const host = await this.#host(signer)
+    return typeof host !== 'string' && (await this.isVouched(host, this.own))
+  }
+
+  async #linesOf(source: string): Promise<(readonly Epoch[])[]> {
+    if (this.#foreign.length === 0) return []
+    const attestations = await this.#attestations(source)
+    const lines: (readonly Epoch[])[] = []
+    for (const line of this.#foreign) {
+      const [first] = line
+      const pin = first === undefined ? undefined : await this.#known.pin(first.repository)
+      const { fingerprints } = this.#known
+      if (pin !== undefined && !line.some(epoch => isPinned(epoch, pin))) continue
+      const isPinnedLine = line.some(epoch => fingerprints.includes(fingerprintOf(epoch)))
+      const isAttested = fingerprints.length === 0 && attestations.some(one => attests(one, line))
+      if (pin !== undefined || isPinnedLine || isAttested) lines.push(line)
+    }
+    return lines
+  }
+
+  /**
+   * What counts of a source's attestations: in a repository with keys of its own, those of hosts that they vouch for;
+   * in one without, the first, which nobody who can only add files comes before, and others by the same host.
+   */
+  async #attestations(source: string) {
+    const found = await readAttestations(this.#storage, this.#repository, source)
+    if (!this.isEncrypted) {
+      const [first] = found
+      return found.filter(one => first !== undefined && attesterOf(one) === attesterOf(first))
+    }
+    const counted: typeof found = []
+    for (const one of found) if (await this.vouchesFor(attesterOf(one))) counted.push(one)
+    return counted
+  }
+
+  #host(signer: string): Promise<HostDocument | string> {
+    const known = this.#hosts.get(signer) ?? this.#readHost(signer)
+    this.#hosts.set(signer, known)
+    return known
+  }
+
+  async #readHost(signer: string): Promise<HostDocument | string> {
+    try {
+      return (await readHost(this.#storage, signer)) ?? `was signed with the key ${signer}, which nobody knows`
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+      return `was signed with the key ${signer}: ${messageOf(error)}`
+    }
+  }
+
+  /** Whether one of these epochs vouches for a host's key. */
+  async isVouched(host: HostDocument, line: readonly Epoch[]): Promise<boolean> {
+    if (line.length === 0) return false
+    const names = this.#vouched.get(host.id) ?? this.#epochsVouching(host.id)
+    this.#vouched.set(host.id, names)
+    const vouching = await names
+    for (const epoch of line) {
+      if (vouching.has(epoch.id) && (await this.#isVouchedBy(host, epoch))) return true
+    }
+    return false
+  }
+
+  async #epochsVouching(signer: string): Promise<ReadonlySet<string>> {
+    const found = await this.#storage.list(vouchDirectory(signer))
+    return new Set(found.map(({ name }) => name.replace(/\.json$/, '')).filter(isEpochId))
+  }
+
+  #isVouchedBy(host: HostDocument, epoch: Epoch): Promise<boolean> {
+    const name = `${host.id} ${fingerprintOf(epoch)} ${epoch.id}`
+    const known = this.#vouches.get(name) ?? damagedIsNone(isVouchedFor(this.#storage, host, [epoch]))
+    this.#vouches.set(name, known)
+    return known
+  }
+}
+
+async function damagedIsNone(reading: Promise<boolean>): Promise<boolean> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return false
+    throw error
+  }
+}
+
+/** Why a repository's own line does not count; undefined where it does. */
+function ownProblem(
+  line: readonly Epoch[],
+  pin: EpochPin | undefined,
+  fingerprints: readonly string[],
+): string | undefined {
+  if (pin !== undefined && !line.some(epoch => isPinned(epoch, pin))) {
+    const what = line.some(({ id }) => id === pin.id) ? 'was replaced' : 'is gone'
+    return `${keysDirectory}: epoch ${pin.id}, which this host knows, ${what}: no other counts`
+  }
+  if (line.length === 0 || fingerprints.length === 0) return undefined
+  if (line.some(epoch => fingerprints.includes(fingerprintOf(epoch)))) return undefined
+  return `${keysDirectory}: none of the repository's own epochs is pinned in the configuration, so they do not count`
+}
+
+function isPinned({ id, signing_key }: Epoch, pin: EpochPin): boolean {
+  return id === pin.id && signing_key.toString('base64') === pin.signing_key
+}
+
+/** Epochs that follow one another, oldest first; one of which nothing follows and that follows nothing is a line too. */
+function linesAmong(epochs: readonly Epoch[]): Epoch[][] {
+  const left = new Set(epochs)
+  const lines: Epoch[][] = []
+  for (const epoch of epochs) {
+    if (!left.delete(epoch)) continue
+    const line = [epoch]
+    // The array grows while it is walked.
+    for (const known of line) {
+      for (const other of left) {
+        const belongs = other.repository === known.repository && (follows(other, known) || follows(known, other))
+        if (belongs && left.delete(other)) line.push(other)
+      }
+    }
+    lines.push(line.sort((a, b) => (a.id < b.id ? -1 : 1)))
+  }
+  return lines
+}
