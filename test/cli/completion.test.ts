@@ -76,7 +76,7 @@ function commandFor(shell: Shell, { file, room, typed }: { file: string; room: s
 
 const cases: [line: string, words: string[]][] = [
   ['cr', ['create']],
-  ['pitr ', ['archive', 'fetch', 'points', 'restore']],
+  ['pitr ', ['archive', 'check', 'fetch', 'points', 'restore']],
   ['create --type ', ['auto', 'diff', 'full', 'incr']],
   ['--repo /r restore --in', ['--in-place']],
   ['restore itsm --in', ['--in-place']],

@@ -29,7 +29,9 @@ describe('the declaration', () => {
 
   it('has exactly the options of the contract for each command', () => {
     const names = (command: string) => findCommand(command)?.options.map(option => option.name)
-    expect(names('create')).toEqual('type check verify allow-damaged init owner adopt label keep-until'.split(' '))
+    expect(names('create')).toEqual(
+      'type check verify allow-damaged allow-emptied allow-other-names init owner adopt label keep-until'.split(' '),
+    )
     expect(names('list')).toEqual(['all', 'journal'])
     expect(names('verify')).toEqual(['drill'])
     expect(names('restore')).toEqual([
@@ -39,6 +41,7 @@ describe('the declaration', () => {
       'in-place',
       'confirm',
       'rollback',
+      'allow-other-names',
       'tablespace-map',
       'waldir',
     ])

@@ -119,6 +119,8 @@ describe('pitr restore of a cluster', () => {
       source: expect.objectContaining({ kind: 'postgres', name: 'pg' }),
       program: ['/usr/bin/node', '/opt/nexus-backup/bin/nexus-backup'],
       flags: [...config, '--repo', '/other'],
+      untrusted: false,
+      waldir: undefined,
       dryRun: false,
     })
   })
@@ -304,7 +306,16 @@ describe('restore of files', () => {
 })
 
 describe('prune of a cluster', () => {
-  const nothing = { command: 'prune', dry_run: true, keep: [], delete: [], bytes_freed: 0, problems: [], failures: [] }
+  const nothing = {
+    command: 'prune',
+    dry_run: true,
+    keep: [],
+    delete: [],
+    bytes_freed: 0,
+    problems: [],
+    untrusted: [],
+    failures: [],
+  }
 
   it('takes --keep-pitr for clusters only', async () => {
     operations.prune.mockResolvedValue({ ...nothing, wal: [] })
