@@ -6,8 +6,8 @@ import { messageOf, NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
-import { realTarget } from '../sources/sqlite/restore-record.js'
 import { dropEmptySidecars, existingSidecars } from '../sources/sqlite/swap.js'
+import { trustedPath } from '../system/trusted-path.js'
 import { finishInterruptedDatabaseRestore } from './databases/interrupted-restore.js'
 import { putInPlace } from './databases/put-in-place.js'
 import { databaseOf } from './databases/restore-database.js'
@@ -26,7 +26,7 @@ export async function planRollback(context: Context, request: RollbackRequest): 
   const trees = treesOf(request.source)
   if (trees !== null) return planTreeRollback(context, request, trees)
   const source = databaseOf(request.source)
-  const target = realTarget(source.path)
+  const target = trustedPath(source.path)
   const aside = lastSetAside(source, target)
   const replaces = existsSync(target)
   return {
@@ -56,7 +56,7 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
   const source = databaseOf(request.source)
   const began = context.now()
   if ((await finishInterruptedDatabaseRestore(context, source)) === 'undone') throw nothingReplaced(source)
-  const target = realTarget(source.path)
+  const target = trustedPath(source.path)
   const aside = lastSetAside(source, target)
   const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
   const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { createRecordOf, readRecordOf, removeRecord, replaceRecordOf } from '../../sources/crash-record.js'
+import { directoryBeside } from '../../system/staging.js'
 
 const path = v.pipe(v.string(), v.maxLength(4096))
 const recordSchema = v.object({
@@ -30,12 +31,12 @@ const recordSchema = v.object({
 export type TreeRecord = v.InferOutput<typeof recordSchema>
 
 /** @throws NexusError `locked` */
-export function createTreeRecord(record: TreeRecord): Promise<void> {
-  return createRecordOf(record.home, record)
+export function createTreeRecord(record: TreeRecord): void {
+  createRecordOf(record.home, record)
 }
 
-export function replaceTreeRecord(record: TreeRecord): Promise<void> {
-  return replaceRecordOf(record.home, record)
+export function replaceTreeRecord(record: TreeRecord): void {
+  replaceRecordOf(record.home, record)
 }
 
 export function removeTreeRecord(record: TreeRecord): void {
@@ -54,7 +55,7 @@ export function readTreeRecord(target: string): TreeRecord | null {
 function staysBeside({ home, moves, scratch }: TreeRecord): boolean {
   const directories = [home, ...moves.map(({ target }) => target)].map(name => dirname(name))
   const beside = moves.every(({ staged, previous, target }) =>
-    [staged, previous].every(name => dirname(name) === dirname(target)),
+    [staged, previous].every(name => directoryBeside(name) === dirname(target)),
   )
-  return beside && scratch.every(name => directories.includes(dirname(name)))
+  return beside && scratch.every(name => directories.includes(directoryBeside(name)))
 }

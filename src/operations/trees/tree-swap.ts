@@ -1,7 +1,8 @@
-import { lstatSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
 import { syncDirectory } from '../../sources/crash-record.js'
+import { nameExists as exists, moveName } from '../../system/names.js'
+import { dropStaging, moveIntoPlace } from '../../system/staging.js'
 import type { TreeRecord } from './tree-record.js'
 
 /** One directory or file taking another's place; all three lie in one directory. */
@@ -22,10 +23,10 @@ type RecordedMove = TreeRecord['moves'][number]
 export async function moveForward(moves: readonly RecordedMove[]): Promise<void> {
   for (const { staged, target, previous, replaces } of moves) {
     if (!exists(staged)) continue
-    if (replaces && !exists(previous)) renameSync(target, previous)
+    if (replaces && !exists(previous)) moveName(target, previous)
     // rename(2) would quietly replace an empty directory.
     if (exists(target)) throw reappeared(target)
-    renameSync(staged, target)
+    moveIntoPlace(staged, target)
     await syncDirectory(dirname(target))
   }
 }
@@ -33,10 +34,10 @@ export async function moveForward(moves: readonly RecordedMove[]): Promise<void>
 /** Brings back what stood in the places, as far as anything was moved: repeatable as well. */
 export async function moveBack(moves: readonly RecordedMove[]): Promise<void> {
   for (const { staged, target, previous, replaces } of moves.toReversed()) {
-    if (!exists(staged) && exists(target)) renameSync(target, staged)
+    if (!exists(staged) && exists(target)) moveName(target, staged)
     if (replaces && exists(previous)) {
       if (exists(target)) throw reappeared(target)
-      renameSync(previous, target)
+      moveName(previous, target)
     }
     await syncDirectory(dirname(target))
   }
@@ -45,12 +46,7 @@ export async function moveBack(moves: readonly RecordedMove[]): Promise<void> {
 /** Removes what a restore made and does not need any more. */
 export function dropScratch({ moves, disposable, scratch }: TreeRecord): void {
   const staged = disposable ? moves.map(move => move.staged) : []
-  for (const name of [...staged, ...scratch]) rmSync(name, { recursive: true, force: true })
-}
-
-/** Whether there is anything of this name, a dangling link included. */
-export function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  for (const name of [...staged, ...scratch]) dropStaging(name)
 }
 
 function reappeared(target: string): NexusError {

@@ -2,7 +2,8 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { freeBytesOf } from './faults.js'
-import { at, checkedDirectory, type Ground, groundOf, isWritable } from './ground.js'
+import { type Ground, groundOf, isWritable } from './ground.js'
+import { at } from './reach.js'
 import { lockLocal } from './local-lock.js'
 import { beginLocal } from './local-pending.js'
 import { openLocalReader, readLocalSmall } from './local-read.js'
@@ -33,9 +34,9 @@ export class LocalStorage implements Storage {
   }
 
   list(directory: string): Promise<StorageEntry[]> {
-    return at(this.#ground, 'listing', directory, async () => {
+    return at(this.#ground, 'listing', directory, async reach => {
       try {
-        const entries = await readdir(await checkedDirectory(this.#ground, directory), { withFileTypes: true })
+        const entries = await readdir(await reach.directory(directory), { withFileTypes: true })
         return entries.map(entry => ({
           name: entry.name,
           kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'directory' : 'other',

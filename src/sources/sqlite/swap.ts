@@ -1,7 +1,8 @@
-import { copyFileSync, existsSync, linkSync, renameSync, rmSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { existsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { copyName, linkName, removeName } from '../../system/names.js'
+import { leaveStaging, moveIntoPlace } from '../../system/staging.js'
 import { syncDirectory } from '../crash-record.js'
 import { foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
 
@@ -58,7 +59,7 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     begun = true
   }
   for (let attempt = 1; ; attempt += 1) {
-    linkSync(target, previous)
+    linkName(target, previous)
     try {
       if (await renameUnderLock({ ...swap, willMove })) return true
     } catch (error) {
@@ -79,7 +80,7 @@ async function renameUnderLock({ target, staged, sidecars, previous, willMove }:
   const hold = holdExclusively(previous)
   try {
     if (!sidecarsEmpty(target)) return false
-    for (const name of existingSidecars(target)) rmSync(name, { force: true })
+    for (const name of existingSidecars(target)) removeName(name)
     // The database goes first: a damaged one without its log is no worse, a sound one beside a foreign log would be.
     const moves = [{ from: staged, to: target }, ...sidecars]
     if (sidecars.length > 0) await willMove(moves, [])
@@ -97,7 +98,7 @@ async function renameUnderLock({ target, staged, sidecars, previous, willMove }:
 async function replaceByCopy(swap: Swap): Promise<void> {
   const { target, staged, previous } = swap
   const sidecars = existingSidecars(target)
-  for (const name of [target, ...sidecars]) await copyDurably(name, previous + name.slice(target.length))
+  for (const name of [target, ...sidecars]) copyName(name, previous + name.slice(target.length))
   await syncDirectory(dirname(target))
   const moves = [{ from: staged, to: target }, ...swap.sidecars]
   await swap.willMove(moves, sidecars)
@@ -110,9 +111,9 @@ async function replaceByCopy(swap: Swap): Promise<void> {
  */
 export async function carryOutMoves(moves: readonly Move[], remove: readonly string[]): Promise<void> {
   const [first] = moves
-  if (first !== undefined && existsSync(first.from)) for (const name of remove) rmSync(name, { force: true })
+  if (first !== undefined && existsSync(first.from)) for (const name of remove) removeName(name)
   for (const { from, to } of moves) {
-    if (existsSync(from)) renameSync(from, to)
+    if (existsSync(from)) moveIntoPlace(from, to)
   }
   const last = moves.at(-1)
   if (last !== undefined) await syncDirectory(dirname(last.to))
@@ -126,22 +127,12 @@ export function existingSidecars(path: string): string[] {
 /** Removes the second name of a file, and only when it is that. */
 function dropLink(target: string, previous: string): void {
   const linked = statSync(previous, { throwIfNoEntry: false })
-  if (linked !== undefined && linked.ino === statSync(target).ino) rmSync(previous)
-}
-
-async function copyDurably(from: string, to: string): Promise<void> {
-  copyFileSync(from, to)
-  const file = await open(to, 'r+')
-  try {
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  if (linked !== undefined && linked.ino === statSync(target).ino) removeName(previous)
 }
 
 /** Undoes the setting aside of a swap that did not come about. */
 export function dropPrevious(previous: string): void {
-  for (const name of [previous, ...existingSidecars(previous)]) rmSync(name, { force: true })
+  for (const name of [previous, ...existingSidecars(previous)]) removeName(name)
 }
 
 /** Scratch table of block digests beside a file that is being staged. */
@@ -151,12 +142,13 @@ export function digestsBeside(staged: string): string {
 
 /** Removes a staged file that nothing comes of, with all that was made beside it. */
 export function dropStaged(staged: string): void {
-  for (const name of [staged, ...existingSidecars(staged), digestsBeside(staged)]) rmSync(name, { force: true })
+  for (const name of [staged, ...existingSidecars(staged), digestsBeside(staged)]) removeName(name)
+  leaveStaging(staged)
 }
 
 /** Removes sidecars that hold nothing, which a killed process leaves; false when there is something in them. */
 export function dropEmptySidecars(path: string): boolean {
   if (!sidecarsEmpty(path)) return false
-  for (const name of existingSidecars(path)) rmSync(name, { force: true })
+  for (const name of existingSidecars(path)) removeName(name)
   return true
 }
