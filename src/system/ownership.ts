@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   type Stats,
+  statfsSync,
   statSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -60,10 +61,15 @@ export function makeDirectoryFor(path: string, owner: Owner | null): boolean {
   }
   if (owner === null) return true
   onDescriptor(path, O_DIRECTORY, fd => {
-    if (!isMade(fstatSync(fd)) || !(isEmpty(fd, path) || isYounger(fd, ctimeNs))) throw exchanged(path)
+    if (isOwners(fstatSync(fd), owner)) return
+    if (!isMadeHere(fd) || !(isEmpty(fd, path) || isYounger(fd, ctimeNs))) throw exchanged(path)
     give(fd, owner, 0o700)
   })
   return true
+}
+
+function isOwners({ uid, gid }: Stats, owner: Owner): boolean {
+  return uid === owner.uid && gid === owner.gid
 }
 
 /** Another run may be quick to make something in it. What lay around before is as old as the last change there at least. */
@@ -83,7 +89,8 @@ function isEmpty(fd: number, path: string): boolean {
 export function giveNewFile(path: string, owner: Owner): void {
   onDescriptor(path, 0, fd => {
     const found = fstatSync(fd)
-    if (!found.isFile() || !isMade(found) || found.nlink > 1) throw exchanged(path)
+    if (isOwners(found, owner)) return
+    if (!found.isFile() || !isMadeHere(fd) || found.nlink > 1) throw exchanged(path)
     fchownSync(fd, owner.uid, owner.gid)
   })
 }
@@ -95,8 +102,7 @@ export function giveNewFile(path: string, owner: Owner): void {
  */
 export function giveDirectory(path: string, owner: Owner | null, mode: number): void {
   onDescriptor(path, O_DIRECTORY, fd => {
-    const found = fstatSync(fd)
-    if (!isMade(found) && found.uid !== owner?.uid) throw exchanged(path)
+    if (!isMadeHere(fd) && fstatSync(fd).uid !== owner?.uid) throw exchanged(path)
     give(fd, owner, mode)
   })
 }
@@ -132,6 +138,18 @@ export async function onDescriptorAsync<T>(path: string, work: (fd: number) => P
   }
 }
 
-function isMade({ uid }: Stats): boolean {
-  return uid === effectiveUser()
+/** FAT, exFAT, SMB 1 and 2, NFS, 9p, FUSE and NTFS: what root makes there may belong to whomever the mount or the server says. */
+const WITHOUT_OWNERS: ReadonlySet<number> = new Set([
+  0x4d44, 0x2011bab0, 0x517b, 0xff534d42, 0xfe534d42, 0x6969, 0x01021997, 0x65735546, 0x5346544e, 0x7366746e,
+])
+
+/** Whether this user made an open file, as far as its file system tells. */
+function isMadeHere(fd: number): boolean {
+  return fstatSync(fd).uid === effectiveUser() || keepsNoOwners(fd)
+}
+
+/** Whether owner and mode of an open file are what its mount says, and prove nothing. */
+export function keepsNoOwners(fd: number): boolean {
+  const path = descriptorPath(fd)
+  return path !== undefined && WITHOUT_OWNERS.has(statfsSync(path).type)
 }

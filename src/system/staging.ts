@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../errors.js'
 import { exchanged, type HeldDirectory, whileHeld } from './held-directory.js'
 import { moveName, removeIn, removeTree } from './names.js'
-import { effectiveUser } from './ownership.js'
+import { effectiveUser, keepsNoOwners } from './ownership.js'
 import { isOursAlone } from './trusted-path.js'
 
 /** What every directory for staged things is called, beside what they will replace. */
@@ -149,5 +149,5 @@ function orGone(work: () => void): void {
 
 function isPrivate(directory: HeldDirectory): boolean {
   const { uid, mode } = directory.stat()
-  return uid === effectiveUser() && (mode & OTHERS) === 0
+  return (uid === effectiveUser() && (mode & OTHERS) === 0) || keepsNoOwners(directory.fd)
 }

@@ -104,6 +104,7 @@ export async function stageDirectory(target: string, mark: string): Promise<NewD
       else takePlace(place.staged, target)
       isPut = true
       leaveStaging(place.staged)
+      staging.close()
       await syncDirectory(isInside ? target : dirname(target))
     },
     async drop() {
