@@ -10,16 +10,9 @@ import { giveNewFile, givesFilesAway, makeDirectoryFor } from '../system/ownersh
 import { isOursAlone, trustedPath } from '../system/trusted-path.js'
 
 /**
- * Makes a directory below the state directory (0700). As root everything there is given to the owner of the state
- * directory, so that sudo and the application's own user share it.
- */
-export async function stateSubdirectory(stateDirectory: string, ...names: string[]): Promise<string> {
-  return await inStateDirectory(stateDirectory, names, async ({ path }) => path)
-}
-
-/**
- * Makes a directory below the state directory, as `stateSubdirectory`, and holds it while `work` goes on: another user who
- * owns the state directory leads nothing that is written in it to another place.
+ * Makes a directory below the state directory (0700) and holds it while `work` goes on: another user who owns the state
+ * directory leads nothing that is written in it to another place. As root everything there is given to the owner of the
+ * state directory, so that sudo and the application's own user share it.
  */
 export async function inStateDirectory<T>(
   stateDirectory: string,

@@ -4,8 +4,8 @@ import { errnoOf } from '../../errors.js'
 import { removeTree } from '../../system/names.js'
 import { partialPrefix } from '../layout.js'
 import { type Ground, syncDirectory } from './ground.js'
-import { at } from './reach.js'
 import { exists } from './local-write.js'
+import { at } from './reach.js'
 
 /** Takes a name out of sight by one rename, then frees it. Returns bytes freed; 0 when nothing was there. */
 export function removeLocal(ground: Ground, name: string): Promise<number> {
