@@ -70,7 +70,10 @@ describe.skipIf(!built)('the process', () => {
     ['/no/such/node', ['list'], 127],
   ])('says that Node is missing, and PostgreSQL counts it: %s %j', (node, argv, status) => {
     const run = spawnSync(program, argv, { env: { PATH: '/usr/bin:/bin', NEXUS_BACKUP_NODE: node }, encoding: 'utf8' })
-    expect([run.status, run.stderr]).toEqual([status, expect.stringMatching(/^nexus-backup: error: cannot start: .*\nhint: /)])
+    expect([run.status, run.stderr]).toEqual([
+      status,
+      expect.stringMatching(/^nexus-backup: error: cannot start: .*\nhint: /),
+    ])
   })
 
   it('ends with one JSON object on stderr when JSON is asked for', () => {

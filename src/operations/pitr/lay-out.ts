@@ -1,4 +1,5 @@
-import { chmod, chown, open, readFile, rm, stat } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { open, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../../context.js'
 import { errnoOf } from '../../errors.js'
@@ -9,6 +10,7 @@ import {
 } from '../../sources/postgres/recovery-settings.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
+import { giveDirectory, type Owner } from '../../system/ownership.js'
 import type { Selected } from '../select.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { type NewDirectory, stageDirectory, syncDirectory } from './new-directory.js'
@@ -28,6 +30,7 @@ export interface Layout {
 
 /** What a server finds in a data directory and takes for its own state. */
 const states = ['standby.signal', 'recovery.signal', 'postmaster.pid', 'postmaster.opts']
+const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants
 const GROUP_MAY_READ = 0o040
 
 /**
@@ -45,22 +48,25 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
   try {
     const elsewhere = new Map<string, string>()
     for (const { oid, to } of layout.tablespaces) {
-      const directory = await stageDirectory(to, layout.mark, layout.account)
+      const directory = await stageDirectory(to, layout.mark)
       made.push(directory)
       elsewhere.set(tablespaceEntry(oid), directory.staged)
     }
-    const data = await stageDirectory(layout.directory, layout.mark, layout.account)
+    const data = await stageDirectory(layout.directory, layout.mark)
     made.push(data)
     const { account } = layout
     const owner = () => (account === null ? null : { uid: account.uid, gid: account.gid })
     await writeTree(context, layout.selected, { directory: data.staged, elsewhere, owner })
     await complete(context, data.staged, layout)
+    // Until here nobody but this process could reach what was written.
+    for (const { staged } of made) if (staged !== data.staged) giveDirectory(staged, account, 0o700)
     for (const directory of made) {
       context.signal.throwIfAborted()
       await directory.put()
     }
     return drop
   } catch (error) {
+    for (const directory of made) directory.nameIn(error)
     await drop()
     throw error
   }
@@ -80,8 +86,7 @@ async function complete(
   )
   const configuration = join(directory, 'postgresql.auto.conf')
   const own = async (path: string, text: string) => {
-    await writeDurably(path, text)
-    if (account !== null) await chown(path, account.uid, account.gid)
+    await writeDurably(path, text, account)
   }
   await own(configuration, recoveryConfiguration((await textOf(configuration)) ?? '', settings))
   if (settings.recovery !== null) await own(join(directory, 'recovery.signal'), '')
@@ -91,16 +96,16 @@ async function complete(
   }
   // PostgreSQL takes no other modes than these two (miscinit.c, checkDataDir).
   const { mode } = await stat(join(directory, 'PG_VERSION'))
-  await chmod(directory, (mode & GROUP_MAY_READ) === 0 ? 0o700 : 0o750)
-  if (account !== null) await chown(directory, account.uid, account.gid)
   await syncDirectory(join(directory, 'pg_tblspc'))
   await syncDirectory(directory)
+  giveDirectory(directory, account, (mode & GROUP_MAY_READ) === 0 ? 0o700 : 0o750)
 }
 
-async function writeDurably(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'w', 0o600)
+async function writeDurably(path: string, text: string, owner: Owner | null): Promise<void> {
+  const handle = await open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
   try {
     await handle.writeFile(text)
+    if (owner !== null) await handle.chown(owner.uid, owner.gid)
     await handle.sync()
   } finally {
     await handle.close()
