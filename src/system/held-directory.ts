@@ -52,6 +52,11 @@ export class HeldDirectory {
     return join(descriptorPath(this.fd) ?? this.path, name)
   }
 
+  /** Names it in a message by the path that an operator can use. */
+  nameIn(error: unknown): void {
+    if (error instanceof Error) error.message = error.message.replaceAll(`${this.at('.')}/`, `${this.path}/`)
+  }
+
   /** Holds a directory in it; a link of that name is refused. */
   enter(name: string): HeldDirectory {
     const path = join(this.path, name)

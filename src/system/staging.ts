@@ -70,8 +70,7 @@ export class Staging {
 
   /** Names its directory in a message by the path that an operator can use. */
   nameIn(error: unknown): void {
-    if (this.#held === null || !(error instanceof Error)) return
-    error.message = error.message.replaceAll(`${this.#held.at('.')}/`, `${this.#held.path}/`)
+    this.#held?.nameIn(error)
   }
 
   close(): void {

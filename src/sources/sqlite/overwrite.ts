@@ -86,6 +86,7 @@ export async function overwrite(swap: Overwrite): Promise<boolean> {
     changing = false
     fsyncSync(directory.fd)
   } catch (error) {
+    directory?.nameIn(error)
     hold.release()
     for (const fd of descriptors.splice(0)) closeSync(fd)
     if (changing) rollBack(target, error)
@@ -157,7 +158,7 @@ async function recordPages(live: number, fresh: number, path: string): Promise<v
     journal.arm(Math.ceil(status.size / pageSize))
   } finally {
     journal.close()
-    if (!armed) unlinkSync(path)
+    if (!armed) removeName(path)
   }
 }
 
