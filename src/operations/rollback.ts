@@ -7,8 +7,9 @@ import type { Journal } from '../journal/types.js'
 import { checkRestored } from '../sources/sqlite/check-restored.js'
 import { readHeader } from '../sources/sqlite/header.js'
 import { assertOnlyName } from '../sources/sqlite/other-names.js'
-import { readRecord, realTarget } from '../sources/sqlite/restore-record.js'
+import { readRecord } from '../sources/sqlite/restore-record.js'
 import { dropEmptySidecars, existingSidecars } from '../sources/sqlite/swap.js'
+import { trustedPath } from '../system/trusted-path.js'
 import { finishInterruptedDatabaseRestore } from './databases/interrupted-restore.js'
 import { putInPlace } from './databases/put-in-place.js'
 import type { RestorePlan, RollbackRequest } from './requests.js'
@@ -31,7 +32,7 @@ type Subject =
 export async function planRollback(context: Context, request: RollbackRequest): Promise<RestorePlan> {
   const subject = subjectOf(request)
   if (subject.kind === 'trees') return planTreeRollback(context, subject.tree, subject.paths)
-  const target = realTarget(subject.path)
+  const target = trustedPath(subject.path)
   const aside = lastSetAside(subject.name, target)
   const replaces = existsSync(target)
   if (replaces && readRecord(target) === null) {
@@ -64,7 +65,7 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
   if (subject.kind === 'trees') return rollBackTrees(context, subject.tree, subject.paths)
   const began = context.now()
   if ((await finishInterruptedDatabaseRestore(context, subject)) === 'undone') throw nothingReplaced(subject.name)
-  const target = realTarget(subject.path)
+  const target = trustedPath(subject.path)
   const aside = lastSetAside(subject.name, target)
   const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
   const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))
@@ -118,7 +119,7 @@ function subjectOf({ source, previous, allowOtherNames }: RollbackRequest): Subj
 
 /** Whether a directory stands at a path or was set aside there; a database is a file both times. */
 function holdsDirectories(path: string): boolean {
-  const target = realTarget(path)
+  const target = trustedPath(path)
   return [target, lastPrevious(target)].some(
     name => name !== undefined && existsSync(name) && statSync(name).isDirectory(),
   )

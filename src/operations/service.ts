@@ -32,6 +32,24 @@ export async function withServiceStopped<T>(
   return value
 }
 
+/**
+ * Starts the unit that a killed restore had stopped, when it is the one that the configuration names: the record of that
+ * restore lies beside the data, and a unit is not started on its word alone.
+ *
+ * @param configured the source's own unit
+ * @param stopped the unit in the record
+ * @returns what to say of it
+ * @throws NexusError `failed` (`service_failed`)
+ */
+export async function restartStopped(configured: string | null, stopped: string | null): Promise<string> {
+  if (stopped === null) return ''
+  if (stopped !== configured) {
+    return `; its record says that ${JSON.stringify(stopped)} was stopped, which is not the source's service and was not started`
+  }
+  await startService(stopped)
+  return `; ${stopped} was started again`
+}
+
 /** Starts a systemd unit. @throws NexusError `failed` (`service_failed`) */
 export async function startService(unit: string): Promise<void> {
   await systemctl('start', unit, `start it by hand: systemctl start ${unit}; see: `)

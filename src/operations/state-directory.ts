@@ -1,30 +1,46 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdirSync } from 'node:fs'
+import { lstat, mkdir, readdir } from 'node:fs/promises'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 import { isFull } from '../repository/storage/faults.js'
 import { machineId } from '../repository/storage/s3/machine.js'
+import { HeldDirectory } from '../system/held-directory.js'
+import { removeIn } from '../system/names.js'
+import { giveNewFile, givesFilesAway, makeDirectoryFor } from '../system/ownership.js'
+import { isOursAlone, trustedPath } from '../system/trusted-path.js'
 
 /**
- * Makes a directory below the state directory (0700). As root everything there is given to the owner of the state
- * directory, so that sudo and the application's own user share it (design section 5, "Whose files").
+ * Makes a directory below the state directory (0700) and holds it while `work` goes on: another user who owns the state
+ * directory leads nothing that is written in it to another place. As root everything there is given to the owner of the
+ * state directory, so that sudo and the application's own user share it.
  */
-export async function stateSubdirectory(stateDirectory: string, ...names: string[]): Promise<string> {
+export async function inStateDirectory<T>(
+  stateDirectory: string,
+  names: readonly string[],
+  work: (directory: HeldDirectory) => Promise<T>,
+): Promise<T> {
   await mkdir(stateDirectory, { recursive: true, mode: 0o700 })
-  let path = stateDirectory
-  for (const name of names) {
-    path = join(path, name)
-    const made = await mkdir(path, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await shareState(path, dirname(path))
+  let directory = HeldDirectory.open(trustedPath(stateDirectory))
+  try {
+    for (const name of names) {
+      const inner = subdirectory(directory, name)
+      directory.close()
+      directory = inner
+    }
+    return await work(directory)
+  } finally {
+    directory.close()
   }
-  return path
 }
 
-/** Gives a new file or directory to the owner of the directory it lies in, when we are root. */
-export async function shareState(path: string, directory: string): Promise<void> {
-  if (process.geteuid?.() !== 0) return
-  const { uid, gid } = await stat(directory)
-  await chown(path, uid, gid)
+function subdirectory(directory: HeldDirectory, name: string): HeldDirectory {
+  makeDirectoryFor(directory.at(name), givesFilesAway() ? directory.stat() : null)
+  return directory.enter(name)
+}
+
+/** Gives a new file to the owner of the directory it lies in, when we are root. */
+export function shareState(directory: HeldDirectory, name: string): void {
+  if (givesFilesAway()) giveNewFile(directory.at(name), directory.stat())
 }
 
 const DAY_MS = 24 * 3600 * 1000
@@ -37,33 +53,40 @@ const DAY_MS = 24 * 3600 * 1000
 export async function withStateScratch<T>(stateDirectory: string, work: (scratch: string) => Promise<T>): Promise<T> {
   const machine = machineMark()
   const name = `${process.pid}-${machine}-${randomBytes(8).toString('hex')}`
-  const scratch = await stateSubdirectory(stateDirectory, 'scratch', name).catch(error => {
+  const scratch = await makeScratch(stateDirectory, name).catch(error => {
     throw isFull(error) ? full(stateDirectory, error) : unusable(stateDirectory, error)
   })
   try {
-    await removeAbandoned(scratch, machine)
-    return await work(scratch)
+    await inStateDirectory(stateDirectory, ['scratch'], directory => removeAbandoned(directory, name, machine))
+    return await work(isOursAlone(scratch.path) ? scratch.path : scratch.at('.'))
   } catch (error) {
+    if (error instanceof Error) error.message = error.message.replaceAll(`${scratch.at('.')}/`, `${scratch.path}/`)
     throw isFull(error) ? full(stateDirectory, error) : error
   } finally {
-    await rm(scratch, { recursive: true, force: true })
+    scratch.close()
+    await inStateDirectory(stateDirectory, ['scratch'], async directory => removeIn(directory, name))
   }
+}
+
+/** It stays this process's own, for nobody else shares it: the owner of the state directory must not reach what root writes. */
+function makeScratch(stateDirectory: string, name: string): Promise<HeldDirectory> {
+  return inStateDirectory(stateDirectory, ['scratch'], async directory => {
+    mkdirSync(directory.at(name), { mode: 0o700 })
+    return directory.enter(name)
+  })
 }
 
 /**
  * Removes scratch directories of processes that are gone: a copy of a whole database may lie there. Whether a process
  * of another machine or container that shares the directory is gone cannot be seen from here: those have a day.
  */
-async function removeAbandoned(own: string, machine: string): Promise<void> {
-  const directory = dirname(own)
-  const { mtimeMs: now } = await stat(own)
-  for (const name of await readdir(directory)) {
+async function removeAbandoned(directory: HeldDirectory, own: string, machine: string): Promise<void> {
+  const { mtimeMs: now } = await lstat(directory.at(own))
+  for (const name of await readdir(directory.at('.'))) {
     const [, pid, mark] = /^(\d+)-(?:([0-9a-f]{8})-)?[0-9a-f]{16}$/.exec(name) ?? []
     if (pid === undefined || isAlive(Number(pid))) continue
-    const found = await stat(join(directory, name)).catch(() => undefined)
-    if (found !== undefined && (mark === machine || now - found.mtimeMs > DAY_MS)) {
-      await rm(join(directory, name), { recursive: true, force: true })
-    }
+    const found = await lstat(directory.at(name)).catch(() => undefined)
+    if (found !== undefined && (mark === machine || now - found.mtimeMs > DAY_MS)) removeIn(directory, name)
   }
 }
 

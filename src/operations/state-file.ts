@@ -1,8 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { link, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { constants } from 'node:fs'
+import { link, lstat, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { errnoOf } from '../errors.js'
-import { shareState, stateSubdirectory } from './state-directory.js'
+import type { HeldDirectory } from '../system/held-directory.js'
+import { givesFilesAway } from '../system/ownership.js'
+import { inStateDirectory } from './state-directory.js'
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
 
 /** Writes a file below the state directory, 0600 and durable, in place of the one that may be there. */
 export async function writeStateFile(
@@ -39,7 +43,7 @@ async function linkOnce(draft: string, path: string): Promise<void> {
     await link(draft, path)
   } catch (error) {
     if (!['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EMLINK'].includes(errnoOf(error) ?? '')) throw error
-    await (await open(path, 'wx', 0o600)).close()
+    await (await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)).close()
     await rename(draft, path)
   }
   await rm(draft, { force: true })
@@ -52,34 +56,35 @@ async function place(
   { file, bytes }: { file: string; bytes: string | Uint8Array },
   put: (draft: string, path: string) => Promise<void>,
 ): Promise<void> {
-  const directory = await stateSubdirectory(stateDirectory, ...names)
-  const draft = join(directory, `${file}.new-${randomBytes(4).toString('hex')}`)
-  try {
-    const handle = await open(draft, 'wx', 0o600)
+  await inStateDirectory(stateDirectory, names, async directory => {
+    const draft = `${file}.new-${randomBytes(4).toString('hex')}`
     try {
-      await handle.writeFile(bytes)
-      await handle.sync()
-    } finally {
-      await handle.close()
+      const handle = await open(directory.at(draft), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+      try {
+        await handle.writeFile(bytes)
+        if (givesFilesAway()) await handle.chown(directory.stat().uid, directory.stat().gid)
+        await handle.sync()
+      } finally {
+        await handle.close()
+      }
+      await removeAbandoned(directory, draft)
+      await put(directory.at(draft), directory.at(file))
+    } catch (error) {
+      await rm(directory.at(draft), { force: true })
+      throw error
     }
-    await shareState(draft, directory)
-    await removeAbandoned(directory, draft)
-    await put(draft, join(directory, file))
-  } catch (error) {
-    await rm(draft, { force: true })
-    throw error
-  }
+  })
 }
 
 const HOUR_MS = 3_600_000
 
 /** Removes drafts of runs that were killed an hour ago: nobody writes one for that long, and a key may stand in it. */
-async function removeAbandoned(directory: string, own: string): Promise<void> {
-  const { mtimeMs: now } = await stat(own)
-  for (const name of await readdir(directory)) {
+async function removeAbandoned(directory: HeldDirectory, own: string): Promise<void> {
+  const { mtimeMs: now } = await lstat(directory.at(own))
+  for (const name of await readdir(directory.at('.'))) {
     if (!/\.new-[0-9a-f]{8}$/.test(name)) continue
-    const found = await stat(join(directory, name)).catch(() => undefined)
-    if (found !== undefined && now - found.mtimeMs > HOUR_MS) await rm(join(directory, name), { force: true })
+    const found = await lstat(directory.at(name)).catch(() => undefined)
+    if (found !== undefined && now - found.mtimeMs > HOUR_MS) await rm(directory.at(name), { force: true })
   }
 }
 

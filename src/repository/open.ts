@@ -1,7 +1,7 @@
 import { NexusError } from '../errors.js'
 import { readRepositoryId } from './description.js'
 import { assertSourceName, isSourceName, partialPrefix, repositoryFile } from './layout.js'
-import { assertMayBecomeRoot, writeRoot } from './root-making.js'
+import { assertMayBecomeRoot, mayLieInNewRoot, writeRoot } from './root-making.js'
 import { sourceRoom } from './source-room.js'
 import { makeRoot, openStorage, type RepositoryPlace } from './storage/place.js'
 import type { Storage } from './storage/storage.js'
@@ -61,7 +61,7 @@ export async function initRepository(
     return repositoryOf(root.storage, place)
   }
   assertMayBecomeRoot(names, root.storage.location)
-  const storage = await root.take()
+  const storage = await root.take(mayLieInNewRoot)
   if (names.some(name => name.startsWith(partialPrefix))) await storage.removeLeftovers('')
   await writeRootBeside(storage, options.now)
   return repositoryOf(storage, place)

@@ -12,8 +12,13 @@ const harmless: ReadonlySet<string> = new Set([...recoveryNames, checksumsFile, 
 
 /** Throws `refused` when a directory holds anything but what an interrupted init left. */
 export function assertMayBecomeRoot(names: string[], location: string): void {
-  const foreign = names.find(name => !harmless.has(name) && !name.startsWith(partialPrefix))
+  const foreign = names.find(name => !mayLieInNewRoot(name))
   if (foreign !== undefined) throw notEmpty(location, foreign)
+}
+
+/** Whether a name may lie in a directory that becomes a repository. */
+export function mayLieInNewRoot(name: string): boolean {
+  return harmless.has(name) || name.startsWith(partialPrefix)
 }
 
 /**

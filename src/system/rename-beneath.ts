@@ -1,5 +1,8 @@
-import { closeSync, constants, fsyncSync, lstatSync, openSync, renameSync } from 'node:fs'
+import { closeSync, constants, fsyncSync, openSync, renameSync } from 'node:fs'
 import { errnoOf } from '../errors.js'
+import { whileHeld } from './held-directory.js'
+import { nameExists } from './names.js'
+import { splitPath } from './trusted-path.js'
 
 const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 
@@ -8,6 +11,7 @@ const FLAGS = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
  * way is opened without following links, so that nobody who may write there leads the rename elsewhere. It is not made
  * durable: see `syncBeneath`.
  *
+ * @param from canonical, as is `to`
  * @param name relative path, byte by byte (latin1), for names need not be UTF-8
  * @returns false when there is nothing to move, no directory to move it to, or something in its place
  */
@@ -22,7 +26,7 @@ export function renameBeneath(from: string, to: string, name: string): boolean {
     if (target === null) return false
     try {
       const [here, there] = [through(source, base), through(target, base)]
-      if (!isThere(here) || isThere(there)) return false
+      if (!nameExists(here) || nameExists(there)) return false
       renameSync(here, there)
       return true
     } finally {
@@ -48,7 +52,8 @@ export function syncBeneath(root: string, directory: string): void {
 function openBeneath(root: string, parts: readonly string[]): number | null {
   let fd: number | null = null
   try {
-    fd = openSync(root, FLAGS)
+    const { directory, name } = splitPath(root)
+    fd = whileHeld(directory, held => openSync(held.at(name), FLAGS))
     for (const part of parts) {
       const next: number = openSync(through(fd, part), FLAGS)
       closeSync(fd)
@@ -64,8 +69,4 @@ function openBeneath(root: string, parts: readonly string[]): number | null {
 
 function through(fd: number, name: string): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${fd}/`), Buffer.from(name, 'latin1')])
-}
-
-function isThere(path: Buffer): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }

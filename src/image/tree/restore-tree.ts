@@ -1,6 +1,7 @@
-import { lchownSync, linkSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
+import { linkSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import { noSecrets } from '../../secret-variables.js'
+import { giveLink } from '../../system/ownership.js'
 import type { ChainMember } from '../chain.js'
 import { inBatches, inOrder } from '../ordered.js'
 import { restoreBlocks } from '../restore-file.js'
@@ -19,7 +20,7 @@ const MANY_FILES = 1000
 
 /** Where a tree is put. */
 export interface RestoreTreeTarget {
-  /** Absolute path of a new, empty directory of the caller's, mode 0700. Its own mode, owner and time are left alone. */
+  /** Absolute path of a new, empty directory of the caller's, mode 0700, which nobody else can reach or exchange. Its own mode, owner and time are left alone. */
   directory: string
   /**
    * Entry path of a directory -> absolute path of another new, empty directory of the caller's, into which that
@@ -82,7 +83,7 @@ function makeLinks(tree: Tree, places: Places, target: RestoreTreeTarget): void 
     const path = places.of(entry.path)
     symlinkSync(entry.link, path)
     const owner = target.owner(entry)
-    if (owner !== null) lchownSync(path, owner.uid, owner.gid)
+    if (owner !== null) giveLink(path, owner)
     lutimesSync(path, entry.mtime, entry.mtime)
   }
 }

@@ -13,7 +13,11 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
   return {
     async finishInterruptedRestore(context) {
       if (source.dataDirectory === null) return
-      await finishInterruptedTrees(context, { name: source.name, paths: [source.dataDirectory] })
+      await finishInterruptedTrees(context, {
+        name: source.name,
+        paths: [source.dataDirectory],
+        service: source.service,
+      })
     },
     async probe(context) {
       known = await lookAtCluster(source, context)

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { DigestTable } from '../../image/digest-table.js'
 import type { Manifest } from '../../repository/manifest.js'
-import { shareState, stateSubdirectory } from '../state-directory.js'
+import { inStateDirectory, shareState } from '../state-directory.js'
 
 /** Of everything that lies here, named after a backup. */
 const suffixes = /\.(?:digests|memory|tree)$/
@@ -41,14 +41,16 @@ export class DigestCache {
   /** Keeps a table, which may be taken away from `path`, and of the others only those in `keep`. */
   async store(id: string, path: string, keep: readonly string[]): Promise<void> {
     try {
-      await stateSubdirectory(this.#stateDirectory, ...this.#names)
-      const draft = `${this.#path(id)}.new`
-      await moveOrCopy(path, draft)
-      await shareState(draft, this.#directory)
-      await rename(draft, this.#path(id))
-      const kept = new Set([id, ...keep])
-      const others = (await readdir(this.#directory)).filter(name => !kept.has(name.replace(suffixes, '')))
-      await Promise.all(others.map(name => rm(join(this.#directory, name), { force: true })))
+      await inStateDirectory(this.#stateDirectory, this.#names, async directory => {
+        const draft = `${id}.digests.new`
+        await rm(directory.at(draft), { force: true })
+        await moveOrCopy(path, directory.at(draft))
+        shareState(directory, draft)
+        await rename(directory.at(draft), directory.at(`${id}.digests`))
+        const kept = new Set([id, ...keep])
+        const others = (await readdir(directory.at('.'))).filter(name => !kept.has(name.replace(suffixes, '')))
+        await Promise.all(others.map(name => rm(directory.at(name), { force: true })))
+      })
     } catch (error) {
       if (errnoOf(error) === undefined) throw error
     }
@@ -65,6 +67,6 @@ async function moveOrCopy(from: string, to: string): Promise<void> {
     await rename(from, to)
   } catch (error) {
     if (errnoOf(error) !== 'EXDEV') throw error
-    await copyFile(from, to, constants.COPYFILE_FICLONE)
+    await copyFile(from, to, constants.COPYFILE_FICLONE | constants.COPYFILE_EXCL)
   }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { constants, createReadStream } from 'node:fs'
 import { copyFile, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
@@ -10,7 +10,7 @@ import { canonicalJson } from '../../repository/json.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { treeCountsOf } from '../chain-members.js'
 import type { OpenManifest } from '../sealing/open-backup.js'
-import { shareState } from '../state-directory.js'
+import { inStateDirectory, shareState } from '../state-directory.js'
 import { readStateFile, writeStateFile } from '../state-file.js'
 
 const memorySchema = v.object({
@@ -46,10 +46,12 @@ export class ParentMemory {
       tree: null,
     }
     if (treePath !== null) {
-      const path = this.#path(opened.id, 'tree')
       memory.tree = await measured(treePath)
-      await moved(treePath, path)
-      await shareState(path, this.#directory)
+      await inStateDirectory(this.#stateDirectory, this.#names, async directory => {
+        const name = `${opened.id}.tree`
+        await moved(treePath, directory.at(name))
+        shareState(directory, name)
+      })
     }
     await writeStateFile(this.#stateDirectory, this.#names, `${opened.id}.memory`, `${JSON.stringify(memory)}\n`)
   }
@@ -106,7 +108,8 @@ async function moved(from: string, to: string): Promise<void> {
     await rename(from, to)
   } catch (error) {
     if (errnoOf(error) !== 'EXDEV') throw error
-    await copyFile(from, to)
+    await rm(to, { force: true })
+    await copyFile(from, to, constants.COPYFILE_EXCL)
     await rm(from, { force: true })
   }
 }

@@ -61,14 +61,14 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
     service: null,
     swap: null,
   }
-  await claim(context, source, record)
+  await claim(context, source, { record, service })
   const progress: { state: 'untouched' | 'begun' | 'done' } = { state: 'untouched' }
   const willMove = async (moves: Move[], remove: string[]) => {
-    await replaceRecord({ ...record, service, swap: { moves, remove } })
+    replaceRecord({ ...record, service, swap: { moves, remove } })
     progress.state = 'begun'
   }
   const willOverwrite = async () => {
-    await replaceRecord({ ...record, service, overwrites: true })
+    replaceRecord({ ...record, service, overwrites: true })
     progress.state = 'begun'
   }
   const swap = async () => {
@@ -90,7 +90,7 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
     context.signal.throwIfAborted()
     // One that had looked for our record just before it was there; the service must not be down for it.
     await waitForBackups(context, source, target)
-    if (service !== null) await replaceRecord({ ...record, service })
+    if (service !== null) replaceRecord({ ...record, service })
     return await withServiceStopped(service, swap, aside => {
       return `${target} is replaced${aside === null ? '' : ` and what stood there lies at ${aside}`}`
     })
@@ -108,13 +108,17 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
 }
 
 /** Writes the record down; another restore may have begun since this one looked, and is waited for in its turn. */
-async function claim(context: Context, source: string, record: RestoreRecord): Promise<void> {
+async function claim(
+  context: Context,
+  source: string,
+  { record, service }: { record: RestoreRecord; service: string | null },
+): Promise<void> {
   for (;;) {
     try {
-      return await createRecord(record)
+      return createRecord(record)
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'restore_running') throw error
-      await finishInterruptedDatabaseRestore(context, { name: source, path: record.target })
+      await finishInterruptedDatabaseRestore(context, { name: source, path: record.target, service })
     }
   }
 }

@@ -1,10 +1,11 @@
 import { existsSync, statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { SourceSettings, SqliteSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { assertOnlyName } from '../../sources/sqlite/other-names.js'
-import { realTarget } from '../../sources/sqlite/restore-record.js'
+import { leaveStaging, stagingPlace, whileStaging } from '../../system/staging.js'
+import { hasForeignLink, trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import type { RestorePlan, RestoreRequest } from '../requests.js'
 import type { RestoreResult } from '../results.js'
@@ -16,10 +17,14 @@ import { putInPlace } from './put-in-place.js'
 import { stageRestore } from './stage-restore.js'
 
 /** What a restore of a database would do. @throws NexusError for everything that can be refused before any byte is written */
-export function planDatabaseRestore(context: Context, request: RestoreRequest, selected: Selected): RestorePlan {
+export async function planDatabaseRestore(
+  context: Context,
+  request: RestoreRequest,
+  selected: Selected,
+): Promise<RestorePlan> {
   const { manifest, survey } = selected
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
-  const target = targetOf(request)
+  const target = await targetOf(context, request, selected)
   const replaces = existsSync(target)
   assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
   if (replaces) assertOnlyName(target, { allowed: mayHaveOtherNames(request), warn: () => {} })
@@ -42,7 +47,7 @@ function mayHaveOtherNames({ allowOtherNames, target }: RestoreRequest): boolean
   return target.kind === 'in-place' && target.source.kind === 'sqlite' && target.source.allowOtherNames === true
 }
 
-function targetOf({ target }: RestoreRequest): string {
+async function targetOf(context: Context, { target }: RestoreRequest, selected: Selected): Promise<string> {
   const path = target.kind === 'path' ? target.path : databaseOf(target.source).path
   const directory = dirname(path)
   if (!existsSync(directory) || !statSync(directory).isDirectory()) {
@@ -55,7 +60,14 @@ function targetOf({ target }: RestoreRequest): string {
       },
     )
   }
-  return realTarget(path)
+  return target.kind === 'path' ? trustedPath(path) : trustedPath(path, await claimedPath(context, path, selected))
+}
+
+/** The path that this host's backups were made of, where a link of another user may lead to; asked only for such a link. */
+async function claimedPath({ host }: Context, path: string, { room }: Selected): Promise<string | null> {
+  if (!hasForeignLink(path)) return null
+  const claim = await room.claim()
+  return claim?.kind === 'sqlite' && claim.host === host ? claim.path : null
 }
 
 /** @throws NexusError `refused` when the configuration says that the name is no database's */
@@ -99,13 +111,13 @@ export async function restoreDatabase(
 ): Promise<RestoreResult> {
   const { target } = plan
   const name = request.source?.name ?? plan.source
-  await finishInterruptedDatabaseRestore(context, { name, path: target })
-  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  await finishInterruptedDatabaseRestore(context, { name, path: target, service: request.source?.service ?? null })
+  const place = stagingPlace(target, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
   let checks: RestoreResult['checks'] = []
   const placement = {
     source: name,
     target,
-    staged,
+    staged: place.staged,
     scratch: true,
     sidecars: [],
     previous: plan.previous ?? previousName(target, context.now()),
@@ -114,8 +126,10 @@ export async function restoreDatabase(
   }
   const previous = await putInPlace(context, placement, async () => {
     const replaces = plan.replaces ? target : null
-    checks = await stageRestore(context, { selected, staged, replaces, inPlace: plan.in_place })
-  })
+    checks = await whileStaging(place, ({ path }) =>
+      stageRestore(context, { selected, staged: path, replaces, inPlace: plan.in_place }),
+    )
+  }).finally(() => leaveStaging(place.staged))
   return {
     command: request.at === undefined ? 'restore' : 'pitr restore',
     id: plan.id,

@@ -1,5 +1,6 @@
-import { chmod, chown, lchown, open, readFile, rm, stat, symlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { constants } from 'node:fs'
+import { open, readFile, rm, stat, symlink } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import type { Context } from '../../context.js'
 import { errnoOf } from '../../errors.js'
 import {
@@ -12,6 +13,7 @@ import {
 } from '../../sources/postgres/recovery-settings.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
+import { giveDirectory, giveLink, type Owner } from '../../system/ownership.js'
 import type { Selected } from '../select.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { type NewDirectory, stageDirectory, syncDirectory } from './new-directory.js'
@@ -38,6 +40,7 @@ const states = [
 ]
 /** Of the data directory: what holds its WAL. */
 const WAL_ENTRY = 'pg_wal'
+const { O_CREAT, O_NOFOLLOW, O_TRUNC, O_WRONLY } = constants
 const GROUP_MAY_READ = 0o040
 
 /**
@@ -55,27 +58,30 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
   try {
     const elsewhere = new Map<string, string>()
     for (const { oid, to } of layout.tablespaces) {
-      const directory = await stageDirectory(to, layout.mark, layout.account)
+      const directory = await stageDirectory(to, layout.mark)
       made.push(directory)
       elsewhere.set(tablespaceEntry(oid), directory.staged)
     }
     if (layout.waldir) {
-      const directory = await stageDirectory(layout.waldir, layout.mark, layout.account)
+      const directory = await stageDirectory(layout.waldir, layout.mark)
       made.push(directory)
       elsewhere.set(WAL_ENTRY, directory.staged)
     }
-    const data = await stageDirectory(layout.directory, layout.mark, layout.account)
+    const data = await stageDirectory(layout.directory, layout.mark)
     made.push(data)
     const { account } = layout
     const owner = () => (account === null ? null : { uid: account.uid, gid: account.gid })
     await writeTree(context, layout.selected, { directory: data.staged, elsewhere, owner })
-    await complete(context, data.staged, layout)
+    await complete(context, { directory: data.staged, wal: elsewhere.get(WAL_ENTRY) }, layout)
+    // Until here nobody but this process could reach what was written.
+    for (const { staged } of made) if (staged !== data.staged) giveDirectory(staged, account, 0o700)
     for (const directory of made) {
       context.signal.throwIfAborted()
       await directory.put()
     }
     return drop
   } catch (error) {
+    for (const directory of made) directory.nameIn(error)
     await drop()
     throw error
   }
@@ -84,14 +90,14 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
 /** Everything between the captured tree and one that recovers as planned. */
 async function complete(
   context: Context,
-  directory: string,
+  { directory, wal = join(directory, WAL_ENTRY) }: { directory: string; wal?: string | undefined },
   { tablespaces, waldir, account, settings }: Layout,
 ): Promise<void> {
   for (const name of states) await rm(join(directory, name), { force: true })
   if (waldir) {
     const link = join(directory, WAL_ENTRY)
     await symlink(waldir, link)
-    if (account !== null) await lchown(link, account.uid, account.gid)
+    if (account !== null) giveLink(link, account)
   }
   await linkTablespaces(
     directory,
@@ -100,15 +106,15 @@ async function complete(
   )
   const configuration = join(directory, 'postgresql.auto.conf')
   const own = async (path: string, text: string) => {
-    await writeDurably(path, text)
-    if (account !== null) await chown(path, account.uid, account.gid)
+    await writeDurably(path, text, account)
   }
   await own(configuration, restoredConfiguration((await textOf(configuration)) ?? '', settings))
   const { recovery, major } = settings
   if (recovery !== null) {
-    await own(join(directory, recoverySettingsFile), recoveryText({ recovery, major }))
+    // Through the link of a WAL directory elsewhere it could not be reached yet.
+    await own(join(wal, basename(recoverySettingsFile)), recoveryText({ recovery, major }))
     await own(join(directory, 'recovery.signal'), recoverySignal)
-    await syncDirectory(join(directory, dirname(recoverySettingsFile)))
+    await syncDirectory(wal)
   }
   const others = staleSettingsIn((await textOf(join(directory, 'postgresql.conf'))) ?? '')
   if (others.length > 0) {
@@ -118,16 +124,16 @@ async function complete(
   }
   // PostgreSQL takes no other modes than these two (miscinit.c, checkDataDir).
   const { mode } = await stat(join(directory, 'PG_VERSION'))
-  await chmod(directory, (mode & GROUP_MAY_READ) === 0 ? 0o700 : 0o750)
-  if (account !== null) await chown(directory, account.uid, account.gid)
   await syncDirectory(join(directory, 'pg_tblspc'))
   await syncDirectory(directory)
+  giveDirectory(directory, account, (mode & GROUP_MAY_READ) === 0 ? 0o700 : 0o750)
 }
 
-async function writeDurably(path: string, text: string): Promise<void> {
-  const handle = await open(path, 'w', 0o600)
+async function writeDurably(path: string, text: string, owner: Owner | null): Promise<void> {
+  const handle = await open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
   try {
     await handle.writeFile(text)
+    if (owner !== null) await handle.chown(owner.uid, owner.gid)
     await handle.sync()
   } finally {
     await handle.close()

@@ -3,7 +3,7 @@ import { thisProcess } from '../restoring-process.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import { createTreeRecord, removeTreeRecord, type TreeRecord } from '../trees/tree-record.js'
 import type { Layout } from './lay-out.js'
-import { assertEmpty, stagingPlace } from './new-directory.js'
+import { assertEmpty, layoutPlace } from './new-directory.js'
 
 /**
  * Lays a cluster out with a record of it beside the data directory: when this process is killed, the next restore to the same
@@ -19,12 +19,12 @@ export async function withLayoutRecord<T>(
   { directory, tablespaces, waldir, mark }: Pick<Layout, 'directory' | 'tablespaces' | 'waldir' | 'mark'>,
   work: () => Promise<T>,
 ): Promise<T> {
-  const own = stagingPlace(directory, mark)
-  await finishInterruptedTrees(context, { name: source, paths: [own.recorded] })
+  const own = layoutPlace(directory, mark)
+  await finishInterruptedTrees(context, { name: source, paths: [own.recorded], service: null })
   const wal = waldir ? [waldir] : []
   const places = [...tablespaces.map(({ to }) => to), ...wal, directory].map(target => ({
     target,
-    ...stagingPlace(target, mark),
+    ...layoutPlace(target, mark),
   }))
   for (const { target, isInside } of places) {
     const flag = target === directory ? '--to' : target === waldir ? '--waldir' : '--tablespace-map'
@@ -36,15 +36,15 @@ export async function withLayoutRecord<T>(
     ...thisProcess(),
     home: own.recorded,
     // Nothing is ever replaced: there is no previous one, only a name that nothing else has.
-    moves: places.map(({ staged, recorded: target }) => {
+    moves: places.map(({ place: { staged }, recorded: target }) => {
       return { staged, target, previous: `${staged}.previous`, replaces: false }
     }),
     disposable: true,
-    scratch: [`${own.staged}.digests`],
+    scratch: [`${own.place.staged}.digests`],
     service: null,
     phase: 'staging',
   }
-  await createTreeRecord(record)
+  createTreeRecord(record)
   try {
     return await work()
   } finally {

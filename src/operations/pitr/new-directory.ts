@@ -1,19 +1,33 @@
 import { randomBytes } from 'node:crypto'
-import { accessSync, constants, lstatSync, readdirSync, realpathSync, statSync } from 'node:fs'
-import { chmod, chown, mkdir, open, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { accessSync, constants, fstatSync, lstatSync, readdirSync, renameSync, rmdirSync, statSync } from 'node:fs'
+import { mkdir, open, readdir } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
+import { whileHeld } from '../../system/held-directory.js'
+import { removeTree } from '../../system/names.js'
+import { give, givesFilesAway, onDescriptor } from '../../system/ownership.js'
+import {
+  dropStaging,
+  leaveStaging,
+  moveIntoPlace,
+  Staging,
+  type StagingPlace,
+  stagingPlace,
+} from '../../system/staging.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { shellQuoted } from '../shell.js'
 
 /** A directory that is made beside its place and put there when it is complete. */
 export interface NewDirectory {
-  /** Where it is made: empty, 0700. */
+  /** Where it is made: empty, 0700, and this process's. */
   readonly staged: string
   readonly target: string
   /** Puts it in its place, durably. */
   put(): Promise<void>
   /** Takes it away, also from its place. */
   drop(): Promise<void>
+  /** Names where it is made in a message by the path that an operator can use. */
+  nameIn(error: unknown): void
 }
 
 /**
@@ -23,13 +37,13 @@ export interface NewDirectory {
  */
 export function newDirectoryAt(path: string, flag: string): string {
   if (statOf(path) !== undefined) {
-    const real = realpathSync(path)
+    const real = trustedPath(path)
     // What a killed restore left in a mount point is taken away before anything is put there (withLayoutRecord).
     if (lstatSync(real).isDirectory() && readdirSync(real).every(name => leftover.test(name))) return real
     throw occupied(path, flag)
   }
   const parent = dirname(path)
-  if (statOf(parent)?.isDirectory() === true) return join(realpathSync(parent), basename(path))
+  if (statOf(parent)?.isDirectory() === true) return join(trustedPath(parent), basename(path))
   throw new NexusError('not-found', 'target_directory_missing', `there is no directory ${parent} to restore into`, {
     hint: `make it first: mkdir -p ${shellQuoted(parent)}`,
   })
@@ -47,7 +61,8 @@ function occupied(path: string, flag: string): NexusError {
 /** Stands for a target in a record that lies inside of it; nothing ever has this name. */
 const INSIDE = 'cluster'
 /** Names of what is staged inside of a target, and of the record of it. */
-const leftover = /^\.(?:nexus-restore-[0-9a-f]{8}(?:\.digests)?|cluster\.nexus-restore\.json(?:\.\d+\.new)?)$/
+const leftover =
+  /^\.(?:nexus-restore-[0-9a-f]{8}(?:\.digests)?|cluster\.nexus-restore-[0-9a-f]{8}(?:\.digests|\.private)?|cluster\.nexus-restore\.json(?:\.\d+\.new)?)$/
 
 /** What the names of everything that one restore stages have in common, and no other's. */
 export function newMark(): string {
@@ -55,13 +70,13 @@ export function newMark(): string {
 }
 
 /** Where a directory is made, whether that is inside of its own place, and for what a record beside it is. */
-export function stagingPlace(target: string, mark: string): { staged: string; isInside: boolean; recorded: string } {
+export function layoutPlace(
+  target: string,
+  mark: string,
+): { place: StagingPlace; isInside: boolean; recorded: string } {
   const isInside = statOf(target) !== undefined && !isReplaceable(target)
-  return {
-    staged: isInside ? join(target, `.${mark}`) : join(dirname(target), `.${basename(target)}.${mark}`),
-    isInside,
-    recorded: isInside ? join(target, INSIDE) : target,
-  }
+  const recorded = isInside ? join(target, INSIDE) : target
+  return { place: stagingPlace(recorded, mark), isInside, recorded }
 }
 
 /**
@@ -71,17 +86,13 @@ export function stagingPlace(target: string, mark: string): { staged: string; is
  *
  * @param target as `newDirectoryAt` tells
  * @param mark as `newMark` gives it
- * @param owner of the target; null: ours
  */
-export async function stageDirectory(
-  target: string,
-  mark: string,
-  owner: { uid: number; gid: number } | null,
-): Promise<NewDirectory> {
+export async function stageDirectory(target: string, mark: string): Promise<NewDirectory> {
   const existed = statOf(target) !== undefined
-  const { staged, isInside } = stagingPlace(target, mark)
+  const { place, isInside } = layoutPlace(target, mark)
+  const staging = Staging.make(place)
+  const staged = staging.path
   await mkdir(staged, { mode: 0o700 })
-  if (owner !== null) await chown(staged, owner.uid, owner.gid)
   let isPut = false
   /** Names that were moved up. */
   const moved: string[] = []
@@ -89,18 +100,22 @@ export async function stageDirectory(
     staged,
     target,
     async put() {
-      if (isInside) await moveUp(staged, target, { owner, moved })
-      else await takePlace(staged, target)
+      if (isInside) moveUp(staged, target, moved)
+      else takePlace(place.staged, target)
       isPut = true
+      leaveStaging(place.staged)
+      staging.close()
       await syncDirectory(isInside ? target : dirname(target))
     },
     async drop() {
-      await rm(staged, { recursive: true, force: true })
-      if (isPut && !existed) return rm(target, { recursive: true, force: true })
+      staging.close()
+      dropStaging(place.staged)
+      if (isPut && !existed) return removeTree(target)
       // What appeared there while ours was being made is somebody else's.
       const names = isPut ? await readdir(target) : moved
-      for (const name of names) await rm(join(target, name), { recursive: true, force: true })
+      for (const name of names) removeTree(join(target, name))
     },
+    nameIn: error => staging.nameIn(error),
   }
 }
 
@@ -115,32 +130,31 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 /** rename(2) replaces an empty directory and nothing else by a directory. */
-async function takePlace(staged: string, target: string): Promise<void> {
+function takePlace(staged: string, target: string): void {
   try {
-    await rename(staged, target)
+    moveIntoPlace(staged, target)
   } catch (error) {
     if (!['EEXIST', 'ENOTEMPTY', 'ENOTDIR'].includes(errnoOf(error) ?? '')) throw error
     throw appeared(target, error)
   }
 }
 
-/** @param how whose the target will be, and the list that gets the names that were moved */
-async function moveUp(
-  staged: string,
-  target: string,
-  { owner, moved }: { owner: { uid: number; gid: number } | null; moved: string[] },
-): Promise<void> {
-  // Beside what is staged there is only the record of it.
-  if ((await readdir(target)).some(name => !leftover.test(name))) throw appeared(target)
-  const { mode } = lstatSync(staged)
-  const names = (await readdir(staged)).sort((a, b) => Number(a === 'global') - Number(b === 'global'))
-  for (const name of names) {
-    await rename(join(staged, name), join(target, name))
-    moved.push(name)
-  }
-  await rmdir(staged)
-  await chmod(target, mode & 0o7777)
-  if (owner !== null) await chown(target, owner.uid, owner.gid)
+/** @param moved gets the names that were moved */
+function moveUp(staged: string, target: string, moved: string[]): void {
+  whileHeld(target, into => {
+    // Beside what is staged there is only the record of it.
+    if (readdirSync(into.at('.')).some(name => !leftover.test(name))) throw appeared(target)
+    onDescriptor(staged, constants.O_DIRECTORY, from => {
+      const names = readdirSync(staged).sort((a, b) => Number(a === 'global') - Number(b === 'global'))
+      for (const name of names) {
+        renameSync(join(staged, name), into.at(name))
+        moved.push(name)
+      }
+      const found = fstatSync(from)
+      give(into.fd, givesFilesAway() ? found : null, found.mode & 0o7777)
+    })
+    rmdirSync(staged)
+  })
 }
 
 function appeared(target: string, cause?: unknown): NexusError {

@@ -8,6 +8,7 @@ import { wasLeftOut } from '../../sources/files/left-out.js'
 import type { OwnDirectories } from '../../sources/files/own-directories.js'
 import { compilePatterns, type Patterns } from '../../sources/files/patterns.js'
 import { shown } from '../../sources/files/remarks.js'
+import { nameExists } from '../../system/names.js'
 import { ownDirectories } from '../own-directories.js'
 
 /** What of a directory that is replaced stays in it, since the backup left it out. */
@@ -81,7 +82,7 @@ export class KeptEntries {
       const stats = lstatSync(here, { bigint: true, throwIfNoEntry: false })
       if (stats === undefined) continue
       const state = this.#stateOf(root, { ...place, path: child.path }, stats.isDirectory())
-      const there = state !== 'new' && isThere(pathOf(root.staged, child.name))
+      const there = state !== 'new' && nameExists(pathOf(root.staged, child.name))
       const what = stats.isDirectory() ? this.#own.recognize(listing(here, stats), here.toString()) : null
       if (what !== null && (there || state === 'new')) throw ownInside(here.toString(), what)
       const stays = what !== null || everything || state === 'out' || this.#isNever(here, stats, bytes)
@@ -127,10 +128,6 @@ function listed(location: Buffer): Buffer[] {
 
 function listing(location: Buffer, stats: BigIntStats): Parameters<OwnDirectories['recognize']>[0] {
   return { stats, entries: listed(location).map(bytes => ({ name: bytes.toString() })) }
-}
-
-function isThere(path: Buffer): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
 }
 
 function ownInside(location: string, what: string): NexusError {

@@ -1,28 +1,34 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { errnoOf } from '../../errors.js'
-import { syncDirectory } from '../../sources/crash-record.js'
+import { whileHeld } from '../../system/held-directory.js'
+import { removeName } from '../../system/names.js'
+import { effectiveUser } from '../../system/ownership.js'
 import type { KeptEntry } from './kept-entries.js'
 
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 const namesSchema = v.array(v.pipe(v.string(), v.maxLength(4096)))
 
 /**
  * Writes down, beside a directory that is set aside, what stayed in the place where it lay: a rollback, which brings it
  * back, leaves that there too.
  */
-export async function rememberKept(kept: readonly KeptEntry[]): Promise<void> {
+export function rememberKept(kept: readonly KeptEntry[]): void {
   for (const previous of new Set(kept.map(entry => entry.previous))) {
     const names = kept.filter(entry => entry.previous === previous).map(({ name }) => name)
     forgetKept(previous)
-    const fd = openSync(memoryOf(previous), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
-    try {
-      writeSync(fd, `${JSON.stringify(names)}\n`)
-      fsyncSync(fd)
-    } finally {
-      closeSync(fd)
-    }
-    await syncDirectory(dirname(previous))
+    whileHeld(dirname(previous), directory => {
+      const path = directory.at(basename(memoryOf(previous)))
+      const fd = openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+      try {
+        writeFileSync(fd, `${JSON.stringify(names)}\n`)
+        fsyncSync(fd)
+      } finally {
+        closeSync(fd)
+      }
+      fsyncSync(directory.fd)
+    })
   }
 }
 
@@ -30,14 +36,15 @@ export async function rememberKept(kept: readonly KeptEntry[]): Promise<void> {
 export function recallKept(previous: string): string[] {
   let fd: number
   try {
-    fd = openSync(memoryOf(previous), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    const name = basename(memoryOf(previous))
+    fd = whileHeld(dirname(previous), directory => openSync(directory.at(name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK))
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ELOOP') return []
     throw error
   }
   try {
     const stats = fstatSync(fd)
-    if (!stats.isFile() || stats.uid !== process.geteuid?.()) return []
+    if (!stats.isFile() || stats.uid !== effectiveUser()) return []
     const result = v.safeParse(namesSchema, parsed(readFileSync(fd, 'utf8')))
     return result.success ? result.output : []
   } finally {
@@ -46,7 +53,7 @@ export function recallKept(previous: string): string[] {
 }
 
 export function forgetKept(previous: string): void {
-  rmSync(memoryOf(previous), { force: true })
+  removeName(memoryOf(previous))
 }
 
 function memoryOf(previous: string): string {

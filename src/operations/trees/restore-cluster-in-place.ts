@@ -5,11 +5,13 @@ import { NexusError } from '../../errors.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { RecoverySettings } from '../../sources/postgres/recovery-settings.js'
 import { historyName } from '../../sources/postgres/wal-names.js'
-import { realTarget } from '../../sources/sqlite/restore-record.js'
+import { nameExists as exists } from '../../system/names.js'
+import { stagingPlace, whileStaging } from '../../system/staging.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
 import { layOut } from '../pitr/lay-out.js'
-import { newMark, stagingPlace } from '../pitr/new-directory.js'
+import { newMark } from '../pitr/new-directory.js'
 import { movedWal } from '../pitr/plan-cluster.js'
 import type { RecoveryCalls, RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
@@ -19,7 +21,6 @@ import { restoreCommandOf } from '../wal/restore-command.js'
 import { archiveOf, tryRestoreCommand } from '../wal/try-restore-command.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { putTreesInPlace } from './tree-in-place.js'
-import { exists } from './tree-swap.js'
 import { assertReplaceable } from './tree-targets.js'
 
 /** A restore of a cluster to where its configuration says that the data directory is. */
@@ -39,7 +40,7 @@ export interface ClusterInPlace {
  */
 export function planClusterInPlace(context: Context, { source, selected, previous }: ClusterInPlace): RestorePlan {
   const { manifest, survey } = selected
-  const target = realTarget(directoryOf(source))
+  const target = trustedPath(directoryOf(source))
   assertNoTablespaces(source.name, baseFacts(manifest))
   const replaces = exists(target)
   const aside = previous ?? previousName(target, context.now())
@@ -70,16 +71,17 @@ export async function restoreClusterInPlace(
   const { manifest } = selected
   const began = context.now()
   const path = directoryOf(source)
-  await finishInterruptedTrees(context, { name: source.name, paths: [path] })
-  const target = realTarget(path)
+  await finishInterruptedTrees(context, { name: source.name, paths: [path], service: source.service })
+  const target = trustedPath(path)
   const facts = baseFacts(manifest)
   const moved = movedWal(facts)
   if (moved !== null) context.warn(`${source.name}: ${moved}`)
   const account = await clusterAccount(facts)
-  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
+  const place = stagingPlace(target, `nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
+  const { staged } = place
   const mark = newMark()
   // Made by layOut, and left by it when it is killed.
-  const unfinished = stagingPlace(staged, mark).staged
+  const unfinished = join(dirname(staged), `.${basename(staged)}.${mark}`)
   const placement = {
     source: source.name,
     moves: [{ staged, target, previous: previous ?? previousName(target, began) }],
@@ -97,7 +99,9 @@ export async function restoreClusterInPlace(
     fromBucket: selected.room.repository.location.startsWith('s3://'),
   })
   const placed = await putTreesInPlace(context, placement, async () => {
-    await layOut(context, { selected, directory: staged, tablespaces: [], account, settings, mark })
+    await whileStaging(place, async ({ path: directory }) => {
+      await layOut(context, { selected, directory, tablespaces: [], account, settings, mark })
+    })
   })
   const aside = placed[0]?.previous ?? null
   return {

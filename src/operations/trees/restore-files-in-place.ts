@@ -1,10 +1,12 @@
-import { copyFileSync, lchownSync, lstatSync, renameSync, utimesSync } from 'node:fs'
+import { lstatSync, renameSync } from 'node:fs'
 import { mkdir, open } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, NexusError } from '../../errors.js'
-import { realTarget } from '../../sources/sqlite/restore-record.js'
+import { copyName, nameExists as exists } from '../../system/names.js'
+import { type Staging, type StagingPlace, stagingPlace, whileStaging } from '../../system/staging.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import type { RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
@@ -16,7 +18,7 @@ import { KeptEntries } from './kept-entries.js'
 import { writeTree } from './restore-tree.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { treeOf } from './tree-part.js'
-import { exists, type TreeMove } from './tree-swap.js'
+import type { TreeMove } from './tree-swap.js'
 import { assertReplaceable } from './tree-targets.js'
 
 /** A restore of directories and files to where the configuration has them. */
@@ -31,6 +33,7 @@ export interface FilesInPlace {
 interface StagedRoot extends TreeMove {
   /** As configured. */
   path: string
+  place: StagingPlace
   kind: 'file' | 'directory'
 }
 
@@ -72,8 +75,8 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
   await finishInterruptedTrees(context, source)
   const roots = await rootsOf(context, request)
   const keeping = new KeptEntries(context, source, manifest)
-  const home = roots[0]?.target ?? ''
-  const scratch = `${scratchName(home, manifest.id)}.rest`
+  // What belongs to none of the roots; it is taken away again.
+  const scratch = `${roots[0]?.staged ?? ''}.rest`
   const placement = {
     source: source.name,
     moves: roots.map(({ staged, target, previous }) => ({ staged, target, previous })),
@@ -85,11 +88,17 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
   }
   let entries = 0
   const placed = await putTreesInPlace(context, placement, async () => {
-    const directories = roots.filter(({ kind }) => kind === 'directory')
-    for (const name of [scratch, ...directories.map(({ staged }) => staged)]) await mkdir(name, { mode: 0o700 })
-    const elsewhere = new Map(directories.map(({ path, staged }) => [path.slice(1), staged]))
-    entries = (await writeTree(context, selected, { directory: scratch, elsewhere })).size
-    for (const { path, kind, staged } of roots) if (kind === 'file') await moveFile(join(scratch, path), staged)
+    entries = await whileStagingAll(roots, async staged => {
+      const at = (root: StagedRoot) => staged.get(root)?.path ?? root.staged
+      const [home] = roots
+      const rest = `${home === undefined ? '' : at(home)}.rest`
+      const directories = roots.filter(({ kind }) => kind === 'directory')
+      for (const name of [rest, ...directories.map(at)]) await mkdir(name, { mode: 0o700 })
+      const elsewhere = new Map(directories.map(root => [root.path.slice(1), at(root)]))
+      const { size } = await writeTree(context, selected, { directory: rest, elsewhere })
+      for (const root of roots) if (root.kind === 'file') await moveFile(join(rest, root.path), at(root))
+      return size
+    })
   })
   const previous = placed.flatMap(tree => tree.previous ?? [])
   return {
@@ -117,13 +126,14 @@ async function rootsOf(context: Context, { source, selected, previous }: FilesIn
   if (missing.length > 0) {
     context.warn(`${source.name}: ${manifest.id} does not hold ${missing.join(', ')}, which stays as it is`)
   }
-  const targets = found.map(path => realTarget(path))
+  const targets = found.map(path => trustedPath(path))
   const shown = typeof previous === 'string' ? namesLike(targets, previous) : undefined
   const names = shown ?? previousNames(targets, context.now())
   return found.map((path, at) => {
     const target = targets[at] ?? path
-    const staged = scratchName(target, manifest.id)
-    return { path, kind: kinds.get(path.slice(1)) ?? 'file', target, staged, previous: names[at] ?? '' }
+    const place = stagingPlace(target, `nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
+    const kind = kinds.get(path.slice(1)) ?? 'file'
+    return { path, kind, target, staged: place.staged, place, previous: names[at] ?? '' }
   })
 }
 
@@ -131,8 +141,15 @@ function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
-function scratchName(target: string, id: string): string {
-  return join(dirname(target), `.${basename(target)}.nexus-restore-${id.slice(-4)}-${process.pid}`)
+/** Makes the places of all roots and runs `work` with them. */
+async function whileStagingAll<T>(
+  roots: readonly StagedRoot[],
+  work: (staged: ReadonlyMap<StagedRoot, Staging>) => Promise<T>,
+  made: ReadonlyMap<StagedRoot, Staging> = new Map(),
+): Promise<T> {
+  const next = roots[made.size]
+  if (next === undefined) return work(made)
+  return whileStaging(next.place, staging => whileStagingAll(roots, work, new Map([...made, [next, staging]])))
 }
 
 /** Another root may lie on another file system. */
@@ -146,14 +163,11 @@ async function moveFile(from: string, to: string): Promise<void> {
 }
 
 async function copyFile(from: string, to: string): Promise<void> {
-  copyFileSync(from, to)
-  const { uid, gid, mode, atime, mtime } = lstatSync(from)
-  lchownSync(to, uid, gid)
+  copyName(from, to)
+  const { atime, mtime } = lstatSync(from)
   const file = await open(to, 'r+')
   try {
-    // After the owner, for giving a file away takes its set-user-id bit.
-    await file.chmod(mode & 0o7777)
-    utimesSync(to, atime, mtime)
+    await file.utimes(atime, mtime)
     await file.sync()
   } finally {
     await file.close()

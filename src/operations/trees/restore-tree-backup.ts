@@ -4,6 +4,8 @@ import { basename, dirname, join } from 'node:path'
 import type { FilesSourceSettings, SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import { stagingPlace, whileStaging } from '../../system/staging.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import type { RecoveryCalls, RestorePlan, RestoreRequest } from '../requests.js'
 import type { RestoreResult } from '../results.js'
@@ -30,7 +32,7 @@ export async function planTreeRestore(
       ? planClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
       : planFilesInPlace(context, { source: filesOf(source), ...place })
   }
-  const target = request.target.path
+  const target = besideTrusted(request.target.path)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const replaces = assertTarget(target, request.target.force)
   return {
@@ -61,8 +63,9 @@ export async function restoreTreeBackup(
       : restoreFilesInPlace(context, { source: filesOf(source), ...place })
   }
   const { target } = plan
-  await finishInterruptedTrees(context, { name: plan.source, paths: [target] })
-  const staged = join(dirname(target), `.${basename(target)}.nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  await finishInterruptedTrees(context, { name: plan.source, paths: [target], service: null })
+  const place = stagingPlace(target, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  const { staged } = place
   const placement = {
     source: plan.source,
     moves: [{ staged, target, previous: plan.previous ?? previousName(target, began) }],
@@ -73,8 +76,10 @@ export async function restoreTreeBackup(
   }
   let entries = 0
   const [placed] = await putTreesInPlace(context, placement, async () => {
-    await mkdir(staged, { mode: 0o700 })
-    entries = (await writeTree(context, selected, { directory: staged, elsewhere: new Map() })).size
+    entries = await whileStaging(place, async ({ path: directory }) => {
+      await mkdir(directory, { mode: 0o700 })
+      return (await writeTree(context, selected, { directory, elsewhere: new Map() })).size
+    })
     // An empty directory was offered as the place, not as something to be kept.
     if (plan.previous === null && existsSync(target)) await rmdir(target)
   })
@@ -89,6 +94,11 @@ export async function restoreTreeBackup(
     checks: [{ name: 'restored', status: 'ok', detail: `${entries} entries, every block as it was captured` }],
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
+}
+
+/** The directory is what the path leads to; what lies in it is replaced itself, and be it a link. */
+function besideTrusted(path: string): string {
+  return join(trustedPath(dirname(path)), basename(path))
 }
 
 function assertTarget(target: string, force: boolean): boolean {

@@ -2,13 +2,14 @@ import { dirname } from 'node:path'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
 import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
+import { nameExists as exists } from '../../system/names.js'
 import { thisProcess } from '../restoring-process.js'
 import { withServiceStopped } from '../service.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import type { KeptEntry } from './kept-entries.js'
 import { forgetKept, rememberKept } from './kept-memory.js'
 import { createTreeRecord, removeTreeRecord, replaceTreeRecord, type TreeRecord } from './tree-record.js'
-import { dropScratch, exists, moveBack, moveForward, type TreeMove } from './tree-swap.js'
+import { dropScratch, moveBack, moveForward, type TreeMove } from './tree-swap.js'
 import { assertReplaceable } from './tree-targets.js'
 
 export interface TreePlacement {
@@ -61,7 +62,7 @@ export async function putTreesInPlace(
     service: null,
     phase: 'staging',
   }
-  await claim(context, source, record)
+  await claim(context, source, { record, service })
   const run = new Run(record)
   try {
     await namingFullDisk(dirname(record.home), prepare)
@@ -84,13 +85,17 @@ export async function putTreesInPlace(
 }
 
 /** Writes the record down; another restore may have begun since this one looked, and is waited for in its turn. */
-async function claim(context: Context, source: string, record: TreeRecord): Promise<void> {
+async function claim(
+  context: Context,
+  source: string,
+  { record, service }: { record: TreeRecord; service: string | null },
+): Promise<void> {
   for (;;) {
     try {
-      return await createTreeRecord(record)
+      return createTreeRecord(record)
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'restore_running') throw error
-      await finishInterruptedTrees(context, { name: source, paths: [record.home] })
+      await finishInterruptedTrees(context, { name: source, paths: [record.home], service })
     }
   }
 }
@@ -107,7 +112,7 @@ class Run {
 
   async write(changes: Partial<TreeRecord>): Promise<void> {
     const record = { ...this.#record, ...changes }
-    await replaceTreeRecord(record)
+    replaceTreeRecord(record)
     this.#record = record
   }
 
@@ -118,7 +123,7 @@ class Run {
     if (moves.length === 0) throw new NexusError('failed', 'nothing_staged', 'there is nothing to put in place')
     const kept = wanted.filter(({ target }) => moves.some(move => move.target === target && move.replaces))
     try {
-      await rememberKept(kept)
+      rememberKept(kept)
       await this.write({ phase: 'forward', moves, kept })
     } catch (error) {
       for (const { previous } of moves) forgetKept(previous)

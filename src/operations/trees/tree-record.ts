@@ -1,6 +1,7 @@
 import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { createRecordOf, readRecordOf, removeRecord, replaceRecordOf } from '../../sources/crash-record.js'
+import { directoryBeside } from '../../system/staging.js'
 
 const path = v.pipe(v.string(), v.maxLength(4096))
 const recordSchema = v.object({
@@ -32,12 +33,12 @@ const recordSchema = v.object({
 export type TreeRecord = v.InferOutput<typeof recordSchema>
 
 /** @throws NexusError `locked` */
-export function createTreeRecord(record: TreeRecord): Promise<void> {
-  return createRecordOf(record.home, record)
+export function createTreeRecord(record: TreeRecord): void {
+  createRecordOf(record.home, record)
 }
 
-export function replaceTreeRecord(record: TreeRecord): Promise<void> {
-  return replaceRecordOf(record.home, record)
+export function replaceTreeRecord(record: TreeRecord): void {
+  replaceRecordOf(record.home, record)
 }
 
 export function removeTreeRecord(record: TreeRecord): void {
@@ -56,10 +57,10 @@ export function readTreeRecord(target: string): TreeRecord | null {
 function staysBeside({ home, moves, kept = [], scratch }: TreeRecord): boolean {
   const directories = [home, ...moves.map(({ target }) => target)].map(name => dirname(name))
   const beside = moves.every(({ staged, previous, target }) =>
-    [staged, previous].every(name => dirname(name) === dirname(target)),
+    [staged, previous].every(name => directoryBeside(name) === dirname(target)),
   )
   const ofMoves = kept.every(entry =>
     moves.some(({ target, previous }) => target === entry.target && previous === entry.previous),
   )
-  return beside && ofMoves && scratch.every(name => directories.includes(dirname(name)))
+  return beside && ofMoves && scratch.every(name => directories.includes(directoryBeside(name)))
 }

@@ -2,14 +2,15 @@ import { lstatSync } from 'node:fs'
 import { basename } from 'node:path'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { realTarget } from '../../sources/sqlite/restore-record.js'
+import { nameExists as exists } from '../../system/names.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import type { RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import { lastPreviousOf, namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { forgetKept, recallKept } from './kept-memory.js'
 import { putTreesInPlace } from './tree-in-place.js'
-import { exists, type TreeMove } from './tree-swap.js'
+import type { TreeMove } from './tree-swap.js'
 
 /** A rollback of directories. */
 export interface TreeRollback {
@@ -60,10 +61,11 @@ export async function rollBackTrees(
 ): Promise<RestoreResult> {
   const { source } = request
   const began = context.now()
-  if ((await finishInterruptedTrees(context, { name: source.name, paths })) === 'undone') throw wasUndone(source.name)
+  if ((await finishInterruptedTrees(context, { name: source.name, paths, service: source.service })) === 'undone')
+    throw wasUndone(source.name)
   const moves = movesOf(request, paths, began)
   const known = new Set(moves.map(({ target }) => target))
-  const left = paths.map(path => realTarget(path)).filter(target => !known.has(target))
+  const left = paths.map(path => trustedPath(path)).filter(target => !known.has(target))
   if (left.length > 0) {
     context.warn(`${source.name}: the last restore replaced nothing at ${left.join(', ')}, which stays as it is`)
   }
@@ -89,7 +91,7 @@ export async function rollBackTrees(
 }
 
 function movesOf({ source, previous }: TreeRollback, paths: readonly string[], now: Date): TreeMove[] {
-  const asides = lastPreviousOf(paths.map(path => realTarget(path)))
+  const asides = lastPreviousOf(paths.map(path => trustedPath(path)))
   if (asides.length === 0) {
     throw new NexusError('not-found', 'nothing_to_roll_back', `no restore of ${source.name} has set anything aside`, {
       hint: `a backup can be restored instead: nexus-backup list ${source.name}`,

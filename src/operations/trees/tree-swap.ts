@@ -1,8 +1,9 @@
-import { lstatSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
 import { syncDirectory } from '../../sources/crash-record.js'
+import { nameExists as exists, moveName } from '../../system/names.js'
 import { renameBeneath, syncBeneath } from '../../system/rename-beneath.js'
+import { dropStaging, moveIntoPlace } from '../../system/staging.js'
 import type { TreeRecord } from './tree-record.js'
 
 /** One directory or file taking another's place; all three lie in one directory. */
@@ -21,10 +22,10 @@ export interface TreeMove {
 export async function moveForward({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
   for (const { staged, target, previous, replaces } of moves) {
     if (!exists(staged)) continue
-    if (replaces && !exists(previous)) renameSync(target, previous)
+    if (replaces && !exists(previous)) moveName(target, previous)
     // rename(2) would quietly replace an empty directory.
     if (exists(target)) throw reappeared(target)
-    renameSync(staged, target)
+    moveIntoPlace(staged, target)
     await syncDirectory(dirname(target))
   }
   moveKept(kept.map(({ target, previous, name }) => ({ from: previous, to: target, name })))
@@ -34,10 +35,10 @@ export async function moveForward({ moves, kept = [] }: Pick<TreeRecord, 'moves'
 export async function moveBack({ moves, kept = [] }: Pick<TreeRecord, 'moves' | 'kept'>): Promise<void> {
   moveKept(kept.map(({ target, previous, name }) => ({ from: target, to: previous, name })))
   for (const { staged, target, previous, replaces } of moves.toReversed()) {
-    if (!exists(staged) && exists(target)) renameSync(target, staged)
+    if (!exists(staged) && exists(target)) moveName(target, staged)
     if (replaces && exists(previous)) {
       if (exists(target)) throw reappeared(target)
-      renameSync(previous, target)
+      moveName(previous, target)
     }
     await syncDirectory(dirname(target))
   }
@@ -57,12 +58,7 @@ function moveKept(entries: readonly { from: string; to: string; name: string }[]
 /** Removes what a restore made and does not need any more. */
 export function dropScratch({ moves, disposable, scratch }: TreeRecord): void {
   const staged = disposable ? moves.map(move => move.staged) : []
-  for (const name of [...staged, ...scratch]) rmSync(name, { recursive: true, force: true })
-}
-
-/** Whether there is anything of this name, a dangling link included. */
-export function exists(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  for (const name of [...staged, ...scratch]) dropStaging(name)
 }
 
 function reappeared(target: string): NexusError {

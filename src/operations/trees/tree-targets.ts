@@ -1,9 +1,10 @@
 import { accessSync, constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { nameExists as exists } from '../../system/names.js'
 import { mountPointsIn } from './mount-points.js'
 import { runningServer } from './running-server.js'
-import { exists, type TreeMove } from './tree-swap.js'
+import type { TreeMove } from './tree-swap.js'
 
 /**
  * Refuses what could not be carried out to the end, or would do more than it says.

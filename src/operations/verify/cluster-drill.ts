@@ -1,5 +1,5 @@
 import { lstatSync, mkdtempSync } from 'node:fs'
-import { chown, mkdir, rm, statfs, truncate } from 'node:fs/promises'
+import { statfs, truncate } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
@@ -8,6 +8,9 @@ import { amcheck, checksums, missingContent } from '../../sources/postgres/amche
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { ClusterCheck } from '../../sources/postgres/restored-checks.js'
 import type { Account } from '../../sources/postgres/run-as.js'
+import { removeTree } from '../../system/names.js'
+import { giveDirectory, makeDirectoryFor } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { baseFacts, majorOf } from '../pitr/base-facts.js'
 import { layOut } from '../pitr/lay-out.js'
 import { newMark } from '../pitr/new-directory.js'
@@ -69,7 +72,7 @@ export async function drillCluster(
     const detail = `ready after ${restoreMs} ms at ${state.lsn}, checked in ${checked} ms more`
     return { checks: [{ name: 'recovery', status: 'ok', detail }, ...checks, pages], restoreMs }
   } finally {
-    await rm(room, { recursive: true, force: true })
+    removeTree(room)
   }
 }
 
@@ -83,8 +86,7 @@ function wrongCopy(error: unknown): ClusterCheck {
 async function roomFor(account: Account | null, scratch: string, bytes: number): Promise<string> {
   if (account === null || isOpenTo(account, scratch)) {
     const room = join(scratch, 'drill')
-    await mkdir(room, { mode: 0o700 })
-    if (account !== null) await chown(room, account.uid, account.gid)
+    makeDirectoryFor(room, account)
     return room
   }
   const { bavail, bsize } = await statfs(OTHERS_ROOM)
@@ -97,8 +99,8 @@ async function roomFor(account: Account | null, scratch: string, bytes: number):
       { hint: `run it as ${account.name} with a state directory of his: --state DIR` },
     )
   }
-  const room = mkdtempSync(join(OTHERS_ROOM, 'nexus-backup-drill-'))
-  await chown(room, account.uid, account.gid)
+  const room = mkdtempSync(join(trustedPath(OTHERS_ROOM), 'nexus-backup-drill-'))
+  giveDirectory(room, account, 0o700)
   return room
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, rm } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
@@ -6,6 +6,7 @@ import { messageOf, NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { ProofStatus } from '../../repository/types.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
+import { removeTree } from '../../system/names.js'
 import { writeImage } from '../databases/stage-restore.js'
 import type { RestoredCheck, VerifiedBackup } from '../results.js'
 import { openSelected } from '../sealing/open-backup.js'
@@ -129,6 +130,6 @@ async function restoredAndChecked(
     const { size } = await writeTree(context, selected, { directory: path, elsewhere: new Map() })
     return timed([{ name: 'restored', status: 'ok', detail: `${size} entries` }])
   } finally {
-    await rm(path, { recursive: true, force: true })
+    removeTree(path)
   }
 }

@@ -1,9 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { chown, open, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, resolve } from 'node:path'
 import type { Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { HeldDirectory } from '../../system/held-directory.js'
+import { givesFilesAway } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { walReader } from '../sealing/wal-seal-for.js'
 import { askerOf, clearFetched } from './fetch-spool.js'
 import { archiveForFetch } from './find-archive.js'
@@ -87,23 +90,36 @@ async function fetchOne(context: Context, request: FetchRequest): Promise<FetchR
 
 /** Writes a file beside its place and renames it there. The server syncs what it keeps (PostgreSQL xlogarchive.c). */
 async function place(plain: Buffer, path: string): Promise<void> {
-  const temporary = join(dirname(path), `${basename(path)}.nexus-${randomBytes(4).toString('hex')}`)
   try {
-    const directory = await stat(dirname(path))
-    const handle = await open(temporary, 'wx', 0o600)
+    const directory = HeldDirectory.open(trustedPath(dirname(path)))
     try {
-      await handle.writeFile(plain)
+      await placeIn(directory, basename(path), plain)
     } finally {
-      await handle.close()
+      directory.close()
     }
-    if (process.geteuid?.() === 0) await chown(temporary, directory.uid, directory.gid)
-    await rename(temporary, path)
   } catch (error) {
-    await rm(temporary, { force: true })
     if (errnoOf(error) === undefined) throw error
     throw new NexusError('failed', 'wal_not_written', `cannot write ${path}: ${messageOf(error)}`, {
       hint: 'see that the disk of pg_wal has room and that this user may write there',
       cause: error,
     })
+  }
+}
+
+async function placeIn(directory: HeldDirectory, name: string, plain: Buffer): Promise<void> {
+  const temporary = directory.at(`${name}.nexus-${randomBytes(4).toString('hex')}`)
+  try {
+    const handle = await open(temporary, 'wx', 0o600)
+    try {
+      await handle.writeFile(plain)
+      const { uid, gid } = directory.stat()
+      if (givesFilesAway()) await handle.chown(uid, gid)
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, directory.at(name))
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
   }
 }

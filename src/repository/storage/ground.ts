@@ -1,8 +1,11 @@
 import { constants } from 'node:fs'
-import { access, lchown, lstat, mkdir, open, realpath, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { errnoOf, NexusError } from '../../errors.js'
-import { type Doing, guarded, symlinkFault } from './faults.js'
+import { access, open, realpath, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { NexusError } from '../../errors.js'
+import { withoutDescriptor } from '../../system/held-directory.js'
+import { makeDirectoryFor, type Owner } from '../../system/ownership.js'
+import { isOursAlone } from '../../system/trusted-path.js'
+import type { Doing } from './faults.js'
 
 /** What the parts of the local storage share. */
 export interface Ground {
@@ -11,14 +14,17 @@ export interface Ground {
   /** The same without symbolic links. */
   readonly root: string
   /** Whom everything new is given to; undefined when we are not root and cannot give. */
-  readonly owner: { uid: number; gid: number } | undefined
+  readonly owner: Owner | undefined
+  /** Whether users other than root and us may put something else in the place of what lies there. */
+  readonly isShared: boolean
 }
 
 /** Looks at a repository's directory. Throws the system's error when it is not there. */
 export async function groundOf(location: string): Promise<Ground> {
   const root = await realpath(location)
   const { uid, gid } = await stat(root)
-  return { location, root, owner: process.getuid?.() === 0 ? { uid, gid } : undefined }
+  const owner = process.getuid?.() === 0 ? { uid, gid } : undefined
+  return { location, root, owner, isShared: !isOursAlone(root) }
 }
 
 /** Whether this process can write into the directory (permissions, read-only mount). */
@@ -36,7 +42,7 @@ export function doing(ground: Ground, verb: string, name: string): Doing {
 }
 
 /** The path of a name, which is refused when it could leave the repository. */
-function pathOf(ground: Ground, name: string): string {
+export function pathOf(ground: Ground, name: string): string {
   if (name === '') return ground.root
   const segments = name.split('/')
   const leaves = segments.some(
@@ -46,61 +52,19 @@ function pathOf(ground: Ground, name: string): string {
   return join(ground.root, ...segments)
 }
 
-/**
- * The path of a name after making sure that no directory on the way to it is a symbolic link.
- * The last component is the caller's: opened with O_NOFOLLOW, or looked at with lstat.
- */
-export async function checkedPathOf(ground: Ground, name: string): Promise<string> {
-  const path = pathOf(ground, name)
-  const parent = dirname(path)
-  if (name !== '' && (await realpath(parent)) !== parent) throw symlinkFault(join(ground.location, dirname(name)))
-  return path
-}
-
-/** The path of a directory, after making sure that neither it nor one above it is a symbolic link. */
-export async function checkedDirectory(ground: Ground, name: string): Promise<string> {
-  const path = pathOf(ground, name)
-  if ((await realpath(path)) !== path) throw symlinkFault(join(ground.location, name))
-  return path
-}
-
-/** Makes a directory and those above it below the root, 0700, the owner's, each one durable. */
-export async function ensureDirectory(ground: Ground, name: string): Promise<string> {
-  const path = pathOf(ground, name)
-  if (name === '') return path
-  const found = await lstat(path).catch(error => {
-    if (errnoOf(error) === 'ENOENT') return undefined
-    throw error
-  })
-  if (found?.isSymbolicLink()) throw symlinkFault(join(ground.location, name))
-  const parent = await ensureDirectory(ground, name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
-  if (found === undefined && (await makeDirectory(ground, path))) await syncDirectory(parent)
-  return path
-}
-
 /** Makes one directory, 0700 and the owner's; false when it already was there. */
-export async function makeDirectory(ground: Ground, path: string): Promise<boolean> {
-  try {
-    await mkdir(path, { mode: 0o700 })
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false
-    throw error
-  }
-  if (ground.owner) await lchown(path, ground.owner.uid, ground.owner.gid)
-  return true
+export function makeDirectory(ground: Ground, path: string): boolean {
+  return makeDirectoryFor(path, ground.owner ?? null)
 }
 
 /** Makes names in a directory survive a power cut. */
 export async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
+  // A descriptor's path is a link itself, which leads to that very directory.
+  const named = withoutDescriptor(path) === path ? path : `${path}/.`
+  const handle = await open(named, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   try {
     await handle.sync()
   } finally {
     await handle.close()
   }
-}
-
-/** `guarded` for a name in the repository. */
-export function at<T>(ground: Ground, verb: string, name: string, work: () => Promise<T>): Promise<T> {
-  return guarded(doing(ground, verb, name), work)
 }

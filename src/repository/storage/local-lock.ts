@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
 import { locksDirectory } from '../layout.js'
 import { guarded, symlinkFault } from './faults.js'
-import { at, checkedDirectory, ensureDirectory, type Ground } from './ground.js'
+import type { Ground } from './ground.js'
 import { writeLocalOnce } from './local-write.js'
 import { openLockFile } from './lock-file.js'
 import { describeHolders, dropNote, forgetStale, leaveNote } from './lock-notes.js'
 import { takeOrWait, unknownSource } from './lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
+import { at, Reach } from './reach.js'
 
 const pauses = { grace: [5, 20, 50], first: 100, longest: 1000 }
 
@@ -24,13 +25,30 @@ export async function lockLocal(
   wanted: { source: string; name: LockName; mode: LockMode },
   options: LockOptions,
 ): Promise<Lock> {
-  const { source, name, mode } = wanted
+  const { source, mode } = wanted
   if (mode === 'shared') {
     if (!(await isDirectory(ground, source))) throw unknownSource(source, ground.location)
     if (!writable) return { unlocked: true, release: async () => {} }
   }
+  // Held as long as the lock is.
+  const reach = new Reach(ground)
+  try {
+    const lock = await take(ground, reach, wanted, options)
+    return { unlocked: false, release: () => lock.release().finally(() => reach.close()) }
+  } catch (error) {
+    reach.close()
+    throw error
+  }
+}
+
+async function take(
+  ground: Ground,
+  reach: Reach,
+  { source, name, mode }: { source: string; name: LockName; mode: LockMode },
+  options: LockOptions,
+): Promise<{ release(): Promise<void> }> {
   const below = `${source}/${locksDirectory}`
-  const directory = await at(ground, 'writing', below, () => ensureDirectory(ground, below))
+  const directory = await at(ground, 'writing', below, () => reach.ensureDirectory(below))
   const path = join(ground.location, below, name)
   await guarded({ verb: 'locking', path, location: ground.location }, () =>
     ensureLockFile(ground, directory, `${below}/${name}`),
@@ -48,7 +66,6 @@ export async function lockLocal(
   await forgetStale(directory, name, mode, options.host)
   const note = await leaveNote(directory, name, mode, options)
   return {
-    unlocked: false,
     async release() {
       // First the note, then the lock: a note never outlives its lock while we live.
       await dropNote(note)
@@ -59,7 +76,7 @@ export async function lockLocal(
 
 async function isDirectory(ground: Ground, name: string): Promise<boolean> {
   try {
-    await at(ground, 'reading', name, () => checkedDirectory(ground, name))
+    await at(ground, 'reading', name, reach => reach.directory(name))
     return true
   } catch (error) {
     if (errnoOf((error as Error).cause) === 'ENOENT') return false

@@ -1,7 +1,8 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { NexusError } from '../../errors.js'
-import { at, checkedPathOf, doing, type Ground } from './ground.js'
+import { doing, type Ground } from './ground.js'
+import { at, type Reach } from './reach.js'
 import type { SequentialReader } from './storage.js'
 
 // O_NONBLOCK so that a named pipe in a hostile repository cannot make us wait for ever.
@@ -9,16 +10,16 @@ const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLO
 
 /** Opens a file for reading from its beginning; damage when it is not a regular file. */
 export function openLocalReader(ground: Ground, name: string): Promise<SequentialReader> {
-  return at(ground, 'reading', name, async () => {
-    const { handle, size } = await openRegular(ground, name)
+  return at(ground, 'reading', name, async reach => {
+    const { handle, size } = await openRegular(ground, reach, name)
     return sequentialReader(ground, name, handle, size)
   })
 }
 
 /** The whole of a small file; damage when it is larger than `limit` bytes. */
 export function readLocalSmall(ground: Ground, name: string, limit: number): Promise<Buffer> {
-  return at(ground, 'reading', name, async () => {
-    const { handle, size } = await openRegular(ground, name)
+  return at(ground, 'reading', name, async reach => {
+    const { handle, size } = await openRegular(ground, reach, name)
     try {
       if (size > limit) throw tooLarge(ground, name, size, limit)
       return await readExactly(ground, name, handle, 0, size)
@@ -28,8 +29,8 @@ export function readLocalSmall(ground: Ground, name: string, limit: number): Pro
   })
 }
 
-async function openRegular(ground: Ground, name: string): Promise<{ handle: FileHandle; size: number }> {
-  const handle = await open(await checkedPathOf(ground, name), readFlags)
+async function openRegular(ground: Ground, reach: Reach, name: string): Promise<{ handle: FileHandle; size: number }> {
+  const handle = await open(await reach.pathOf(name), readFlags)
   try {
     const found = await handle.stat()
     if (found.isFile()) return { handle, size: found.size }

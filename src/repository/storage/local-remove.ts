@@ -1,14 +1,16 @@
-import { lstat, readdir, rename, rm, unlink } from 'node:fs/promises'
+import { lstat, readdir, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.js'
+import { removeTree } from '../../system/names.js'
 import { partialPrefix } from '../layout.js'
-import { at, checkedDirectory, checkedPathOf, type Ground, syncDirectory } from './ground.js'
+import { type Ground, syncDirectory } from './ground.js'
 import { exists } from './local-write.js'
+import { at } from './reach.js'
 
 /** Takes a name out of sight by one rename, then frees it. Returns bytes freed; 0 when nothing was there. */
 export function removeLocal(ground: Ground, name: string): Promise<number> {
-  return at(ground, 'removing', name, async () => {
-    const path = await orGone(checkedPathOf(ground, name))
+  return at(ground, 'removing', name, async reach => {
+    const path = await orGone(reach.pathOf(name))
     if (path === undefined) return 0
     const parent = dirname(path)
     const hidden = join(parent, partialPrefix + basename(path))
@@ -28,8 +30,8 @@ export function removeLocal(ground: Ground, name: string): Promise<number> {
 
 /** Removes one file durably; an absent one is no error. */
 export function removeLocalFile(ground: Ground, name: string): Promise<void> {
-  return at(ground, 'removing', name, async () => {
-    const path = await orGone(checkedPathOf(ground, name))
+  return at(ground, 'removing', name, async reach => {
+    const path = await orGone(reach.pathOf(name))
     if (path === undefined) return
     await orGone(unlink(path))
     await syncDirectory(dirname(path))
@@ -45,16 +47,18 @@ export async function removeLocalFiles(ground: Ground, names: readonly string[])
   for (let from = 0; from < names.length; from += REMOVED_AT_ONCE) {
     const parents = new Set<string>()
     for (const name of names.slice(from, from + REMOVED_AT_ONCE)) {
-      await at(ground, 'removing', name, async () => {
-        const path = await orGone(checkedPathOf(ground, name))
+      await at(ground, 'removing', name, async reach => {
+        const path = await orGone(reach.pathOf(name))
         if (path === undefined) return
         const bytes = await sizeOf(path)
         await orGone(unlink(path))
         freed += bytes
-        parents.add(dirname(path))
+        parents.add(name.slice(0, Math.max(0, name.lastIndexOf('/'))))
       })
     }
-    for (const parent of parents) await syncDirectory(parent)
+    for (const parent of parents) {
+      await at(ground, 'removing', parent, async reach => syncDirectory(await reach.directory(parent)))
+    }
   }
   return freed
 }
@@ -64,13 +68,13 @@ export async function removeLocalFiles(ground: Ground, names: readonly string[])
  * @param before when given, only what was changed last before it
  */
 export function removeLocalLeftovers(ground: Ground, parent: string, before?: Date): Promise<string[]> {
-  return at(ground, 'removing', parent === '' ? `${partialPrefix}*` : `${parent}/${partialPrefix}*`, async () => {
-    const path = await orGone(checkedDirectory(ground, parent))
+  return at(ground, 'removing', parent === '' ? `${partialPrefix}*` : `${parent}/${partialPrefix}*`, async reach => {
+    const path = await orGone(reach.directory(parent))
     if (path === undefined) return []
     const found = (await readdir(path)).filter(name => name.startsWith(partialPrefix)).sort()
     const names: string[] = []
     for (const name of found) if (before === undefined || (await isOlder(join(path, name), before))) names.push(name)
-    for (const name of names) await rm(join(path, name), { recursive: true, force: true })
+    for (const name of names) removeTree(join(path, name))
     if (names.length > 0) await syncDirectory(path)
     return names
   })
@@ -92,7 +96,7 @@ async function orGone<T>(looking: Promise<T>): Promise<T | undefined> {
 
 async function free(path: string): Promise<number> {
   const bytes = await sizeOf(path)
-  await rm(path, { recursive: true, force: true })
+  removeTree(path)
   return bytes
 }
 

@@ -1,10 +1,12 @@
-import { chmod, chown, mkdir } from 'node:fs/promises'
+import { mkdir, readdir, realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
+import { exchanged, HeldDirectory } from '../../system/held-directory.js'
+import { give } from '../../system/ownership.js'
 import { guarded } from './faults.js'
 import { syncDirectory } from './ground.js'
 import { LocalStorage } from './local.js'
-import { assertOwner, resolveOwner } from './owner.js'
+import { assertOwner, type Ids, resolveOwner } from './owner.js'
 import type { NewRoot } from './storage.js'
 
 /**
@@ -21,14 +23,30 @@ export async function makeLocalRoot(location: string, owner: string | undefined)
     async assertOwned() {
       if (ids) await assertOwner(location, ids)
     },
-    async take() {
+    async take(mayLieThere) {
       await guarded({ verb: 'preparing', path: location, location }, async () => {
-        await chmod(location, 0o700)
-        if (ids) await chown(location, ids.uid, ids.gid)
+        await takeDirectory(location, ids ?? null, mayLieThere)
       })
       // Opened again: its files go to the owner that the directory has now.
       return LocalStorage.open(location)
     },
+  }
+}
+
+/** A directory that is given away must be the one that was looked at, and hold nothing of somebody else's. */
+async function takeDirectory(
+  location: string,
+  owner: Ids | null,
+  mayLieThere: (name: string) => boolean,
+): Promise<void> {
+  const path = await realpath(location)
+  const directory = HeldDirectory.open(path)
+  try {
+    const foreign = owner === null ? undefined : (await readdir(directory.at('.'))).find(name => !mayLieThere(name))
+    if (foreign !== undefined) throw exchanged(location)
+    give(directory.fd, owner, 0o700)
+  } finally {
+    directory.close()
   }
 }
 

@@ -4,7 +4,8 @@ import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
 import { partialPrefix } from '../layout.js'
-import { at, checkedPathOf, doing, ensureDirectory, type Ground, syncDirectory } from './ground.js'
+import { doing, type Ground, syncDirectory } from './ground.js'
+import { at, type Reach } from './reach.js'
 import type { PartWriter, WrittenPart } from './storage.js'
 
 const createFlags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
@@ -66,8 +67,8 @@ export async function openPartWriter(ground: Ground, name: string, path: string)
 
 /** Writes a small file durably; an existing name is an error (`exists`). */
 export function writeLocalOnce(ground: Ground, name: string, bytes: Uint8Array): Promise<void> {
-  return at(ground, 'writing', name, async () => {
-    const { path, parent, temporary } = await prepare(ground, name)
+  return at(ground, 'writing', name, async reach => {
+    const { path, parent, temporary } = await prepare(reach, name)
     try {
       if (await exists(path)) throw alreadyThere(ground, name)
       await writeWhole(ground, temporary, bytes)
@@ -81,25 +82,25 @@ export function writeLocalOnce(ground: Ground, name: string, bytes: Uint8Array):
 
 /** Syncs a file that is there, and every directory from it up to the root: a killed writer may not have come that far. */
 export function persistLocal(ground: Ground, name: string): Promise<void> {
-  return at(ground, 'writing', name, async () => {
-    const path = await checkedPathOf(ground, name)
+  return at(ground, 'writing', name, async reach => {
+    const path = await reach.pathOf(name)
     const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     try {
       await handle.sync()
     } finally {
       await handle.close()
     }
-    for (let directory = dirname(path); ; directory = dirname(directory)) {
-      await syncDirectory(directory)
-      if (directory === ground.root) return
+    for (let directory = name; directory !== ''; ) {
+      directory = directory.slice(0, Math.max(0, directory.lastIndexOf('/')))
+      await syncDirectory(await reach.directory(directory))
     }
   })
 }
 
 /** Writes a small file durably in place of the one that may be there: readers see the old or the new. */
 export function replaceLocal(ground: Ground, name: string, bytes: Uint8Array): Promise<void> {
-  return at(ground, 'writing', name, async () => {
-    const { path, parent, temporary } = await prepare(ground, name)
+  return at(ground, 'writing', name, async reach => {
+    const { path, parent, temporary } = await prepare(reach, name)
     try {
       await writeWhole(ground, temporary, bytes)
       await rename(temporary, path)
@@ -110,9 +111,9 @@ export function replaceLocal(ground: Ground, name: string, bytes: Uint8Array): P
   })
 }
 
-async function prepare(ground: Ground, name: string): Promise<{ path: string; parent: string; temporary: string }> {
-  await ensureDirectory(ground, name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
-  const path = await checkedPathOf(ground, name)
+async function prepare(reach: Reach, name: string): Promise<{ path: string; parent: string; temporary: string }> {
+  await reach.ensureDirectory(name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
+  const path = await reach.pathOf(name)
   const parent = dirname(path)
   const temporary = join(parent, `${partialPrefix}${basename(path)}-${randomBytes(4).toString('hex')}`)
   return { path, parent, temporary }

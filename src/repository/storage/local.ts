@@ -2,13 +2,14 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { freeBytesOf } from './faults.js'
-import { at, checkedDirectory, type Ground, groundOf, isWritable } from './ground.js'
+import { type Ground, groundOf, isWritable } from './ground.js'
 import { lockLocal } from './local-lock.js'
 import { beginLocal } from './local-pending.js'
 import { openLocalReader, readLocalSmall } from './local-read.js'
 import { removeLocal, removeLocalFile, removeLocalFiles, removeLocalLeftovers } from './local-remove.js'
 import { persistLocal, replaceLocal, writeLocalOnce } from './local-write.js'
 import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
+import { at } from './reach.js'
 import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
 
 /**
@@ -33,9 +34,9 @@ export class LocalStorage implements Storage {
   }
 
   list(directory: string): Promise<StorageEntry[]> {
-    return at(this.#ground, 'listing', directory, async () => {
+    return at(this.#ground, 'listing', directory, async reach => {
       try {
-        const entries = await readdir(await checkedDirectory(this.#ground, directory), { withFileTypes: true })
+        const entries = await readdir(await reach.directory(directory), { withFileTypes: true })
         return entries.map(entry => ({
           name: entry.name,
           kind: entry.isFile() ? 'file' : entry.isDirectory() ? 'directory' : 'other',

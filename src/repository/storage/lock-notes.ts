@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { chown, lstat, open, readdir, rename, rm } from 'node:fs/promises'
+import { lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import { errnoOf } from '../../errors.js'
+import { givesFilesAway } from '../../system/ownership.js'
 import { parseOutsideJson } from '../json.js'
 import { quoted } from '../layout.js'
 import type { LockMode } from './locks.js'
@@ -37,7 +38,7 @@ export async function leaveNote(
     const handle = await open(temporary, 'wx', 0o600)
     try {
       await handle.writeFile(`${JSON.stringify({ host, pid: process.pid, user, purpose, mode })}\n`)
-      if (process.getuid?.() === 0) await chown(temporary, uid, gid)
+      if (givesFilesAway()) await handle.chown(uid, gid)
     } finally {
       await handle.close()
     }

@@ -105,8 +105,11 @@ export interface NewRoot {
   readonly storage: Storage
   /** Throws `refused` when the repository that is there belongs to somebody else than was asked for. */
   assertOwned(): Promise<void>
-  /** Makes the root ours: permissions, owner. Returns the storage to write it with. */
-  take(): Promise<Storage>
+  /**
+   * Makes the root ours: permissions, owner. Returns the storage to write it with.
+   * @param mayLieThere tells which names may lie in it before it is a repository
+   */
+  take(mayLieThere: (name: string) => boolean): Promise<Storage>
 }
 
 export interface StorageEntry {

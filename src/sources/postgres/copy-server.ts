@@ -1,6 +1,9 @@
-import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
+import { removeTree } from '../../system/names.js'
+import { give, giveDirectory } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import type { Programs } from './programs.js'
 import { settingNamesIn } from './recovery-settings.js'
 import type { Account } from './run-as.js'
@@ -32,43 +35,47 @@ export interface CopyServer {
  * Makes the room of a server that the operator may start on a restored copy.
  *
  * @param purpose what it is started for
- * @param own the configuration that it is to read: the cluster's; null: one of ours, which archives nothing
+ * @param configuration the one that it is to read: the cluster's; null: one of ours, which archives nothing
  */
 export function prepareCopyServer(
   programs: Programs,
   account: Account | null,
   purpose: Omit<ServerPurpose, 'room' | 'major'>,
-  own: string | null,
+  configuration: string | null,
 ): CopyServer {
   const { major } = programs
   // A socket's path may have 107 bytes (unix(7)).
-  const room = mkdtempSync('/tmp/nexus-backup-')
+  const room = mkdtempSync(join(trustedPath('/tmp'), 'nexus-backup-'))
   try {
     const all = serverSettings({ ...purpose, room, major })
-    const give = (name: string, text: string) => {
-      writeFileSync(join(room, name), text, { mode: 0o600, flag: 'wx' })
-      if (account !== null) chownSync(join(room, name), account.uid, account.gid)
+    const own = (name: string, text: string) => {
+      const fd = openSync(join(room, name), 'wx', 0o600)
+      try {
+        writeFileSync(fd, text)
+        give(fd, account, 0o600)
+      } finally {
+        closeSync(fd)
+      }
     }
-    give('postgresql.conf', settingsFile(all))
+    own('postgresql.conf', settingsFile(all))
     // Whoever gets into the directory is the server's user or root.
-    give('pg_hba.conf', 'local all all trust\n')
-    give('pg_ident.conf', '')
-    chmodSync(room, 0o700)
-    if (account !== null) chownSync(room, account.uid, account.gid)
+    own('pg_hba.conf', 'local all all trust\n')
+    own('pg_ident.conf', '')
+    giveDirectory(room, account, 0o700)
     // postgresql.auto.conf wins over any other file: what it sets too must be said on the command line.
-    const overridden = own === null ? settingNamesIn(automatic(purpose.directory)) : new Set<string>()
+    const overridden = configuration === null ? settingNamesIn(automatic(purpose.directory)) : new Set<string>()
     const stats: [string, string][] = major <= STATS_DIRECTORY_UNTIL ? [['stats_temp_directory', 'pg_stat_tmp']] : []
     return {
       room,
       log: join(room, 'server.log'),
       settings: [
-        ['config_file', own ?? join(room, 'postgresql.conf')],
+        ['config_file', configuration ?? join(room, 'postgresql.conf')],
         ...all.filter(([name]) => apart.has(name) || overridden.has(name)),
         ...stats,
       ],
     }
   } catch (error) {
-    rmSync(room, { recursive: true, force: true })
+    removeTree(room)
     throw error
   }
 }

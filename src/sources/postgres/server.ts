@@ -1,18 +1,11 @@
 import { spawn } from 'node:child_process'
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  mkdtempSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../errors.js'
+import { removeTree } from '../../system/names.js'
+import { give, giveDirectory, onDescriptor } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import type { Programs } from './programs.js'
 import { type Account, commandAs } from './run-as.js'
 import { causeOfDeath } from './server-log.js'
@@ -47,24 +40,30 @@ export async function startServer(
   purpose: Omit<ServerPurpose, 'room' | 'major' | 'inPlaceTablespaces'>,
   env: Record<string, string | undefined>,
 ): Promise<PrivateServer> {
-  const room = mkdtempSync(join(ROOMS, 'nexus-backup-'))
+  const room = mkdtempSync(join(trustedPath(ROOMS), 'nexus-backup-'))
   try {
     const inPlaceTablespaces = hasInPlaceTablespaces(purpose.directory)
     const settings = serverSettings({ ...purpose, room, major: programs.major, inPlaceTablespaces })
     const own = (name: string, text: string) => {
-      writeFileSync(join(room, name), text, { mode: 0o600 })
-      if (account !== null) chownSync(join(room, name), account.uid, account.gid)
+      const fd = openSync(join(room, name), 'wx', 0o600)
+      try {
+        writeFileSync(fd, text)
+        give(fd, account, 0o600)
+      } finally {
+        closeSync(fd)
+      }
     }
     own('postgresql.conf', settingsFile(settings))
     // Whoever gets into the directory is the server's user or root.
     own('pg_hba.conf', 'local all all trust\n')
     own('pg_ident.conf', '')
     own('server.log', '')
-    chmodSync(room, 0o700)
-    if (account !== null) chownSync(room, account.uid, account.gid)
-    return await spawnServer({ programs, account, room, env }, settings)
+    // Before the room is its user's, who could then put a link in the place of the log.
+    const output = openSync(join(room, 'server.log'), 'a')
+    giveDirectory(room, account, 0o700)
+    return await spawnServer({ programs, account, room, env, output }, settings)
   } catch (error) {
-    rmSync(room, { recursive: true, force: true })
+    removeTree(room)
     throw error
   }
 }
@@ -81,8 +80,11 @@ async function spawnServer(
     account,
     room,
     env,
+    output,
   }: Omit<PrivateServer, 'log' | 'pid' | 'assertAlive' | 'stop' | 'forget' | 'leave'> & {
     env: Record<string, string | undefined>
+    /** Descriptor of the log. */
+    output: number
   },
   settings: readonly (readonly [string, string])[],
 ): Promise<PrivateServer> {
@@ -90,7 +92,6 @@ async function spawnServer(
   const program = join(programs.directory, 'postgres')
   const args = ['-c', `config_file=${join(room, 'postgresql.conf')}`, ...settingsArguments(settings)]
   const command = commandAs(account, program, args, plainEnvironment(env))
-  const output = openSync(log, 'a')
   // Not through execa, which ends what it started when we end. In a group of its own: Ctrl-C on the terminal must reach us
   // only, and we stop it in order.
   const { env: environment, uid, gid } = command.options
@@ -125,7 +126,7 @@ async function spawnServer(
     account,
     assertAlive() {
       if (!ended) return
-      throw diedOf(causeOfDeath(readFileSync(log, 'utf8')), log)
+      throw diedOf(causeOfDeath(onDescriptor(log, 0, fd => readFileSync(fd, 'utf8'))), log)
     },
     async stop(mode = 'fast') {
       signal(mode === 'fast' ? 'SIGINT' : 'SIGQUIT')
@@ -133,7 +134,7 @@ async function spawnServer(
       if (!ended) signal('SIGQUIT')
       await end
     },
-    forget: () => rmSync(room, { recursive: true, force: true }),
+    forget: () => removeTree(room),
     leave: () => child.unref(),
   }
 }

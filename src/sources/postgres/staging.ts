@@ -1,5 +1,8 @@
-import { chmodSync, chownSync, closeSync, mkdirSync, openSync, rmSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { join } from 'node:path'
+import { removeTree } from '../../system/names.js'
+import { makeDirectoryFor } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import type { Account } from './run-as.js'
 
 /** A directory into which a program writes that may run as another user. */
@@ -12,12 +15,10 @@ export interface StagingRoom {
 
 /** Makes an empty directory below one of ours that only the account may enter. */
 export function makeStagingRoom(parent: string, account: Account | null): StagingRoom {
-  const path = join(parent, 'pg_basebackup')
-  rmSync(path, { recursive: true, force: true })
-  mkdirSync(path, { recursive: true })
-  chmodSync(path, 0o700)
-  if (account !== null) chownSync(path, account.uid, account.gid)
-  const fd = openSync(path, 'r')
+  const path = join(trustedPath(parent), 'pg_basebackup')
+  removeTree(path)
+  makeDirectoryFor(path, account)
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW)
   let open = true
   return {
     path,
@@ -25,7 +26,7 @@ export function makeStagingRoom(parent: string, account: Account | null): Stagin
     remove() {
       if (open) closeSync(fd)
       open = false
-      rmSync(path, { recursive: true, force: true })
+      removeTree(path)
     },
   }
 }

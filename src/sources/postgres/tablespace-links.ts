@@ -1,5 +1,6 @@
-import { chown, lchown, open, symlink } from 'node:fs/promises'
+import { open, symlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { giveLink, type Owner } from '../../system/ownership.js'
 
 /** A tablespace and where it lies now. */
 export interface TablespaceLink {
@@ -17,28 +18,29 @@ export function tablespaceEntry(oid: number): string {
  * Makes the links of a restored cluster to its tablespaces, and the `tablespace_map` from which the server makes them
  * again when it begins recovery (PostgreSQL xlogrecovery.c, read_tablespace_map).
  *
+ * @param directory nobody else can reach it yet
  * @param owner null: ours
  */
 export async function linkTablespaces(
   directory: string,
   tablespaces: readonly TablespaceLink[],
-  owner: { uid: number; gid: number } | null,
+  owner: Owner | null,
 ): Promise<void> {
   if (tablespaces.length === 0) return
   for (const { oid, path } of tablespaces) {
     const link = join(directory, tablespaceEntry(oid))
     await symlink(path, link)
-    if (owner !== null) await lchown(link, owner.uid, owner.gid)
+    if (owner !== null) giveLink(link, owner)
   }
   const map = join(directory, 'tablespace_map')
   const handle = await open(map, 'w', 0o600)
   try {
     await handle.writeFile(tablespaceMap(tablespaces))
+    if (owner !== null) await handle.chown(owner.uid, owner.gid)
     await handle.sync()
   } finally {
     await handle.close()
   }
-  if (owner !== null) await chown(map, owner.uid, owner.gid)
 }
 
 /** The text of a `tablespace_map`; line ends and backslashes in a path are escaped (PostgreSQL do_pg_backup_start). */

@@ -1,6 +1,13 @@
-import { chmodSync, chownSync, statSync } from 'node:fs'
+import { fstatSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
 import { noSecrets } from '../../secret-variables.js'
+import { descriptorPath } from '../../system/held-directory.js'
+import { give, givesFilesAway, onDescriptor, onDescriptorAsync } from '../../system/ownership.js'
+
+/** Set-user-id and the like are never a database's. */
+const PERMISSIONS = 0o777
+/** As a staged file is made. */
+const RESTORED_MODE = 0o600
 
 /**
  * Gives a restored file the owner, mode and extended attributes of the one it replaces; where nothing is replaced, the
@@ -12,15 +19,25 @@ export async function keepAttributes(
   facts: Record<string, unknown>,
 ): Promise<void> {
   if (replaces !== null) {
-    await copyAttributes(replaces, restored)
+    await onDescriptorAsync(replaces, source => onDescriptorAsync(restored, fd => copyAttributes(source, fd)))
     return
   }
   const { uid, gid, mode } = facts
-  if (typeof mode === 'number') chmodSync(restored, mode & 0o777)
-  if (process.geteuid?.() === 0 && isId(uid) && isId(gid)) chownSync(restored, uid, gid)
+  const owner = givesFilesAway() && isId(uid) && isId(gid) ? { uid, gid } : null
+  onDescriptor(restored, 0, fd => give(fd, owner, typeof mode === 'number' ? mode & PERMISSIONS : RESTORED_MODE))
 }
 
-async function copyAttributes(from: string, to: string): Promise<void> {
+/** As `keepAttributes` between two open files; a database that is locked must not be opened and closed again for it. */
+export async function copyAttributes(source: number, restored: number): Promise<void> {
+  const [from, to] = [descriptorPath(source), descriptorPath(restored)]
+  if (from !== undefined && to !== undefined) await copyExtended(from, to)
+  // After them: the owner and mode of what is replaced matter most.
+  const found = fstatSync(source)
+  give(restored, givesFilesAway() ? found : null, found.mode & PERMISSIONS)
+}
+
+/** A cp that is not GNU's, or a file system without extended attributes, keeps none. */
+async function copyExtended(from: string, to: string): Promise<void> {
   const { execa } = await import('execa')
   try {
     await execa('cp', ['--attributes-only', '--preserve=mode,ownership,xattr', '--', from, to], {
@@ -28,11 +45,7 @@ async function copyAttributes(from: string, to: string): Promise<void> {
       stdin: 'ignore',
     })
   } catch (error) {
-    // A cp that is not GNU's, or a file system without extended attributes: owner and mode matter most.
     if (errnoOf(error) !== undefined && errnoOf(error) !== 'ENOENT') throw error
-    const { uid, gid, mode } = statSync(from)
-    chownSync(to, uid, gid)
-    chmodSync(to, mode & 0o7777)
   }
 }
 

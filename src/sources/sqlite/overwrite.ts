@@ -1,5 +1,6 @@
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -7,16 +8,17 @@ import {
   futimesSync,
   openSync,
   readSync,
-  rmSync,
   type Stats,
   statSync,
+  unlinkSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import Database from 'better-sqlite3'
 import { messageOf, NexusError } from '../../errors.js'
-import { syncDirectory } from '../crash-record.js'
-import { keepAttributes } from './attributes.js'
+import { exchanged, HeldDirectory, sameFile } from '../../system/held-directory.js'
+import { nameExists, removeName } from '../../system/names.js'
+import { copyAttributes } from './attributes.js'
 import { assertUnused, foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
 import { lockBytePage, readHeader } from './header.js'
 import { RollbackJournal, writeFully } from './rollback-journal.js'
@@ -24,6 +26,7 @@ import { usersOf } from './users.js'
 
 /** A multiple of every page size. */
 const CHUNK_BYTES = 1024 * 1024
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 
 /** File change counter, page count and free list: by these 16 bytes an idle connection knows its cache (pager.c, dbFileVers). */
 const VERSION_AT = 24
@@ -53,31 +56,37 @@ export interface Overwrite {
  */
 export async function overwrite(swap: Overwrite): Promise<boolean> {
   const { target, staged, previous } = swap
+  const found = statSync(target)
   const hold = holdExclusively(target)
   const descriptors: number[] = []
-  const journal = `${target}-journal`
+  let directory: HeldDirectory | null = null
   let changing = false
   try {
     if (!sidecarsEmpty(target)) return false
+    // Whoever owns the directory may exchange the names in it, and the directories around it.
+    directory = HeldDirectory.open(dirname(target))
+    const journal = directory.at(`${basename(target)}-journal`)
     // Closing a descriptor of the database drops the lock, so all are closed after it was released.
-    const live = openSync(target, 'r+')
+    const live = openSync(directory.at(basename(target)), O_RDWR | O_NOFOLLOW | O_NONBLOCK)
     descriptors.push(live)
-    const fresh = openSync(staged, 'r')
+    if (!sameFile(found, fstatSync(live))) throw exchanged(target)
+    const fresh = openSync(staged, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     descriptors.push(fresh)
     assertUnused(target, () => {})
-    await keepCopy(live, target, previous)
+    await keepCopy(live, directory, basename(previous))
     await swap.willOverwrite()
-    if (existsSync(journal)) rmSync(journal)
+    if (nameExists(journal)) unlinkSync(journal)
     changing = true
     await recordPages(live, fresh, journal)
-    await syncDirectory(dirname(target))
+    fsyncSync(directory.fd)
     await copyContent(live, fresh)
     fsyncSync(live)
     // This commits.
-    rmSync(journal)
+    unlinkSync(journal)
     changing = false
-    await syncDirectory(dirname(target))
+    fsyncSync(directory.fd)
   } catch (error) {
+    directory?.nameIn(error)
     hold.release()
     for (const fd of descriptors.splice(0)) closeSync(fd)
     if (changing) rollBack(target, error)
@@ -86,6 +95,7 @@ export async function overwrite(swap: Overwrite): Promise<boolean> {
   } finally {
     hold.release()
     for (const fd of descriptors) closeSync(fd)
+    directory?.close()
   }
   return true
 }
@@ -104,26 +114,26 @@ export function wasOverwritten({
   if (existsSync(`${target}-journal`)) {
     readOnce(target)
     // One that was never armed is nothing to SQLite, and stays.
-    if (sidecarsEmpty(target) && usersOf(target).processes.length === 0) rmSync(`${target}-journal`, { force: true })
+    if (sidecarsEmpty(target) && usersOf(target).processes.length === 0) removeName(`${target}-journal`)
   }
   return differences(target, staged) <= differences(target, previous)
 }
 
-async function keepCopy(live: number, target: string, previous: string): Promise<void> {
+async function keepCopy(live: number, directory: HeldDirectory, name: string): Promise<void> {
   const { size, atime, mtime } = fstatSync(live)
-  const copy = openSync(previous, 'wx', 0o600)
+  const copy = openSync(directory.at(name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
     for (let at = 0; at < size; at += CHUNK_BYTES) {
       writeFully(copy, read(live, at), at)
       await turn()
     }
-    await keepAttributes(previous, target, {})
+    await copyAttributes(live, copy)
     futimesSync(copy, atime, mtime)
     fsyncSync(copy)
   } finally {
     closeSync(copy)
   }
-  await syncDirectory(dirname(previous))
+  fsyncSync(directory.fd)
 }
 
 /** Records every page that is going to change or to be cut off. */
@@ -148,7 +158,7 @@ async function recordPages(live: number, fresh: number, path: string): Promise<v
     journal.arm(Math.ceil(status.size / pageSize))
   } finally {
     journal.close()
-    if (!armed) rmSync(path, { force: true })
+    if (!armed) removeName(path)
   }
 }
 

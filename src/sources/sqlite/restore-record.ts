@@ -1,6 +1,7 @@
 import { existsSync, realpathSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import * as v from 'valibot'
+import { directoryBeside } from '../../system/staging.js'
 import { createRecordOf, readRecordOf, replaceRecordOf } from '../crash-record.js'
 import type { Move } from './swap.js'
 
@@ -32,16 +33,16 @@ export type RestoreRecord = v.InferOutput<typeof recordSchema>
  *
  * @throws NexusError `locked` when there is one: another restore of this database has begun
  */
-export function createRecord(record: RestoreRecord): Promise<void> {
-  return createRecordOf(record.target, record)
+export function createRecord(record: RestoreRecord): void {
+  createRecordOf(record.target, record)
 }
 
 /** Replaces the record, durably. */
-export function replaceRecord(record: RestoreRecord): Promise<void> {
-  return replaceRecordOf(record.target, record)
+export function replaceRecord(record: RestoreRecord): void {
+  replaceRecordOf(record.target, record)
 }
 
-/** The real path of a database that may not exist, nor its directory. */
+/** The real path of a database that may not exist, nor its directory. What is to be replaced, `trustedPath` tells. */
 export function realTarget(path: string): string {
   if (existsSync(path)) return realpathSync(path)
   const directory = dirname(path)
@@ -67,7 +68,7 @@ function staysBeside(record: RestoreRecord, target: string): boolean {
     ...(record.swap?.remove ?? []),
     ...(record.swap?.moves ?? []).flatMap(names),
   ]
-  return record.target === target && paths.every(name => dirname(name) === dirname(target))
+  return record.target === target && paths.every(name => directoryBeside(name) === dirname(target))
 }
 
 function names({ from, to }: Move): string[] {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fchmodSync, fchownSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
+import { give, givesFilesAway } from '../../system/ownership.js'
 
 const MAGIC = Buffer.from('d9d505f920a163d7', 'hex')
 const SECTOR_BYTES = 512
@@ -26,11 +27,10 @@ export class RollbackJournal {
   #end = SECTOR_BYTES
 
   /** @param path must not exist */
-  constructor(path: string, pageSize: number, { uid, gid, mode }: JournalOwner) {
+  constructor(path: string, pageSize: number, owner: JournalOwner) {
     this.#pageSize = pageSize
     this.#fd = openSync(path, 'wx', 0o600)
-    fchmodSync(this.#fd, mode & 0o777)
-    if (process.geteuid?.() === 0) fchownSync(this.#fd, uid, gid)
+    give(this.#fd, givesFilesAway() ? owner : null, owner.mode & 0o777)
   }
 
   /** Records what a page holds before it is overwritten; pages count from 1, the lock-byte page is never recorded. */

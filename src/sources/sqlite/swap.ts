@@ -1,17 +1,9 @@
-import {
-  closeSync,
-  copyFileSync,
-  existsSync,
-  linkSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
-import { open } from 'node:fs/promises'
+import { closeSync, constants, existsSync, openSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { NexusError } from '../../errors.js'
+import { sameFile } from '../../system/held-directory.js'
+import { copyName, linkName, moveName, removeName } from '../../system/names.js'
+import { leaveStaging, moveIntoPlace } from '../../system/staging.js'
 import { syncDirectory } from '../crash-record.js'
 import { foldLog, type Hold, holdExclusively, holdUnlessDamaged, inUse, sidecarsEmpty } from './fold.js'
 import { otherNamesOf } from './other-names.js'
@@ -86,7 +78,7 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     begun = true
   }
   for (let attempt = 1; ; attempt += 1) {
-    linkSync(target, previous)
+    linkName(target, previous)
     try {
       if (await renameUnderLock({ ...swap, willMove })) return true
     } catch (error) {
@@ -120,7 +112,7 @@ async function renameUnderLock(swap: Swap): Promise<boolean> {
   try {
     if (!sidecarsEmpty(target)) return false
     refuseUsers(target, old)
-    for (const name of existingSidecars(target)) rmSync(name, { force: true })
+    for (const name of existingSidecars(target)) removeName(name)
     // The database goes first: a damaged one without its log is no worse, a sound one beside a foreign log would be.
     const moves = [{ from: staged, to: target }, ...sidecars]
     if (sidecars.length > 0) {
@@ -144,7 +136,7 @@ async function renameUnderLock(swap: Swap): Promise<boolean> {
 
 /** Undoes the rename; returns what to throw. After a crash between its steps the next run goes on with it. */
 async function takeBack({ target, staged, previous, disposable }: Swap, why: NexusError): Promise<NexusError> {
-  linkSync(target, staged)
+  linkName(target, staged)
   await takeBackRename({ target, staged, previous })
   const { processes } = usersOfFiles(identitiesOf(staged))
   if (processes.length === 0) return why
@@ -158,14 +150,10 @@ async function takeBack({ target, staged, previous, disposable }: Swap, why: Nex
 /** Goes on with undoing a rename: the new database then has two names, and `previous` still is the old one's. */
 export async function takeBackRename(names: { target: string; staged: string; previous: string }): Promise<void> {
   const { target, staged, previous } = names
-  if (!existsSync(previous) || !isSameFile(target, staged)) return
-  renameSync(previous, target)
+  const [live, fresh] = [target, staged].map(name => statSync(name, { throwIfNoEntry: false }))
+  if (!existsSync(previous) || !sameFile(live, fresh)) return
+  moveName(previous, target)
   await syncDirectory(dirname(target))
-}
-
-function isSameFile(one: string, other: string): boolean {
-  const [first, second] = [one, other].map(name => statSync(name, { throwIfNoEntry: false }))
-  return first !== undefined && second !== undefined && first.dev === second.dev && first.ino === second.ino
 }
 
 function refuseUsers(target: string, files: ReadonlySet<string>): void {
@@ -174,7 +162,7 @@ function refuseUsers(target: string, files: ReadonlySet<string>): void {
 }
 
 function spoilHeader(path: string): void {
-  const fd = openSync(path, 'r+')
+  const fd = openSync(path, constants.O_RDWR | constants.O_NOFOLLOW)
   try {
     writeSync(fd, Buffer.alloc(100, 0xff), 0, 100, 0)
   } finally {
@@ -207,7 +195,7 @@ function writtenAgain(target: string): NexusError {
 async function replaceByCopy(swap: Swap): Promise<void> {
   const { target, staged, previous } = swap
   const sidecars = existingSidecars(target)
-  for (const name of [target, ...sidecars]) await copyDurably(name, previous + name.slice(target.length))
+  for (const name of [target, ...sidecars]) copyName(name, previous + name.slice(target.length))
   await syncDirectory(dirname(target))
   const moves = [{ from: staged, to: target }, ...swap.sidecars]
   await swap.willMove(moves, sidecars)
@@ -220,9 +208,9 @@ async function replaceByCopy(swap: Swap): Promise<void> {
  */
 export async function carryOutMoves(moves: readonly Move[], remove: readonly string[]): Promise<void> {
   const [first] = moves
-  if (first !== undefined && existsSync(first.from)) for (const name of remove) rmSync(name, { force: true })
+  if (first !== undefined && existsSync(first.from)) for (const name of remove) removeName(name)
   for (const { from, to } of moves) {
-    if (existsSync(from)) renameSync(from, to)
+    if (existsSync(from)) moveIntoPlace(from, to)
   }
   const last = moves.at(-1)
   if (last !== undefined) await syncDirectory(dirname(last.to))
@@ -236,22 +224,12 @@ export function existingSidecars(path: string): string[] {
 /** Removes the second name of a file, and only when it is that. */
 function dropLink(target: string, previous: string): void {
   const linked = statSync(previous, { throwIfNoEntry: false })
-  if (linked !== undefined && linked.ino === statSync(target).ino) rmSync(previous)
-}
-
-async function copyDurably(from: string, to: string): Promise<void> {
-  copyFileSync(from, to)
-  const file = await open(to, 'r+')
-  try {
-    await file.sync()
-  } finally {
-    await file.close()
-  }
+  if (linked !== undefined && linked.ino === statSync(target).ino) removeName(previous)
 }
 
 /** Undoes the setting aside of a swap that did not come about. */
 export function dropPrevious(previous: string): void {
-  for (const name of [previous, ...existingSidecars(previous)]) rmSync(name, { force: true })
+  for (const name of [previous, ...existingSidecars(previous)]) removeName(name)
 }
 
 /** Scratch table of block digests beside a file that is being staged. */
@@ -261,12 +239,13 @@ export function digestsBeside(staged: string): string {
 
 /** Removes a staged file that nothing comes of, with all that was made beside it. */
 export function dropStaged(staged: string): void {
-  for (const name of [staged, ...existingSidecars(staged), digestsBeside(staged)]) rmSync(name, { force: true })
+  for (const name of [staged, ...existingSidecars(staged), digestsBeside(staged)]) removeName(name)
+  leaveStaging(staged)
 }
 
 /** Removes sidecars that hold nothing, which a killed process leaves; false when there is something in them. */
 export function dropEmptySidecars(path: string): boolean {
   if (!sidecarsEmpty(path)) return false
-  for (const name of existingSidecars(path)) rmSync(name, { force: true })
+  for (const name of existingSidecars(path)) removeName(name)
   return true
 }

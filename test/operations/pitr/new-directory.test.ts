@@ -1,20 +1,11 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { newDirectoryAt, newMark, stageDirectory, stagingPlace } from '../../../src/operations/pitr/new-directory.js'
+import { layoutPlace, newDirectoryAt, newMark, stageDirectory } from '../../../src/operations/pitr/new-directory.js'
+import { giveDirectory } from '../../../src/system/ownership.js'
 import { canMount, smallDisk } from '../../end-to-end/helpers/small-disk.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 
-const isRoot = process.getuid?.() === 0
 const nobody = { uid: 65534, gid: 65534 }
 
 /** A target below a directory of the test's own. */
@@ -23,8 +14,8 @@ function target(): string {
 }
 
 /** Stages a small data directory for a target. */
-async function staged(path: string, owner: Parameters<typeof stageDirectory>[2] = null) {
-  const directory = await stageDirectory(path, newMark(), owner)
+async function staged(path: string) {
+  const directory = await stageDirectory(path, newMark())
   mkdirSync(join(directory.staged, 'global'))
   writeFileSync(join(directory.staged, 'PG_VERSION'), '15\n')
   return directory
@@ -107,9 +98,9 @@ describe('a directory made beside its place', () => {
     expect(readFileSync(file, 'utf8')).toBe('mine')
   })
 
-  it.skipIf(!isRoot)('belongs to whom it is for', async () => {
-    const directory = await staged(target(), nobody)
-    expect(statSync(directory.staged)).toMatchObject(nobody)
+  it('is closed to everybody else until it is complete', async () => {
+    const directory = await staged(target())
+    expect(statSync(directory.staged)).toMatchObject({ uid: process.getuid?.(), mode: 0o040700 })
   })
 })
 
@@ -121,13 +112,13 @@ describe.skipIf(!canMount)('a directory made inside its place, which is a mount 
   it('moves up there, with the mode and the owner it was to have', async () => {
     const path = mounted()
     const mark = newMark()
-    expect(stagingPlace(path, mark)).toEqual({
-      staged: join(path, `.${mark}`),
+    expect(layoutPlace(path, mark)).toEqual({
+      place: { staged: join(path, `.cluster.${mark}`), around: null },
       isInside: true,
       recorded: join(path, 'cluster'),
     })
-    const directory = await staged(path, nobody)
-    chmodSync(directory.staged, 0o750)
+    const directory = await staged(path)
+    giveDirectory(directory.staged, nobody, 0o750)
     await directory.put()
     expect(readdirSync(path).sort()).toEqual(['PG_VERSION', 'global'])
     expect(statSync(path)).toMatchObject({ ...nobody, mode: 0o040750 })

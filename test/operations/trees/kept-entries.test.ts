@@ -92,13 +92,13 @@ describe('what a backup left out', () => {
     const kept = [{ target, previous, name: 'sub/kept' }]
     const dead = { pid: 1 << 30, started: 'never' }
     const record = { format: 1, kind: 'trees', ...dead, home: target, moves, kept } as const
-    await createTreeRecord({ ...record, disposable: true, scratch: [], service: null, phase: 'forward' })
+    createTreeRecord({ ...record, disposable: true, scratch: [], service: null, phase: 'forward' })
     const warn = () => {}
     const context = { ...directories().context, warn }
-    expect(await finishInterruptedTrees(context, { name: 'up', paths: [target] })).toBe('finished')
+    expect(await finishInterruptedTrees(context, { name: 'up', paths: [target], service: null })).toBe('finished')
     expect(readdirSync(join(target, 'sub')).sort()).toEqual(['kept', 'restored'])
-    await createTreeRecord({ ...record, disposable: true, scratch: [], service: null, phase: 'back' })
-    await finishInterruptedTrees(context, { name: 'up', paths: [target] })
+    createTreeRecord({ ...record, disposable: true, scratch: [], service: null, phase: 'back' })
+    await finishInterruptedTrees(context, { name: 'up', paths: [target], service: null })
     expect(readdirSync(join(target, 'sub')).sort()).toEqual(['kept', 'old'])
   })
 })

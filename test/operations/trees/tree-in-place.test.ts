@@ -225,11 +225,11 @@ describe('a restore that was killed', () => {
     const { room, targets, placement, context, warnings, stage } = place()
     await stage()
     await createTreeRecord(recordOf(placement, { scratch: [...placement.scratch] }))
-    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets })).toBe('undone')
+    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })).toBe('undone')
     expect(targets.map(content)).toEqual(['old', 'old'])
     expect(leftovers(room)).toEqual([])
     expect(warnings).toEqual([expect.stringContaining('is as it was')])
-    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets })).toBe('none')
+    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })).toBe('none')
   })
 
   it.each([0, 1, 2, 3, 4])('after %d of its 4 renames is finished by the next run', async steps => {
@@ -241,7 +241,7 @@ describe('a restore that was killed', () => {
       [staged, target],
     ])
     for (const [from = '', to = ''] of renames.slice(0, steps)) renameSync(from, to)
-    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets })).toBe('finished')
+    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })).toBe('finished')
     expect(targets.map(content)).toEqual(['new', 'new'])
     expect(moves.map(({ previous }) => content(previous))).toEqual(['old', 'old'])
     expect(leftovers(room)).toEqual([])
@@ -256,7 +256,7 @@ describe('a restore that was killed', () => {
       [staged, target],
     ])
     for (const [from = '', to = ''] of renames.slice(0, steps)) renameSync(from, to)
-    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets })).toBe('undone')
+    expect(await finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })).toBe('undone')
     expect(targets.map(content)).toEqual(['old', 'old'])
     expect(leftovers(room)).toEqual([])
   })
@@ -267,7 +267,7 @@ describe('a restore that was killed', () => {
     await createTreeRecord(recordOf(placement, { phase: 'forward' }))
     renameSync(targets[0] ?? '', moves[0]?.previous ?? '')
     write(targets[0] ?? '', "the application's")
-    const finishing = () => finishInterruptedTrees(context, { name: 'up', paths: targets })
+    const finishing = () => finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })
     await expect(finishing()).rejects.toMatchObject({ code: 'target_reappeared' })
     expect(content(targets[0] ?? '')).toBe("the application's")
     renameSync(targets[0] ?? '', `${targets[0]}.mine`)
@@ -278,7 +278,7 @@ describe('a restore that was killed', () => {
   it('is left alone while it lives', async () => {
     const { targets, placement, context } = place()
     await createTreeRecord(recordOf(placement, thisProcess()))
-    const finishing = finishInterruptedTrees(context, { name: 'up', paths: targets })
+    const finishing = finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })
     await expect(finishing).rejects.toMatchObject({ kind: 'locked' })
   })
 
@@ -286,7 +286,7 @@ describe('a restore that was killed', () => {
     const { targets, placement, context } = place()
     const hostile = recordOf(placement, { scratch: ['/etc'] })
     await createTreeRecord(hostile)
-    await expect(finishInterruptedTrees(context, { name: 'up', paths: targets })).rejects.toMatchObject({
+    await expect(finishInterruptedTrees(context, { name: 'up', paths: targets, service: null })).rejects.toMatchObject({
       code: 'restore_record_damaged',
     })
   })

@@ -1,0 +1,153 @@
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  type Stats,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { errnoOf } from '../errors.js'
+import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
+import { effectiveUser, give, givesFilesAway, onDescriptor } from './ownership.js'
+import { splitPath } from './trusted-path.js'
+
+/**
+ * Renames, links and removals in directories that another user may own. Paths are canonical; the directories are held, so
+ * that none of these works in another place than it names.
+ */
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants
+const OWNER_MAY_WRITE = 0o200
+const COPY_BYTES = 1 << 20
+
+/**
+ * Renames a file or directory. What arrives is what was looked at before.
+ *
+ * @param check looks at the directory that it leaves, and throws
+ * @throws NexusError `refused` (`directory_exchanged`)
+ */
+export function moveName(from: string, to: string, check?: (directory: HeldDirectory) => void): void {
+  between(from, to, (source, target, directory) => {
+    check?.(directory)
+    const before = lstatSync(source)
+    renameDirectory(source, target, before)
+    if (!sameFile(before, lstatSync(target, { throwIfNoEntry: false }))) throw exchanged(to)
+  })
+}
+
+/** Gives a file a second name. @throws NexusError `refused` (`directory_exchanged`) */
+export function linkName(from: string, to: string): void {
+  between(from, to, (source, target) => linkSync(source, target))
+}
+
+/**
+ * Copies a regular file with its owner and mode to a name that is new, durably.
+ *
+ * @throws NexusError `refused` (`directory_exchanged`) for anything but a regular file
+ */
+export function copyName(from: string, to: string): void {
+  between(from, to, (source, target) => {
+    onDescriptor(source, 0, input => {
+      const found = fstatSync(input)
+      if (!found.isFile()) throw exchanged(from)
+      const output = openSync(target, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
+      try {
+        copyBytes(input, output)
+        give(output, givesFilesAway() ? found : null, found.mode & 0o7777)
+        fsyncSync(output)
+      } finally {
+        closeSync(output)
+      }
+    })
+  })
+}
+
+function copyBytes(input: number, output: number): void {
+  const buffer = Buffer.allocUnsafe(COPY_BYTES)
+  for (let length = readSync(input, buffer); length > 0; length = readSync(input, buffer)) {
+    for (let done = 0; done < length; ) done += writeSync(output, buffer, done, length - done)
+  }
+}
+
+/** Removes a file; an absent one is no error. */
+export function removeName(path: string): void {
+  orGone(() => {
+    const { directory, name } = splitPath(path)
+    whileHeld(directory, held => unlinkSync(held.at(name)))
+  })
+}
+
+/**
+ * Removes a file, or a directory with all that is in it; an absent one is no error. No link is followed, whatever is
+ * exchanged meanwhile: Node's own recursive removal looks at a path first and uses it later.
+ */
+export function removeTree(path: string): void {
+  orGone(() => {
+    const { directory, name } = splitPath(path)
+    whileHeld(directory, held => removeIn(held, name))
+  })
+}
+
+/** As `removeTree`, for a name in a directory that is held. */
+export function removeIn(directory: HeldDirectory, name: string): void {
+  orGone(() => {
+    if (!lstatSync(directory.at(name)).isDirectory()) {
+      unlinkSync(directory.at(name))
+      return
+    }
+    const inner = directory.enter(name)
+    try {
+      for (const entry of readdirSync(inner.at('.'))) removeIn(inner, entry)
+    } finally {
+      inner.close()
+    }
+    rmdirSync(directory.at(name))
+  })
+}
+
+/** Whether there is anything of this name, a dangling link included. */
+export function nameExists(path: string | Buffer): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+}
+
+/** Renaming a directory into another one writes to it: an ordinary user may have closed it to himself. */
+function renameDirectory(from: string, to: string, found: Stats): void {
+  try {
+    renameSync(from, to)
+  } catch (error) {
+    const closed = found.isDirectory() && found.uid === effectiveUser() && (found.mode & OWNER_MAY_WRITE) === 0
+    if (errnoOf(error) !== 'EACCES' || !closed) throw error
+    onDescriptor(from, 0, fd => {
+      give(fd, null, (found.mode & 0o7777) | OWNER_MAY_WRITE)
+      renameSync(from, to)
+      give(fd, null, found.mode & 0o7777)
+    })
+  }
+}
+
+function between(from: string, to: string, work: (from: string, to: string, outOf: HeldDirectory) => void): void {
+  const source = splitPath(from)
+  const target = splitPath(to)
+  whileHeld(source.directory, outOf => {
+    whileHeld(target.directory, into => {
+      work(outOf.at(source.name), into.at(target.name), outOf)
+      if (!into.isInPlace()) throw exchanged(target.directory)
+    })
+  })
+}
+
+function orGone(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
