@@ -1,12 +1,10 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
-import { removeTree } from '../../system/names.js'
-import { give, giveDirectory } from '../../system/ownership.js'
-import { trustedPath } from '../../system/trusted-path.js'
 import type { Programs } from './programs.js'
 import { settingNamesIn } from './recovery-settings.js'
 import type { Account } from './run-as.js'
+import { makeServerRoom } from './server-room.js'
 import { type ServerPurpose, serverSettings, settingsFile } from './server-settings.js'
 
 /** Last major version with a directory of its own for statistics: a second server on it removes the first one's. */
@@ -44,24 +42,9 @@ export function prepareCopyServer(
   configuration: string | null,
 ): CopyServer {
   const { major } = programs
-  // A socket's path may have 107 bytes (unix(7)).
-  const room = mkdtempSync(join(trustedPath('/tmp'), 'nexus-backup-'))
-  try {
+  return makeServerRoom(account, (room, own) => {
     const all = serverSettings({ ...purpose, room, major })
-    const own = (name: string, text: string) => {
-      const fd = openSync(join(room, name), 'wx', 0o600)
-      try {
-        writeFileSync(fd, text)
-        give(fd, account, 0o600)
-      } finally {
-        closeSync(fd)
-      }
-    }
     own('postgresql.conf', settingsFile(all))
-    // Whoever gets into the directory is the server's user or root.
-    own('pg_hba.conf', 'local all all trust\n')
-    own('pg_ident.conf', '')
-    giveDirectory(room, account, 0o700)
     // postgresql.auto.conf wins over any other file: what it sets too must be said on the command line.
     const overridden = configuration === null ? settingNamesIn(automatic(purpose.directory)) : new Set<string>()
     const stats: [string, string][] = major <= STATS_DIRECTORY_UNTIL ? [['stats_temp_directory', 'pg_stat_tmp']] : []
@@ -74,10 +57,7 @@ export function prepareCopyServer(
         ...stats,
       ],
     }
-  } catch (error) {
-    removeTree(room)
-    throw error
-  }
+  })
 }
 
 function automatic(directory: string): string {

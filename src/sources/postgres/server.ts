@@ -1,14 +1,14 @@
 import { spawn } from 'node:child_process'
-import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../errors.js'
 import { removeTree } from '../../system/names.js'
-import { give, giveDirectory, onDescriptor } from '../../system/ownership.js'
-import { trustedPath } from '../../system/trusted-path.js'
+import { onDescriptor } from '../../system/ownership.js'
 import type { Programs } from './programs.js'
 import { type Account, commandAs } from './run-as.js'
 import { causeOfDeath } from './server-log.js'
+import { makeServerRoom } from './server-room.js'
 import { type ServerPurpose, SOCKET_PORT, serverSettings, settingsArguments, settingsFile } from './server-settings.js'
 
 /** A running server on a restored copy. */
@@ -29,8 +29,6 @@ export interface PrivateServer {
   leave(): void
 }
 
-/** Where rooms are made: a socket's path may have 107 bytes (unix(7)), so a state directory will not do. */
-const ROOMS = '/tmp'
 const FORCE_AFTER_MS = 60_000
 
 /** Starts a server on a data directory: no TCP port, a socket in a directory that only its user and root can enter. */
@@ -40,27 +38,14 @@ export async function startServer(
   purpose: Omit<ServerPurpose, 'room' | 'major' | 'inPlaceTablespaces'>,
   env: Record<string, string | undefined>,
 ): Promise<PrivateServer> {
-  const room = mkdtempSync(join(trustedPath(ROOMS), 'nexus-backup-'))
-  try {
-    const inPlaceTablespaces = hasInPlaceTablespaces(purpose.directory)
+  const inPlaceTablespaces = hasInPlaceTablespaces(purpose.directory)
+  const { room, output, settings } = makeServerRoom(account, (room, own) => {
     const settings = serverSettings({ ...purpose, room, major: programs.major, inPlaceTablespaces })
-    const own = (name: string, text: string) => {
-      const fd = openSync(join(room, name), 'wx', 0o600)
-      try {
-        writeFileSync(fd, text)
-        give(fd, account, 0o600)
-      } finally {
-        closeSync(fd)
-      }
-    }
     own('postgresql.conf', settingsFile(settings))
-    // Whoever gets into the directory is the server's user or root.
-    own('pg_hba.conf', 'local all all trust\n')
-    own('pg_ident.conf', '')
     own('server.log', '')
-    // Before the room is its user's, who could then put a link in the place of the log.
-    const output = openSync(join(room, 'server.log'), 'a')
-    giveDirectory(room, account, 0o700)
+    return { room, settings, output: openSync(join(room, 'server.log'), 'a') }
+  })
+  try {
     return await spawnServer({ programs, account, room, env, output }, settings)
   } catch (error) {
     removeTree(room)
