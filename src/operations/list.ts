@@ -1,6 +1,5 @@
 import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
-import { messageOf, NexusError } from '../errors.js'
 import type { Manifest } from '../repository/manifest.js'
 import { openRepository } from '../repository/open.js'
 import type { Proof, SourceRoom } from '../repository/types.js'
@@ -78,13 +77,12 @@ async function listRoom(context: Context, room: SourceRoom): Promise<ListedRoom>
 
 /** A proof that cannot be read is a problem of its own: it must not hide the backups. */
 async function readableProofs(room: SourceRoom): Promise<{ proofs: Proof[]; unreadable: ListedProblem[] }> {
-  try {
-    return { proofs: await room.proofs(), unreadable: [] }
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
-    const where = { id: 'proofs', source: room.name, repository: room.repository.location }
-    return { proofs: [], unreadable: [{ ...where, status: 'damaged', problem: messageOf(error) }] }
-  }
+  const unreadable: ListedProblem[] = []
+  const where = { id: 'proofs', source: room.name, repository: room.repository.location }
+  const proofs = await room.proofs(
+    error => void unreadable.push({ ...where, status: 'damaged', problem: error.message }),
+  )
+  return { proofs, unreadable }
 }
 
 function listed(manifest: Manifest, room: SourceRoom, proven: boolean): ListedBackup {

@@ -1,5 +1,4 @@
 import type { Context } from '../context.js'
-import { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
 import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
 import { standingOnApart } from '../policy/trust.js'
@@ -10,6 +9,7 @@ import { lostFrom } from '../sources/postgres/data-links.js'
 import { type KnownBackups, readKnown } from './known-backups.js'
 import type { ListedProblem } from './results.js'
 import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
+import { warnOnce } from './trust/warn-once.js'
 
 /** What is known of one source's backups in one repository. */
 export interface Survey {
@@ -56,29 +56,38 @@ export async function loadHistory(
 }
 
 /**
- * Reads a source's manifests and proofs and judges them. Takes no lock and changes nothing.
- * @throws NexusError damage when the proofs cannot be read
+ * Reads a source's manifests and proofs and judges them. Takes no lock and changes nothing. A proof that is damaged, or of
+ * a time to come, is said and counts for nothing: one small file must not keep anybody from backing up or restoring.
+ *
+ * @param options.strict throws instead: for who removes backups by what the proofs say
+ * @throws NexusError damage `proof_damaged`, when strict
  */
-export async function survey(room: SourceRoom, context: Surveyor): Promise<Survey> {
-  return judge(room, await loadHistory(context, room), await room.proofs(), context.now())
-}
-
-/**
- * The same for a create: a proof that cannot be read must not keep anybody from backing up, so it is only said, and
- * the others of the source are left out with it.
- */
-export async function surveyAnyway(room: SourceRoom, context: Surveyor): Promise<Survey> {
-  try {
-    return await survey(room, context)
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.code !== 'proof_damaged') throw error
-    context.warn(`${room.name}: ${error.message}`)
-    return judge(room, await loadHistory(context, room), [], context.now())
+export async function survey(
+  room: SourceRoom,
+  context: Surveyor,
+  { strict = false }: { strict?: boolean } = {},
+): Promise<Survey> {
+  const history = await loadHistory(context, room)
+  const proofs = await room.proofs(strict ? undefined : error => warnOnce(context, `${room.name}: ${error.message}`))
+  const now = context.now()
+  const count = proofs.filter(({ at }) => isToCome(at, now)).length
+  if (count > 0) {
+    const what = `${count} ${count === 1 ? 'proof is' : 'proofs are'} of a time to come and ${count === 1 ? 'does' : 'do'} not count`
+    warnOnce(context, `${room.name}: ${what}`)
   }
+  return judge(room, history, proofs, now)
 }
 
-/** Judges what was read of a source. */
-export function judge(room: SourceRoom, history: History, proofs: readonly Proof[], now: Date): Survey {
+/** How far the clocks of two hosts may lie apart. */
+const CLOCKS_APART_MS = 5 * 60_000
+
+function isToCome(at: string, now: Date): boolean {
+  return Date.parse(at) > now.getTime() + CLOCKS_APART_MS
+}
+
+/** Judges what was read of a source. Proofs of a time to come count for nothing: no later one could ever take them back. */
+export function judge(room: SourceRoom, history: History, found: readonly Proof[], now: Date): Survey {
+  const proofs = found.filter(({ at }) => !isToCome(at, now))
   const { entries, ours: manifests, apart } = history
   const failed = damagedByProof(proofs, now)
   const lost = entries.flatMap(entry => (entry.status === 'damaged' ? [entry.id] : []))

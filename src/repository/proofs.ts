@@ -36,11 +36,30 @@ const proofSchema = v.object({
 /** On disk a proof carries a SHA-256 over the canonical JSON of everything else in it. */
 const writtenSchema = v.looseObject({ sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)) })
 
-/** All proofs of a source, oldest first. Throws `damage` naming the first file that is not a proof. */
-export async function readProofs(storage: SmallFiles, source: string): Promise<Proof[]> {
+/**
+ * All proofs of a source, oldest first.
+ *
+ * @param onDamage told of each file that is no proof, which then counts for nothing; without it damage is thrown
+ */
+export async function readProofs(
+  storage: SmallFiles,
+  source: string,
+  onDamage?: (error: NexusError) => void,
+): Promise<Proof[]> {
   const directory = `${source}/${proofsDirectory}`
   const names = (await storage.list(directory)).map(entry => entry.name).filter(name => proofName.test(name))
-  const proofs = await mapParallel(names, 16, name => readProof(storage, `${directory}/${name}`))
+  const found = await mapParallel(names, 16, async name => {
+    try {
+      return await readProof(storage, `${directory}/${name}`)
+    } catch (error) {
+      // It went with its backup while the others were read.
+      if (error instanceof NexusError && error.kind === 'not-found') return undefined
+      if (onDamage === undefined || !(error instanceof NexusError) || error.kind !== 'damage') throw error
+      onDamage(error)
+      return undefined
+    }
+  })
+  const proofs = found.filter(proof => proof !== undefined)
   return proofs.sort((a, b) => compare(a.at, b.at) || compare(a.id, b.id))
 }
 

@@ -54,7 +54,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
-    proofs: () => readProofs(summarized ?? storage, name),
+    proofs: onDamage => readProofs(summarized ?? storage, name, onDamage),
     wal: (systemIdentifier, seal) => walArchive(storage, name, systemIdentifier, seal),
     walSystems: async () => {
       const found = await storage.list(`${name}/${walDirectory}`)

@@ -1,3 +1,4 @@
+import type { NexusError } from '../errors.js'
 import type { Manifest, SourceKind } from './manifest.js'
 import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
 import type { PartWriter, PendingDirectory, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
@@ -107,7 +108,8 @@ export interface SourceRoom {
   remove(id: string): Promise<number>
   /** Removes what killed runs left. The caller holds the writer lock. */
   removeLeftovers(): Promise<string[]>
-  proofs(): Promise<Proof[]>
+  /** @param onDamage told of each damaged one, which then counts for nothing; without it damage is thrown */
+  proofs(onDamage?: (error: NexusError) => void): Promise<Proof[]>
   addProof(proof: Proof): Promise<void>
   /**
    * The archived log of one PostgreSQL system. Throws `usage` for what is no system identifier.

@@ -16,7 +16,7 @@ import type { Concern, LockReport } from '../results.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { passedOver } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
-import { type Survey, surveyAnyway } from '../survey.js'
+import { type Survey, survey } from '../survey.js'
 import { keyringOf } from '../trust/keyring-of.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
@@ -72,7 +72,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     const sealing = await sealingFor(context, repository, encryption, { init: request.init })
     await room.removeLeftovers()
     const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
-    const history = await surveyAnyway(room, context)
+    const history = await survey(room, context)
     for (const { id, status, problem } of history.problems) {
       if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
     }

@@ -5,7 +5,7 @@ import { openRepository } from '../../repository/open.js'
 import type { CreateRequest } from '../requests.js'
 import type { BackupReport } from '../results.js'
 import { assertSealable } from '../sealing/sealing-for.js'
-import { surveyAnyway } from '../survey.js'
+import { survey } from '../survey.js'
 import { planCreate } from './create-plan.js'
 import { workFor } from './source-work.js'
 
@@ -49,7 +49,7 @@ async function existing(context: Context, source: SourceSettings, request: Creat
   try {
     const repository = await openRepository(source.repository)
     await assertSealable(context, repository, source.repository.encryption, request)
-    return await surveyAnyway(repository.source(source.name), context)
+    return await survey(repository.source(source.name), context)
   } catch (error) {
     if (request.init && error instanceof NexusError && error.code === 'repository_missing') {
       return { manifests: [], damaged: new Set<string>() }

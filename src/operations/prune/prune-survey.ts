@@ -30,7 +30,7 @@ export interface SourcePlan {
  */
 export async function planPrune(context: Context, room: SourceRoom, source: PruneSource): Promise<SourcePlan> {
   const now = context.now()
-  const found = await survey(room, context)
+  const found = await survey(room, context, { strict: true })
   const { manifests, damaged, proven, unsound, problems } = found
   if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)
   const archived = await surveyWal(room, found)

@@ -11,7 +11,7 @@ import { writeImage } from '../databases/stage-restore.js'
 import type { RestoredCheck, VerifiedBackup } from '../results.js'
 import { openSelected } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
-import { surveyAnyway } from '../survey.js'
+import { survey } from '../survey.js'
 import { writeTree } from '../trees/restore-tree.js'
 import { drillCluster } from './cluster-drill.js'
 import { proofOf } from './proof-of.js'
@@ -70,7 +70,7 @@ async function drillOne(
 ): Promise<Drilled> {
   const { room } = plan
   try {
-    const selected = await openSelected(context, { room, manifest, survey: await surveyAnyway(room, context) })
+    const selected = await openSelected(context, { room, manifest, survey: await survey(room, context) })
     const { checks, restoreMs } = await restoredAndChecked(context, selected, settings)
     const drill = { restore_ms: restoreMs, checks }
     return { ...judged(checks), level: 'drill', affects: [], drill }
