@@ -1,4 +1,13 @@
-import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { changeDatabase, expectedState, makeDatabase, stateOf } from './helpers/database.js'
@@ -35,6 +44,11 @@ describe.skipIf(process.getuid?.() !== 0)('root in a directory of an ordinary us
 
   // test/soak/foreign-directories.test.ts does it more often.
   it('gives nothing away when the staged database is exchanged', () => restoreDatabaseBeside(3), 240_000)
+  it(
+    'gives nothing away when a database with other names is overwritten',
+    () => restoreDatabaseBeside(2, true),
+    240_000,
+  )
   it('gives nothing away when the staged tree is exchanged', () => restoreFilesBeside(1), 240_000)
   it('gives nothing away in a repository and a state directory', () => workInRepository(1), 240_000)
 
@@ -55,6 +69,31 @@ describe.skipIf(process.getuid?.() !== 0)('root in a directory of an ordinary us
       expect(JSON.parse(to.stderr).error.code).toBe('link_of_another_user')
     }
     expect(victim.picture()).toEqual(before)
+  })
+
+  it('leaves what a backup left out in its place, and brings the rest back', async () => {
+    const room = openRoom()
+    const live = join(room, 'live')
+    const content = (name: string) => readFileSync(join(live, 'up', name), 'utf8')
+    mkdirSync(join(live, 'up', 'cache'), { recursive: true })
+    for (const name of ['a', 'cache/b']) writeFileSync(join(live, 'up', name), 'then')
+    const config = join(room, 'config.yaml')
+    const settings = [
+      `state: ${join(room, 'state')}`,
+      `repositories: { local: { path: ${join(room, 'repository')} } }`,
+      `sources: { up: { kind: files, paths: [${join(live, 'up')}], exclude: [cache/*] } }`,
+    ]
+    writeFileSync(config, `${settings.join('\n')}\n`)
+    expect(await run(['create', '--init', '--config', config])).toMatchObject({ code: 0 })
+    for (const name of ['a', 'cache/b']) writeFileSync(join(live, 'up', name), 'now')
+    giveToNobody(live)
+    const restore = (...args: string[]) => run(['restore', 'up', ...args, '--confirm', 'up', '--config', config])
+    expect(await restore('--in-place')).toMatchObject({ code: 0 })
+    expect([content('a'), content('cache/b')]).toEqual(['then', 'now'])
+    expect(lstatSync(join(live, 'up', 'cache', 'b'))).toMatchObject(nobody)
+    expect(await restore('--rollback')).toMatchObject({ code: 0 })
+    expect([content('a'), content('cache/b')]).toEqual(['now', 'now'])
+    expect(readdirSync(live).filter(name => name.includes('private'))).toEqual([])
   })
 
   it('neither follows nor removes the record of a restore that somebody planted, and starts no unit', async () => {

@@ -122,7 +122,7 @@ describe.skipIf(!isRoot)('an in-place restore by a user who cannot see everybody
     expectLive(at, 2, 0)
   })
 
-  const commit: Pause = { call: 'rmSync', argument: 0, path: '/live/app.db-journal', when: 'before' }
+  const commit: Pause = { call: 'unlinkSync', argument: 0, path: '/live/app.db-journal', when: 'before' }
   const moments: [string, Pause][] = [
     ['with half a journal', { ...beforeJournal, when: 'after' }],
     ['before the last step of the change', { call: 'ftruncateSync', argument: 0, path: '', when: 'before' }],
@@ -149,7 +149,7 @@ describe.skipIf(!isRoot)('an in-place restore by a user who cannot see everybody
     running.child.kill('SIGKILL')
     await running.done
     const found = stateOf(at.database)
-    expect(found).toEqual(expectedState(pause.call === 'rmSync' && pause.when === 'after' ? 1 : 2))
+    expect(found).toEqual(expectedState(pause.call === 'unlinkSync' && pause.when === 'after' ? 1 : 2))
     await at.ok('create', [], user)
     expect(stateOf(at.database)).toEqual(found)
     expect(leftoversBeside(at.database)).toEqual([])

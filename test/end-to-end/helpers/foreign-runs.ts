@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { changeDatabase, makeDatabase } from './database.js'
@@ -9,20 +9,26 @@ import { run } from './run.js'
 /** What root may say of a directory in which somebody exchanges things: done, failed, not found, refused, or damage. */
 const honest = [0, 1, 3, 4, 5, 8]
 
-/** Restores a database in place, again and again, in a directory whose owner exchanges what is staged there. */
-export async function restoreDatabaseBeside(times: number): Promise<void> {
+/**
+ * Restores a database in place, again and again, in a directory whose owner exchanges what is staged there.
+ *
+ * @param otherName gives its file a second name, so that it is overwritten instead of displaced
+ */
+export async function restoreDatabaseBeside(times: number, otherName = false): Promise<void> {
   const room = openRoom()
   const at = place(join(room, 'app'), { repository: join(room, 'repository') })
   const live = dirname(at.database)
   await makeDatabase(at.database)
   await at.ok('create', ['--init'])
   await changeDatabase(at.database, 1)
+  if (otherName) linkSync(at.database, `${at.database}.link`)
+  const kept = [basename(at.database), `${basename(at.database)}.link`]
   giveToNobody(live)
   const victim = victimOf(room)
   const before = victim.picture()
-  await whileExchanging(victim, [live], [basename(at.database)], async () => {
+  await whileExchanging(victim, [live], kept, async () => {
     for (let time = 0; time < times; time += 1) {
-      const { code, stderr } = await at.run('restore', ['app', '--in-place', '--confirm', 'app'])
+      const { code, stderr } = await at.run('restore', ['app', '--in-place', '--confirm', 'app', '--allow-other-names'])
       expect(honest, stderr).toContain(code)
     }
   })

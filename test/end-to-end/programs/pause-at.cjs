@@ -5,14 +5,19 @@ const fs = require('node:fs')
 const { syncBuiltinESMExports } = require('node:module')
 const { join } = require('node:path')
 
-const { existsSync, writeFileSync } = fs
+const { existsSync, readlinkSync, writeFileSync } = fs
 const pauses = JSON.parse(process.env.PAUSES)
 const directory = process.env.PAUSE_DIRECTORY
 let next = 0
 
+/** A path over the descriptor of a directory, as it reads without. */
+function plain(path) {
+  return String(path).replace(/^\/proc\/\w+\/fd\/\d+/, descriptor => readlinkSync(descriptor))
+}
+
 function pause(name, given, when) {
   const wanted = pauses[next]
-  if (wanted?.call !== name || wanted.when !== when || !String(given[wanted.argument]).includes(wanted.path)) return
+  if (wanted?.call !== name || wanted.when !== when || !plain(given[wanted.argument]).includes(wanted.path)) return
   writeFileSync(join(directory, `reached-${next}`), '')
   while (!existsSync(join(directory, `go-${next}`))) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
   next += 1
