@@ -1,5 +1,5 @@
 import type { Context } from '../../context.js'
-import { NexusError } from '../../errors.js'
+import { errnoOf, NexusError } from '../../errors.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import { withoutBucketSecrets } from '../../secret-variables.js'
 import { type Account, commandAs } from '../../sources/postgres/run-as.js'
@@ -32,6 +32,8 @@ export function archiveOf(
 }
 
 const TIMEOUT_MS = 300_000
+/** What a fetch may take to end after a signal. */
+const GRACE_MS = 2000
 
 /**
  * Runs a restore_command once as PostgreSQL does: by a shell, as the server's user, in a directory that holds `pg_wal`.
@@ -47,13 +49,14 @@ export async function tryRestoreCommand(context: Context, trial: RestoreCommandT
   const env = fromBucket ? context.env : withoutBucketSecrets(context.env)
   const words = ['-c', script, 'restore_command', asServer(command, file)]
   const { file: program, args, options } = commandAs(account, '/bin/sh', words, env)
-  const { exitCode, stderr, timedOut } = await execa(program, args, {
-    ...options,
-    reject: false,
-    stdin: 'ignore',
-    timeout: TIMEOUT_MS,
-    cancelSignal: context.signal,
-  })
+  // In a group of its own: what the shell has started must end with it.
+  const running = execa(program, args, { ...options, reject: false, stdin: 'ignore', detached: true, cleanup: false })
+  const end = AbortSignal.any([context.signal, AbortSignal.timeout(TIMEOUT_MS)])
+  const stop = () => endGroup(running.pid)
+  end.addEventListener('abort', stop, { once: true })
+  if (end.aborted) stop()
+  const { exitCode, stderr } = await running
+  end.removeEventListener('abort', stop)
   context.signal.throwIfAborted()
   if (exitCode === 0 || (exitCode === NOT_ARCHIVED && !needed)) return
   // Damage has its own remedy: nobody could fetch this file.
@@ -61,7 +64,7 @@ export async function tryRestoreCommand(context: Context, trial: RestoreCommandT
     if (error instanceof NexusError && error.kind === 'damage') throw error
   })
   const who = account === null ? 'the current user' : `user ${account.name}`
-  const why = timedOut ? `no answer within ${TIMEOUT_MS / 1000} s` : reasonIn(stderr, exitCode)
+  const why = end.aborted ? `no answer within ${TIMEOUT_MS / 1000} s` : reasonIn(stderr, exitCode)
   throw new NexusError('refused', 'restore_command_fails', `${who} cannot fetch ${file} from the archive: ${why}`, {
     hint: `the recovering server runs as ${account?.name ?? context.operator.user}: let that user read the program, the configuration, the key and the repository (as root, 'nexus-backup create --init --owner ${account?.name ?? 'USER'}' makes a shared one); then run the restore again`,
   })
@@ -70,8 +73,24 @@ export async function tryRestoreCommand(context: Context, trial: RestoreCommandT
 /** What `pitr fetch` ends with for a file that the archive does not hold. */
 const NOT_ARCHIVED = 5
 
+/** Asks a process group to end, and makes it. */
+function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return
+  signalGroup(pid, 'SIGTERM')
+  setTimeout(() => signalGroup(pid, 'SIGKILL'), GRACE_MS)
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal)
+  } catch (error) {
+    // It is over.
+    if (errnoOf(error) !== 'ESRCH') throw error
+  }
+}
+
 /** A file counts only when it is there: PostgreSQL looks too. */
-const script = `dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT && cd "$dir" && mkdir -m 700 pg_wal || exit 125
+const script = `dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT && trap 'exit 143' TERM && cd "$dir" && mkdir -m 700 pg_wal || exit 125
 sh -c "$1" || exit $?
 test -f pg_wal/RECOVERYXLOG || { echo 'it ended with 0 and fetched nothing' >&2; exit 1; }`
 

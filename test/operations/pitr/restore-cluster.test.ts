@@ -363,9 +363,13 @@ describe('an archive that is not whole', () => {
     expect(existsSync(join(to, 'recovery.signal'))).toBe(true)
   })
 
-  it('is waited for no longer after a signal, and nothing stays', async () => {
-    const { own, path } = harmed(incr)
-    await planClusterRestore(own.context, own.request({}))
+  it.each([
+    ['when it is tried', 0, 'trying the restore_command'],
+    ['while the copy recovers', 1, 'recovering'],
+  ])('is waited for no longer after a signal, and nothing stays: %s', async (_, after, until) => {
+    const { own, path } = harmed(full, after)
+    const target = toAlpha()
+    await planClusterRestore(own.context, own.request({ target }))
     // A fetch that never ends.
     renameSync(path, join(own.directory, 'taken'))
     await execa('mkfifo', [path])
@@ -376,12 +380,12 @@ describe('an archive that is not whole', () => {
       ...own.context,
       signal: abort.signal,
       progress: ({ phase }: { phase: string }) => {
-        if (phase.endsWith('recovering')) abort.abort(new Error('enough'))
+        if (phase.endsWith(until)) abort.abort(new Error('enough'))
       },
     }
-    await expect(restoreCluster(context, own.journal, own.request({ to, start: { stop: false } }))).rejects.toThrow(
-      'enough',
-    )
+    await expect(
+      restoreCluster(context, own.journal, own.request({ to, target, start: { stop: false } })),
+    ).rejects.toThrow('enough')
     expect(existsSync(to)).toBe(false)
     expect(readdirSync(own.directory).filter(name => name.startsWith('.'))).toEqual([])
   })
