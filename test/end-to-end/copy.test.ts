@@ -87,7 +87,7 @@ describe('copies', () => {
     expect(partly.code).toBe(3)
     expect(partly.stdout).toBe('')
     expect(partly.stderr).toMatch(/app was not copied to s3:.*access denied/)
-    expect(partly.stderr).toContain('nexus-backup copy')
+    expect(partly.stderr).toMatch(/hint: .* nexus-backup --config \S+ copy$/m)
     expect((await one.there('list')).document.backups).toHaveLength(1)
     await one.ok('copy')
     expect((await one.there('list')).document.backups).toHaveLength(2)

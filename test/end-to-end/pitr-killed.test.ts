@@ -13,10 +13,12 @@ const hidden = (directory: string) => readdirSync(directory).filter(name => name
 
 /** Kills a restore while it writes the data directory: something that belongs there is staged. */
 async function killedAtWork(running: Running, directory: string): Promise<void> {
+  // Where the server's user could exchange what is staged, it lies in a directory that only root can enter.
   const isAtWork = () =>
     hidden(directory).some(name => {
       const staged = join(directory, name)
-      return statSync(staged, { throwIfNoEntry: false })?.isDirectory() === true && existsSync(join(staged, 'base'))
+      if (statSync(staged, { throwIfNoEntry: false })?.isDirectory() !== true) return false
+      return [staged, ...readdirSync(staged).map(inner => join(staged, inner))].some(at => existsSync(join(at, 'base')))
     })
   while (!isAtWork()) {
     if (running.child.exitCode !== null) throw new Error('it ended before it could be killed')
