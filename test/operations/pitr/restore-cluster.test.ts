@@ -217,12 +217,12 @@ describe('a drill of a cluster', () => {
     expect(drilled?.drill?.checks.at(-1)?.detail).toMatch(/^Blocks scanned:\s+\d+$/)
   })
 
-  it('finds damage where a content check is false or cannot be run', async () => {
+  it('finds what was captured wrong where a content check is false, and not the backup', async () => {
     const checks = ['SELECT count(*) < 0 FROM pgbench_accounts', 'SELECT * FROM nowhere']
     const sources = [{ ...at.source, checks }]
     const { results } = await verify(at.context, at.journal, { ...request(), sources })
     const drilled = results.find(({ level }) => level === 'drill')
-    expect(drilled).toMatchObject({ status: 'damaged', affects: [incr] })
+    expect(drilled).toMatchObject({ status: 'source-damaged', affects: [] })
     expect(drilled?.findings).toEqual([
       { part: checks[0], problem: expect.stringContaining('false') },
       { part: checks[1], problem: expect.stringContaining('"nowhere" does not exist') },

@@ -1,5 +1,4 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { restoreCommand } from '../../../src/operations/wal/restore-command.js'
@@ -16,10 +15,15 @@ const unknown = '0000000100000000000000FF'
 describe.runIf(isRoot)('a restore_command, before a server depends on it', () => {
   let at: WalPlace
   let segment: string
+  /** Where that user's temporary files go. */
+  let scratch: string
 
   beforeEach(async () => {
     at = await walPlace({ owner: { uid: serverUid, gid: serverUid }, plain: true })
     segment = at.ready([1])[0] ?? ''
+    scratch = join(at.directory, 'tmp')
+    mkdirSync(scratch)
+    chownSync(scratch, serverUid, serverUid)
     expect((await at.archiveSegment(segment)).code).toBe(0)
   })
 
@@ -30,7 +34,7 @@ describe.runIf(isRoot)('a restore_command, before a server depends on it', () =>
     const { flags = ['--config', at.config], program = binary, file = segment, needed = true } = wishes
     const command = wishes.command ?? restoreCommand({ node: process.execPath, program, flags, source: 'main' })
     const account = await namedAccount(serverUid, serverUid)
-    const env = { PATH: process.env.PATH }
+    const env = { PATH: process.env.PATH, TMPDIR: scratch }
     await tryRestoreCommand(testContext({ env }), {
       command,
       account,
@@ -42,10 +46,9 @@ describe.runIf(isRoot)('a restore_command, before a server depends on it', () =>
   }
 
   it('passes when its user can fetch, and leaves nothing behind', async () => {
-    const before = readdirSync(tmpdir()).filter(name => name.startsWith('tmp.'))
     await attempt()
     await attempt({ file: unknown, needed: false })
-    expect(readdirSync(tmpdir()).filter(name => name.startsWith('tmp.'))).toEqual(before)
+    expect(readdirSync(scratch)).toEqual([])
   })
 
   const closed: [string, () => { flags?: string[]; program?: string; command?: string; file?: string }, RegExp][] = [

@@ -75,7 +75,9 @@ describe.each(servers)('a server of version $version', server => {
         max_wal_senders: '10',
         max_prepared_transactions: '5',
         max_locks_per_transaction: '64',
+        track_commit_timestamp: 'off',
       },
+      walSegmentBytes: 16 * 1024 * 1024,
     })
   })
 
