@@ -21,7 +21,7 @@ describe.runIf(isRoot)('a restore_command, before a server depends on it', () =>
   beforeEach(async () => {
     at = await walPlace({ owner: { uid: serverUid, gid: serverUid }, plain: true })
     segment = at.ready([1])[0] ?? ''
-    scratch = join(at.directory, 'tmp')
+    scratch = join(at.directory, 'scratch')
     mkdirSync(scratch)
     chownSync(scratch, serverUid, serverUid)
     expect((await at.archiveSegment(segment)).code).toBe(0)
