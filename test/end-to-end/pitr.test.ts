@@ -321,16 +321,18 @@ describe('an archive that is not whole', () => {
   // In a bucket there is no pipe to stand in for a fetch that never ends.
   it.skipIf(inBucket)('is waited for no longer after a signal, and nothing stays', async () => {
     const { own, stored, segment } = harmed()
-    const [first = ''] = await needed(idOf('diff'))
-    const names = await needed(idOf('diff'))
+    const [first = ''] = await needed(idOf('full'))
+    const names = await needed(idOf('full'))
     expect(names.length).toBeGreaterThan(0)
     const to = target()
+    const until = ['--lsn', marked('alpha').lsn, '--to', to]
     // The segments are looked through once: then it is the fetch that never ends.
-    expect((await own.run('pitr restore', [SOURCE, '--end', '--to', to, '--dry-run'])).code).toBe(0)
+    await owned(own.repository)
+    expect((await own.run('pitr restore', [SOURCE, ...until, '--dry-run'])).code).toBe(0)
     stored.remove(segment(first))
     await execa('mkfifo', [join(own.repository, segment(first))])
     await owned(own.repository)
-    const running = own.start('pitr restore', [SOURCE, '--end', '--to', to, '--start'])
+    const running = own.start('pitr restore', [SOURCE, ...until, '--start'])
     const fetching = async () =>
       String(commandLines().some(line => line.includes('fetch') && line.includes(own.config)))
     await becomes('fetching', fetching, 'true')
