@@ -73,6 +73,14 @@ describe('links in a data directory', () => {
     expect(readFileSync(join(to, 'server.crt'), 'utf8')).toBe('of server.crt')
     const within = at.target()
     await expect(at.restore({ target: { kind: 'base' }, to: within, waldir: join(within, 'x') })).rejects.toBeDefined()
+
+    // The settings of a recovery lie with the WAL, which is not in its place yet when they are written.
+    await at.archive()
+    const [recovered, beside] = [at.target(), join(at.directory, 'wal-of-recovery')]
+    const { reached } = await at.restore({ to: recovered, waldir: beside, start: { stop: true } })
+    expect(reached).toMatchObject({ timeline: 2, paused: false })
+    expect(readdirSync(beside).filter(name => name.includes('nexus-backup'))).toEqual([])
+    expect(readlinkSync(join(recovered, 'pg_wal'))).toBe(beside)
     const plain = await at.restore({ target: { kind: 'base' }, start: null })
     expect(plain.notes).toEqual([expect.stringMatching(/^pg_wal was a link to .*elsewhere\/wal .*--waldir DIR/)])
     const repositories = [at.source.repository]
