@@ -53,7 +53,7 @@ export interface RetentionPlan {
  *   what is damaged, and what cannot be restored because of damage: that is for a human to look at.
  * - What `pinned` names stays as well: `keep.pitr` deletes nothing by itself, it only needs bases.
  * - Backups captured in the future, those of a damaged source, and incomplete ones are counted apart: they take no sound
- *   backup's place (anchors/general.md 2, "Retention attack").
+ *   backup's place: whoever can add backups must not be able to have the good ones deleted.
  * - `within` counts back from the newest backup, not from now (as in restic): when backups stop, or this machine's
  *   clock is ahead, nothing is lost. It never looks past now.
  *
