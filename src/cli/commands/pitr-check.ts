@@ -35,10 +35,10 @@ function noCluster(chosen: readonly { name: string; kind: string }[]): NexusErro
 
 function render({ checked, failures }: PitrCheckResult): string {
   const failed = new Set(failures.map(({ source }) => source))
-  const lines = checked.flatMap(({ source, standby, segment, stored_ms, lastArchived }) => {
+  const lines = checked.flatMap(({ source, standby, segment, stored_ms, last_archived }) => {
     if (failed.has(source)) return []
     const last =
-      lastArchived === null ? 'nothing archived yet' : `last archived ${lastArchived.name}, ${lastArchived.at}`
+      last_archived === null ? 'nothing archived yet' : `last archived ${last_archived.name}, ${last_archived.at}`
     if (segment === null) return [`${printable(source)}: ${standby ? 'a standby; ' : ''}${printable(last)}`]
     return [
       `${printable(source)}: ${segment} archived in ${humanDuration(stored_ms ?? 0)} and fetched as the server's user`,

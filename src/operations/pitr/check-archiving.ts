@@ -26,8 +26,10 @@ export interface PitrCheckRequest {
 }
 
 /** What was seen of one cluster. */
-export interface CheckedArchiving extends Pick<ArchivingState, 'standby' | 'waiting' | 'lastArchived' | 'lastFailed'> {
+export interface CheckedArchiving extends Pick<ArchivingState, 'standby' | 'waiting'> {
   source: string
+  last_archived: ArchivingState['lastArchived']
+  last_failed: ArchivingState['lastFailed']
   /** The segment that was ended, archived and fetched; null where none was. */
   segment: string | null
   /** Until it was stored; null where none was. */
@@ -108,7 +110,7 @@ async function checkOne(
 }
 
 function seenOf({ standby, waiting, lastArchived, lastFailed }: ArchivingState) {
-  return { standby, waiting, lastArchived, lastFailed }
+  return { standby, waiting, last_archived: lastArchived, last_failed: lastFailed }
 }
 
 function timelineOf(segment: string): number {

@@ -48,7 +48,12 @@ describe('pitr check', () => {
 
   it('only asks on a dry run', async () => {
     const before = await cluster.psql('SELECT pg_current_wal_lsn()')
-    expect(await check(0, { dryRun: true })).toMatchObject({ checked: [{ segment: null }], failures: [] })
+    expect(await check(0, { dryRun: true })).toMatchObject({
+      checked: [
+        { segment: null, last_archived: { name: expect.any(String), at: expect.any(String) }, last_failed: null },
+      ],
+      failures: [],
+    })
     expect(await cluster.psql('SELECT pg_current_wal_lsn()')).toBe(before)
   })
 
