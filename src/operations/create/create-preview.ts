@@ -15,8 +15,11 @@ export async function previewCreate(
   source: SourceSettings,
   request: CreateRequest,
 ): Promise<BackupReport> {
-  const probe = await (await workFor(source, request)).probe(context)
-  const history = await existing(context, source, request)
+  const work = await workFor(source, request)
+  const probe = await work.probe(context)
+  const found = await existing(context, source, request)
+  if (found !== null) await work.assertComparable?.({ context, source, request, ...found })
+  const history = found?.history ?? { manifests: [], damaged: new Set<string>() }
   const plan = planCreate({
     requested: request.type,
     ...history,
@@ -45,14 +48,16 @@ export async function previewCreate(
   }
 }
 
+/** The source's part of the repository, and what is in it; null for a repository that the run is to make. */
 async function existing(context: Context, source: SourceSettings, request: CreateRequest) {
   try {
     const repository = await openRepository(source.repository)
     await assertSealable(context, repository, source.repository.encryption, request)
-    return await survey(repository.source(source.name), context)
+    const room = repository.source(source.name)
+    return { room, history: await survey(room, context) }
   } catch (error) {
     if (request.init && error instanceof NexusError && error.code === 'repository_missing') {
-      return { manifests: [], damaged: new Set<string>() }
+      return null
     }
     throw error
   }

@@ -15,6 +15,9 @@ import { memoryFor } from './chain-digests.js'
 /** Fact in a manifest: the operator said that what is gone with its file system is gone for good. */
 const EMPTIED_ALLOWED = 'emptied_allowed'
 
+/** What the comparison with earlier backups needs, of a backup that is made or only planned. */
+export type Comparison = Pick<BackUpTask, 'context' | 'room' | 'source' | 'request' | 'history'>
+
 /**
  * Refuses a backup in which the files of a whole file system would be missing, for a disk that is not mounted looks like
  * an empty directory. Compared with the last complete backup, and with a later one that is not complete.
@@ -22,7 +25,7 @@ const EMPTIED_ALLOWED = 'emptied_allowed'
  * @returns the capture, which tells what is missing where the operator allowed it
  * @throws NexusError `refused` (`source_emptied`)
  */
-export async function withNothingEmptied(task: BackUpTask, capture: FilesCapture): Promise<TreeCapture> {
+export async function withNothingEmptied(task: Comparison, capture: FilesCapture): Promise<TreeCapture> {
   const { source, request } = task
   const told: string[] = []
   for (const manifest of comparable(task)) {
@@ -46,7 +49,7 @@ function withTold(outcome: TreeOutcome, told: readonly string[]): TreeOutcome {
 }
 
 /** The newest backup that nothing was missing in, or after whose losses the operator went on; and the newest of all. */
-function comparable({ history }: BackUpTask): Manifest[] {
+function comparable({ history }: Comparison): Manifest[] {
   const whole = [...history.manifests].sort(bySequence).filter(({ id }) => !history.broken.has(id))
   const complete = whole.findLast(({ incomplete, facts }) => incomplete !== true || facts[EMPTIED_ALLOWED] === true)
   const newest = whole.at(-1)
@@ -54,7 +57,7 @@ function comparable({ history }: BackUpTask): Manifest[] {
 }
 
 /** A backup's entries. One that cannot be read must not keep anybody from backing up. */
-async function entriesOf(task: BackUpTask, manifest: Manifest): Promise<Tree | null> {
+async function entriesOf(task: Comparison, manifest: Manifest): Promise<Tree | null> {
   const { context, room, source } = task
   try {
     const remembered = manifest.encryption && (await memoryFor(context, room, source.name).tree(manifest))

@@ -1,4 +1,5 @@
 import type { FilesSourceSettings } from '../../config/settings.js'
+import type { Context } from '../../context.js'
 import { captureFiles } from '../../sources/files/capture.js'
 import { probeFiles } from '../../sources/files/probe.js'
 import { ownDirectories } from '../own-directories.js'
@@ -9,6 +10,10 @@ import { writeTreeBackup } from './write-tree-backup.js'
 
 /** What create does for directories. */
 export function filesWork(source: FilesSourceSettings): SourceWork {
+  const capture = (context: Context, reread: boolean) => {
+    const { now, signal } = context
+    return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), reread })
+  }
   return {
     finishInterruptedRestore: context => finishInterruptedTrees(context, source),
     async probe(context) {
@@ -23,18 +28,19 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
       }
     },
     async captureAndWrite(task, scratch) {
-      const { context } = task
-      const { now, signal } = context
-      const capture = await captureFiles(source, {
-        now: () => now(),
-        signal,
-        own: ownDirectories(context, source),
-        reread: task.plan.parent?.facts.reread === true,
-      })
+      const captured = await capture(task.context, task.plan.parent?.facts.reread === true)
       try {
-        return await writeTreeBackup(task, { capture: await withNothingEmptied(task, capture), scratch })
+        return await writeTreeBackup(task, { capture: await withNothingEmptied(task, captured), scratch })
       } finally {
-        await capture.close()
+        await captured.close()
+      }
+    },
+    async assertComparable(comparison) {
+      const captured = await capture(comparison.context, false)
+      try {
+        await withNothingEmptied(comparison, captured)
+      } finally {
+        await captured.close()
       }
     },
   }

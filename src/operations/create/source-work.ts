@@ -6,6 +6,7 @@ import type { Concern } from '../results.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
 import type { BackUpTask } from './back-up.js'
 import type { SourceIdentity } from './create-plan.js'
+import type { Comparison } from './emptied-places.js'
 
 /** What is known of a source before anything is done for it. */
 export interface ProbedSource {
@@ -25,6 +26,8 @@ export interface SourceWork {
   finishInterruptedRestore(context: Context): Promise<unknown>
   /** Looks at the source. @throws NexusError for whatever create would refuse */
   probe(context: Context): Promise<ProbedSource>
+  /** Compares the source with its earlier backups, as the capture does. @throws NexusError for what create would refuse */
+  assertComparable?(comparison: Comparison): Promise<void>
   /** Captures and writes a backup; `scratch` is a directory for this run. Called after `probe`. */
   captureAndWrite(task: BackUpTask, scratch: string): Promise<OpenedBackup>
   /** What endangers the source besides; asked when its backup is made. */

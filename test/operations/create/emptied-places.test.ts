@@ -70,7 +70,9 @@ describe.skipIf(!canMount)('files that are gone with their file system (mounting
         new RegExp(`${place.uploads} held one file in \\S+, lies on another file system now and holds none of them`),
       )
       expect(await refusalOf(place, { type })).toMatchObject({ ...refused, message })
+      expect(await refusalOf(place, { type, dryRun: true }), 'the plan').toMatchObject({ ...refused, message })
     }
+    expect(await refusalOf(place, { dryRun: true, allowEmptied: true })).toBeUndefined()
     mounted(place.uploads)
     fill(join(place.uploads, 'sub/x'))
     expect((await place.backUp()).incomplete).toBe(false)
