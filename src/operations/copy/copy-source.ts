@@ -38,7 +38,7 @@ export async function previewCopy(context: Context, task: CopyTask, init: boolea
   const planned = await planSourceCopy(context, origin, target)
   const { found, plan, bytes, there } = planned
   assertSealedAlike(task, { origin, plan, sealed: await sealsInto(task, target) })
-  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
+  const wal = await missingWal(context, { origin, found }, target, idsAfter(there, plan))
   const files = wal.reduce((sum, { names }) => sum + names.length, 0)
   return { ...reportOf(task, planned, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
 }
@@ -135,7 +135,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (plan.copy.length > 0) await lockChains(target, plan.copy, there)
   else await extendCommonLocks(target, { manifests: manifestsOf(there), chain: [] })
   await target.summarize()
-  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
+  const wal = await missingWal(context, { origin, found }, target, idsAfter(there, plan))
   // Files of the log may be sealed to an epoch that was begun while the backups were copied.
   if (wal.length > 0 && (await epochsIn(origin)) !== epochs) {
     await copyKeys(context, origin.repository, target.repository)

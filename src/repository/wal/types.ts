@@ -23,7 +23,7 @@ export interface WalArchive {
   /**
    * A stored file, every digest compared.
    * @param room memory for the plain bytes, used where it has their very size: a new one costs as much as reading
-   * @throws NexusError not-found `wal_not_archived`, damage
+   * @throws NexusError not-found `wal_not_archived`, damage, of which `wal_untrusted` is what nobody of ours has archived
    */
   read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
   /** A file as it is stored, compared with the digest in its head. @throws NexusError not-found `wal_not_archived`, damage */
