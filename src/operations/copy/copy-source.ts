@@ -16,6 +16,7 @@ import { lockOptions, withLocks } from '../locked.js'
 import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
+import { signRecoveryOf } from '../sealing/renew-recovery.js'
 import { shellQuoted } from '../shell.js'
 import { attestLines } from './attest-lines.js'
 import { copyBackup } from './copy-backup.js'
@@ -120,6 +121,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   await keepKeys(context, target.repository)
   const epochs = await epochsIn(origin)
   const unattested = await attestLines(context, { origin, target }, found)
+  await signUnlessStateless(context, target.repository)
   const report = { ...reportOf(task, planned, origin), ...(unattested === null ? {} : { unattested }) }
   let done = 0
   const advance = (bytes: number) => {
@@ -148,6 +150,15 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     })
   }
   return report
+}
+
+/** A copy needs no state directory; then nobody signs its root. */
+async function signUnlessStateless(context: Context, repository: Repository): Promise<void> {
+  try {
+    await signRecoveryOf(context, repository)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'state_unusable') throw error
+  }
 }
 
 /** Tells whether anything was begun below keys since it was last asked. */

@@ -27,7 +27,7 @@ export interface NewRecipient {
  * @returns the recipients' ids in their order, and whether it counts: of several that begin at the same time only one does
  */
 export async function beginEpoch(
-  context: Pick<Context, 'keys' | 'now' | 'warn'>,
+  context: Pick<Context, 'keys' | 'now' | 'warn' | 'stateDirectory' | 'host'>,
   repository: Repository,
   recipients: readonly NewRecipient[],
   before: { id: string; keys: EpochPrivate } | null,

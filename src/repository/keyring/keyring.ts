@@ -108,6 +108,30 @@ export class Keyring {
     return { trust: 'stranger', host: host.host, signer }
   }
 
+  /** Whether there are any epochs here, of its own or of copies, that could vouch for anybody. */
+  get hasLines(): boolean {
+    return this.isEncrypted || this.#foreign.length > 0
+  }
+
+  /**
+   * Whether a key counts for the repository as a whole: the repository's own epochs vouch for it, or where it has none, those
+   * of the copies in it.
+   * @param holds whether what it signed was signed with the key of this host
+   */
+  async countsAnywhere(
+    signer: string,
+    holds: (host: HostDocument) => boolean,
+    sources: () => Promise<string[]>,
+  ): Promise<boolean> {
+    const host = await this.#host(signer)
+    if (typeof host === 'string' || !holds(host)) return false
+    if (this.isEncrypted) return this.isVouched(host, this.own)
+    for (const source of await sources()) {
+      for (const line of await this.linesOf(source)) if (await this.isVouched(host, line)) return true
+    }
+    return false
+  }
+
   /** Whether the repository's own epochs vouch for a key. */
   async vouchesFor(signer: string): Promise<boolean> {
     const host = await this.#host(signer)
