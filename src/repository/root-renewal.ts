@@ -17,7 +17,10 @@ import type { Storage } from './storage/storage.js'
  * @returns whether anything was written
  * @throws NexusError what writing throws: see `isKept`
  */
-export async function renewRecovery(storage: Storage, trusted: () => Promise<readonly SignedFiles[] | null>): Promise<boolean> {
+export async function renewRecovery(
+  storage: Storage,
+  trusted: () => Promise<readonly SignedFiles[] | null>,
+): Promise<boolean> {
   const ours = await recoveryFiles()
   const [present, sums] = await Promise.all([presentFiles(storage, [...ours.keys()]), rootChecksums(storage)])
   if (await isKeptLater(ours, present, trusted)) return false

@@ -36,7 +36,10 @@ const recovery: CommandDeclaration = {
   examples: [
     { does: 'After verify has named recover.mjs', command: 'nexus-backup keys recovery --repo /var/backups/nexus' },
   ],
-  exits: exitsWith({ 0: 'the files are genuine', 5: 'no repository there', 8: 'refused: the store lets nobody replace them' }, [3, 4, 6]),
+  exits: exitsWith(
+    { 0: 'the files are genuine', 5: 'no repository there', 8: 'refused: the store lets nobody replace them' },
+    [3, 4, 6],
+  ),
 }
 
 const list: CommandDeclaration = {

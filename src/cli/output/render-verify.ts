@@ -10,7 +10,9 @@ const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
 
 /** A line for each backup, and its findings below it. */
 export function renderVerify({ results, recovery }: VerifyResult, paint: Paint): string {
-  return [...results.map(result => renderOne(result, paint)), ...recovery.map(one => renderRecovery(one, paint))].join('')
+  return [...results.map(result => renderOne(result, paint)), ...recovery.map(one => renderRecovery(one, paint))].join(
+    '',
+  )
 }
 
 /** What recovers a repository without this program, to be compared with what is kept with the key. */

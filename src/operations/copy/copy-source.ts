@@ -16,6 +16,7 @@ import { lockOptions, withLocks } from '../locked.js'
 import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
+import { assertKeysThere } from '../sealing/keys-there.js'
 import { signRecoveryOf } from '../sealing/renew-recovery.js'
 import { shellQuoted } from '../shell.js'
 import { attestLines } from './attest-lines.js'
@@ -115,6 +116,8 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   const { found, plan, bytes: total, there } = planned
   const sealed = await sealsInto(task, target)
   assertSealedAlike(task, { origin, plan, sealed })
+  const isPlain = ({ encryption }: Manifest) => encryption === undefined
+  if (plan.copy.some(isPlain) && !manifestsOf(there).some(isPlain)) await assertKeysThere(target.repository)
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)

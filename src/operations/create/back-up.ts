@@ -14,6 +14,7 @@ import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { Concern, LockReport } from '../results.js'
+import { assertKeysThere } from '../sealing/keys-there.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { passedOver } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
@@ -72,6 +73,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     const { encryption } = source.repository
     const sealing = await sealingFor(context, repository, encryption, { init: request.init })
     await renewOnce(context, repository, sealing?.signer.id)
+    if (sealing === null && (await room.claim()) === undefined) await assertKeysThere(repository)
     await room.removeLeftovers()
     const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
     const history = await survey(room, context)
@@ -80,7 +82,10 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     }
     if (history.apart.length > 0) context.warn(`${source.name}: ${passedOver(history.apart)}`)
     const everything = [...history.manifests, ...history.apart.map(({ member }) => member)]
-    if (sealing === null) await assertNeverSealed(repository, everything)
+    if (sealing === null) {
+      await assertNeverSealed(repository, everything)
+      if (everything.every(({ encryption }) => encryption !== undefined)) await assertKeysThere(repository)
+    }
     const planned = planCreate({
       requested: request.type,
       ...history,

@@ -46,6 +46,8 @@ export interface WalArchive {
   extendLocks(names: readonly string[]): Promise<number>
   /** Until when nobody can remove these files, oldest first; those that are not locked are left out. See Storage. */
   lockedUntil(names: readonly string[]): Promise<Map<string, Date>>
+  /** Whether a file is stored in plain; asks for nothing but its size. */
+  isPlain(name: string): Promise<boolean>
   /** Removes files in this order, durably; what is absent is no error. Returns bytes freed. For prune. */
   remove(names: readonly string[]): Promise<number>
   /** Removes what killed runs left unfinished an hour and longer ago in the directory of a file's timeline. */

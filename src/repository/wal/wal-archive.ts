@@ -258,6 +258,7 @@ export function walArchive(
       const wanted = timeline === undefined ? await timelines() : [timeline]
       return (await Promise.all(wanted.map(namesOf))).flat().sort()
     },
+    isPlain: async name => (await orNone(archived(name, storage.sizeOf(pathOf(name, 'plain'))))) !== undefined,
     storedBytes: async name => (await found(name, path => storage.sizeOf(path))).what,
     extendLocks: names => storage.extendFileLocks(pathsOf(names)),
     async lockedUntil(names) {

@@ -1,5 +1,6 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import type { Context } from '../../../src/context.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
@@ -69,6 +70,14 @@ function fetchAnywhere({ at, context }: Place, name: string) {
 
 const untrusted = { kind: 'damage', code: 'wal_untrusted' }
 
+/** How recover.mjs ends for the same file: as a restore_command, with the key. */
+async function recovered({ at, key }: Place, name: string, ...more: string[]): Promise<number | undefined> {
+  const stored = join(at.repository, 'main', 'wal', system)
+  const script = join(at.repository, 'recover.mjs')
+  const words = [script, '--wal', stored, name, join(temporaryDirectory(), 'out'), '--key-file', key.path, ...more]
+  return (await execa(process.execPath, words, { reject: false })).exitCode
+}
+
 /** What verify says of each timeline. */
 async function verified({ context, journal, repository }: Place): Promise<Record<string, string>> {
   const request = { repositories: [repository], sources: [], targets: ['main'], drill: false }
@@ -108,6 +117,7 @@ describe('a signed archive', () => {
     await fetchAnywhere(here, history)
     expect(here.at.plain('RECOVERYXLOG').toString()).toContain('no recovery target')
     expect(here.warnings).toEqual([])
+    for (const name of [first, history]) expect(await recovered(here, name), name).toBe(0)
     expect(await verified(here)).toMatchObject({ [`wal/${system}/00000001`]: 'ok', [`wal/${system}/00000002`]: 'ok' })
   })
 
@@ -121,6 +131,8 @@ describe('a signed archive', () => {
     })
     expect(await verified(here)).toMatchObject({ [`wal/${system}/00000001`]: 'damaged' })
     expect(existsSync(here.at.wal('RECOVERYXLOG'))).toBe(false)
+    expect(await recovered(here, forged)).toBe(126)
+    expect(await recovered(here, forged, '--untrusted')).toBe(0)
   })
 
   it('gives nothing of a host that nobody vouches for, until somebody does', async () => {
@@ -152,6 +164,7 @@ describe('a signed archive', () => {
     rewrite(here.at, history, change, '.zst')
     await expect(fetchAnywhere(here, first)).rejects.toMatchObject(untrusted)
     await expect(fetchAnywhere(here, history)).rejects.toMatchObject(untrusted)
+    for (const name of [first, history]) expect(await recovered(here, name), name).toBe(126)
     expect(Object.values(await verified(here))).toEqual(['damaged', 'damaged'])
   })
 
@@ -170,6 +183,7 @@ describe('a signed archive', () => {
     await fetchAnywhere(here, first)
     await expect(fetchAnywhere(here, '000000010000000000000002')).rejects.toMatchObject(untrusted)
     await expect(fetchAnywhere(here, history)).rejects.toMatchObject(untrusted)
+    for (const name of [history, '000000010000000000000002']) expect(await recovered(here, name), name).toBe(126)
     rmSync(fileOf(here.at, first))
     await expect(fetchAnywhere(here, first)).rejects.toMatchObject(untrusted)
     writeFileSync(fileOf(here.at, first), bytes)
@@ -196,7 +210,10 @@ describe('an archive that was not signed from the beginning', () => {
     const before = await archive(here, [1, 2])
     await here.encrypt()
     const [after = ''] = await archive(here, [3])
-    for (const name of [...before, after]) await fetchAnywhere(here, name)
+    for (const name of [...before, after]) {
+      await fetchAnywhere(here, name)
+      expect(await recovered(here, name), name).toBe(0)
+    }
     const other = await place()
     // A later timeline, and 4 GiB further on.
     for (const name of ['000000020000000000000002', '0000000100000002000000FF']) {
@@ -226,6 +243,7 @@ describe('an archive that was not signed from the beginning', () => {
     for (const epochAt of [0, -1]) {
       const late = await storeUnsigned({ ...here }, 70_000 - epochAt, epochAt)
       await expect(fetchAnywhere(here, late), `epoch ${epochAt}`).rejects.toMatchObject(untrusted)
+      expect(await recovered(here, late), `epoch ${epochAt}`).toBe(126)
     }
   })
 })
