@@ -168,8 +168,8 @@ export interface VerifiedRecovery {
 export interface VerifyResult {
   command: 'verify'
   results: VerifiedBackup[]
-  /** Of each repository what recovers it without this program. */
-  recovery: VerifiedRecovery[]
+  /** Of each repository what recovers it without this program; absent where nothing was looked at. */
+  recovery?: VerifiedRecovery[]
   /** Absent when there is nothing. */
   concerns?: Concern[]
 }

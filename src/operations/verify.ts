@@ -73,7 +73,7 @@ export async function previewVerify(context: Context, request: VerifyRequest): P
     wal: hasWal,
     drill: request.drill ? targets.map(({ id }) => id) : [],
   }))
-  return { command: 'verify', dry_run: true, results: [], recovery: [], plan }
+  return { command: 'verify', dry_run: true, results: [], plan }
 }
 
 function nothingToVerify(): NexusError {

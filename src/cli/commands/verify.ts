@@ -1,6 +1,6 @@
 import { NexusError } from '../../errors.js'
 import type { VerifyRequest } from '../../operations/requests.js'
-import type { VerifyResult } from '../../operations/results.js'
+import type { VerifiedRecovery, VerifyResult } from '../../operations/results.js'
 import { shellQuoted } from '../../operations/shell.js'
 import { previewVerify, verify } from '../../operations/verify.js'
 import type { Handler } from '../invocation.js'
@@ -33,7 +33,7 @@ export const runVerify: Handler = async invocation => {
 }
 
 /** Damage, what is not ours and captured content that is wrong are 4; what could not be read or drilled 3; nothing to verify 5. */
-export function verifyFailures({ results, recovery }: VerifyResult): NexusError[] {
+export function verifyFailures({ results, recovery = [] }: VerifyResult): NexusError[] {
   const roots = results.filter(({ source, status }) => source === '' && status !== 'damaged')
   const backups = results.filter(result => !roots.includes(result))
   const damaged = backups.filter(result => result.status === 'damaged')
@@ -72,7 +72,7 @@ export function verifyFailures({ results, recovery }: VerifyResult): NexusError[
 }
 
 /** What somebody else has put into a repository's root to be run with its key. */
-function foreignFiles(foreign: VerifyResult['results'], recovery: VerifyResult['recovery']): NexusError[] {
+function foreignFiles(foreign: VerifyResult['results'], recovery: readonly VerifiedRecovery[]): NexusError[] {
   if (foreign.length === 0) return []
   const found = foreign.flatMap(({ findings }) => findings.map(({ part, problem }) => `${part} ${problem}`))
   const places = recovery.filter(({ status }) => status === 'untrusted').map(({ repository }) => repository)
@@ -85,7 +85,7 @@ function foreignFiles(foreign: VerifyResult['results'], recovery: VerifyResult['
 }
 
 /** Files of a later version, as they say. */
-function unjudgedFiles(roots: VerifyResult['results'], recovery: VerifyResult['recovery']): NexusError[] {
+function unjudgedFiles(roots: VerifyResult['results'], recovery: readonly VerifiedRecovery[]): NexusError[] {
   if (roots.length === 0) return []
   const found = roots.flatMap(({ findings }) => findings.map(({ part, problem }) => `${part} ${problem}`))
   const later = recovery.filter(({ status }) => status === 'newer')

@@ -9,7 +9,7 @@ const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
 }
 
 /** A line for each backup, and its findings below it. */
-export function renderVerify({ results, recovery }: VerifyResult, paint: Paint): string {
+export function renderVerify({ results, recovery = [] }: VerifyResult, paint: Paint): string {
   return [...results.map(result => renderOne(result, paint)), ...recovery.map(one => renderRecovery(one, paint))].join(
     '',
   )

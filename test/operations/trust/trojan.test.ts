@@ -34,7 +34,7 @@ async function verified(app: Application, path = app.source.repository.path) {
   const result = await verify(app.context, app.journal, { repositories, sources: [], targets: [], drill: false })
   const [failure] = verifyFailures(result)
   const { exitKind, hint } = { exitKind: failure?.kind, hint: failure?.hint }
-  return { ...result.recovery[0], exit: exitKind, code: failure?.code, hint }
+  return { ...result.recovery?.[0], exit: exitKind, code: failure?.code, hint }
 }
 
 const genuine = { status: 'genuine', exit: undefined }

@@ -100,10 +100,10 @@ describe('verify of WAL', () => {
     const { one, bases } = await usual()
     flip(one.file(name(5)), -3)
     const results = await check(one)
-    const [failure] = verifyFailures({ command: 'verify', recovery: [], results })
+    const [failure] = verifyFailures({ command: 'verify', results })
     expect(failure).toMatchObject({ kind: 'damage', code: 'wal_damaged' })
     expect(failure?.message).toBe(`damage in archived WAL: db ${id()}; 1 backup cannot be rolled forward past it`)
-    expect(renderVerify({ command: 'verify', recovery: [], results }, noPaint)).toContain(
+    expect(renderVerify({ command: 'verify', results }, noPaint)).toContain(
       `cannot be rolled forward past it: ${bases[0]}\n`,
     )
   })
