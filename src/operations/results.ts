@@ -156,9 +156,20 @@ export interface VerifiedBackup {
   drill?: { restore_ms: number; checks: RestoredCheck[] }
 }
 
+export interface VerifiedRecovery {
+  repository: string
+  /** `newer`: it calls itself later than this program, which cannot judge it. */
+  status: 'genuine' | 'newer' | 'untrusted'
+  edition: number
+  /** Of recover.mjs; null where it is missing. */
+  sha256: string | null
+}
+
 export interface VerifyResult {
   command: 'verify'
   results: VerifiedBackup[]
+  /** Of each repository what recovers it without this program; absent where nothing was looked at. */
+  recovery?: VerifiedRecovery[]
   /** Absent when there is nothing. */
   concerns?: Concern[]
 }

@@ -25,7 +25,7 @@ import { verifyWal } from './verify/verify-wal.js'
 export async function verify(context: Context, journal: Journal, request: VerifyRequest): Promise<VerifyResult> {
   const rooms = await roomsOf(request.repositories, undefined)
   const plans = await planVerify(context, rooms, request.targets)
-  const results = await checkRepositories(context, request.repositories)
+  const { results, recovery } = await checkRepositories(context, request.repositories)
   if (request.targets.length === 0) {
     for (const place of request.repositories) {
       results.push(...(await lostSources(context, await openRepository(place))))
@@ -34,7 +34,7 @@ export async function verify(context: Context, journal: Journal, request: Verify
   for (const plan of plans) results.push(...(await verifyOne(context, journal, request, plan)))
   if (results.length === 0) throw nothingToVerify()
   const concerns = await concernsOf(context, request, plans)
-  return { command: 'verify', results, ...(concerns.length === 0 ? {} : { concerns }) }
+  return { command: 'verify', results, recovery, ...(concerns.length === 0 ? {} : { concerns }) }
 }
 
 /**

@@ -44,6 +44,7 @@ const lines: Readonly<Record<string, (machine: Machine) => string[]>> = {
   'keys rotate': () => ['keys', 'rotate'],
   'keys test': () => ['keys', 'test'],
   'keys create': () => ['keys', 'create', 'third'],
+  'keys recovery': () => ['keys', 'recovery'],
   'keys trust': () => ['keys', 'trust', 'host-0123456789abcdef'],
   completion: () => ['completion', 'bash'],
 }

@@ -63,8 +63,14 @@ beforeAll(async () => {
   const { repository } = wanted
   const config = join(cluster.room, 'config.yaml')
   const owner = process.getuid?.() === 0 && !inBucket ? { owner: cluster.user } : {}
-  const made = await madeRepository(wanted, owner)
-  writeFileSync(config, `repositories: { local: ${inYaml(wanted)} }\nsources: { main: { kind: postgres } }\n`)
+  const state = join(cluster.room, 'state')
+  mkdirSync(state, { mode: 0o700 })
+  chownSync(state, cluster.uid, cluster.gid)
+  const made = await madeRepository(wanted, { ...owner, state })
+  writeFileSync(
+    config,
+    `repositories: { local: ${inYaml(wanted)} }\nsources: { main: { kind: postgres } }\nstate: ${state}\n`,
+  )
   chmodSync(config, 0o644)
   cluster.configure({
     archive_mode: 'on',

@@ -9,6 +9,9 @@ import { isKept, renewRecovery } from '../../src/repository/root-renewal.js'
 import type { Storage } from '../../src/repository/storage/storage.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 
+/** A repository without keys. */
+const nobody = async () => null
+
 const scripts = ['RECOVER.txt', 'recover.mjs']
 
 /** A repository whose recovery files are those of another program. */
@@ -45,17 +48,17 @@ describe('recovery files of an older program', () => {
   test('are replaced, and the checksums with them; a second time nothing is written', async () => {
     const { storage, read, ours } = await withOld()
     expect(await checkRootFiles(storage)).toEqual([])
-    await renewRecovery(storage)
+    await renewRecovery(storage, nobody)
     expect(scripts.map(read)).toEqual(ours)
     expect(await checkRootFiles(storage)).toEqual([])
-    await renewRecovery(refusingFrom(storage, 0))
+    await renewRecovery(refusingFrom(storage, 0), nobody)
   })
 
   test.each([0, 1, 2])('interrupted after %i writes are renewed by the next run', async write => {
     const { storage, read, ours } = await withOld()
-    const error = await renewRecovery(refusingFrom(storage, write)).catch((reason: unknown) => reason)
+    const error = await renewRecovery(refusingFrom(storage, write), nobody).catch((reason: unknown) => reason)
     expect(isKept(error)).toBe(true)
-    await renewRecovery(storage)
+    await renewRecovery(storage, nobody)
     expect(scripts.map(read)).toEqual(ours)
     expect(await checkRootFiles(storage)).toEqual([])
   })
@@ -64,23 +67,40 @@ describe('recovery files of an older program', () => {
     const { path, storage, read } = await withOld()
     const sum = parseChecksums(read('SHA256SUMS'), '').get('nexus-backup.json')
     writeFileSync(join(path, 'nexus-backup.json'), `${read('nexus-backup.json')}\n`)
-    await renewRecovery(storage)
+    await renewRecovery(storage, nobody)
     expect(parseChecksums(read('SHA256SUMS'), '').get('nexus-backup.json')).toBe(sum)
     expect(await checkRootFiles(storage)).toMatchObject([{ part: 'nexus-backup.json' }])
   })
 
-  test('of a later edition stay', async () => {
-    const { storage, read, sum } = await withOld('// a later one\n// edition 99\n')
+  test.each([
+    ['a later edition', '// a later one\n// edition 99\n', true],
+    ['an absurd one', '// edition 999999\n', false],
+    ['our own number and other bytes', '// edition 3\n', false],
+    ['a number of before and other bytes', '// edition 1\n', false],
+    ['no number', 'process.exit()\n', false],
+  ])('with %s stay or go', async (_what, script, stays) => {
+    const { storage, read, ours, sum } = await withOld(script)
     sum()
-    await renewRecovery(storage)
-    expect(read('recover.mjs').toString()).toContain('edition 99')
+    await renewRecovery(storage, nobody)
+    expect(read('recover.mjs').toString() === script).toBe(stays)
+    if (!stays) expect(scripts.map(read)).toEqual(ours)
     expect(await checkRootFiles(storage)).toEqual([])
   })
 
-  test('are not touched where the checksums cannot be read', async () => {
-    const { path, storage, read } = await withOld()
+  test('of a later edition stay in a repository with keys only where somebody who counts has signed them', async () => {
+    const { storage, read, ours } = await withOld('// edition 99\n')
+    const later = read('recover.mjs')
+    await renewRecovery(storage, async () => [{ 'recover.mjs': sha256Of(later) }])
+    expect(read('recover.mjs').equals(later)).toBe(true)
+    await renewRecovery(storage, async () => [{ 'recover.mjs': sha256Of(Buffer.from('another')) }])
+    expect(scripts.map(read)).toEqual(ours)
+  })
+
+  test('are renewed where the checksums cannot be read, and vouch for nexus-backup.json no more', async () => {
+    const { path, storage, read, ours } = await withOld()
     writeFileSync(join(path, 'SHA256SUMS'), 'nonsense')
-    await expect(renewRecovery(storage)).rejects.toMatchObject({ kind: 'damage' })
-    expect(read('RECOVER.txt').toString()).toBe('old')
+    await renewRecovery(storage, nobody)
+    expect(scripts.map(read)).toEqual(ours)
+    expect(await checkRootFiles(storage)).toMatchObject([{ part: 'nexus-backup.json' }])
   })
 })

@@ -1,6 +1,7 @@
 import { NexusError } from '../../errors.js'
 import type { VerifyRequest } from '../../operations/requests.js'
-import type { VerifyResult } from '../../operations/results.js'
+import type { VerifiedRecovery, VerifyResult } from '../../operations/results.js'
+import { shellQuoted } from '../../operations/shell.js'
 import { previewVerify, verify } from '../../operations/verify.js'
 import type { Handler } from '../invocation.js'
 import { counted } from '../output/format.js'
@@ -32,10 +33,12 @@ export const runVerify: Handler = async invocation => {
 }
 
 /** Damage, what is not ours and captured content that is wrong are 4; what could not be read or drilled 3; nothing to verify 5. */
-export function verifyFailures({ results }: VerifyResult): NexusError[] {
-  const damaged = results.filter(result => result.status === 'damaged')
-  const unread = results.filter(result => result.status === 'unread')
-  const untrusted = results.filter(result => result.status === 'untrusted')
+export function verifyFailures({ results, recovery = [] }: VerifyResult): NexusError[] {
+  const roots = results.filter(({ source, status }) => source === '' && status !== 'damaged')
+  const backups = results.filter(result => !roots.includes(result))
+  const damaged = backups.filter(result => result.status === 'damaged')
+  const unread = backups.filter(result => result.status === 'unread')
+  const untrusted = backups.filter(result => result.status === 'untrusted')
   if (results.length === 0) {
     return [
       new NexusError('not-found', 'nothing_to_verify', 'there is no backup to verify', {
@@ -43,7 +46,11 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
       }),
     ]
   }
-  if (untrusted.length > 0) return [...damageOf(damaged), untrustedBackups(untrusted)]
+  const foreign = roots.filter(({ status }) => status === 'untrusted')
+  if (foreign.length > 0 || untrusted.length > 0) {
+    const notOurs = untrusted.length === 0 ? [] : [untrustedBackups(untrusted)]
+    return [...damageOf(damaged), ...notOurs, ...foreignFiles(foreign, recovery)]
+  }
   if (damaged.length > 0) return damageOf(damaged)
   const wrong = results.filter(result => result.status === 'source-damaged')
   if (wrong.length > 0) return [wrongContent(wrong)]
@@ -60,6 +67,34 @@ export function verifyFailures({ results }: VerifyResult): NexusError[] {
           ),
         ]),
     ...(undrilled.length === 0 ? [] : [failedDrills(undrilled)]),
+    ...unjudgedFiles(roots, recovery),
+  ]
+}
+
+/** What somebody else has put into a repository's root to be run with its key. */
+function foreignFiles(foreign: VerifyResult['results'], recovery: readonly VerifiedRecovery[]): NexusError[] {
+  if (foreign.length === 0) return []
+  const found = foreign.flatMap(({ findings }) => findings.map(({ part, problem }) => `${part} ${problem}`))
+  const places = recovery.filter(({ status }) => status === 'untrusted').map(({ repository }) => repository)
+  const commands = places.map(place => `nexus-backup keys recovery --repo ${shellQuoted(place)}`)
+  return [
+    new NexusError('damage', 'recovery_untrusted', `${places.join(', ')}: ${found.join('; ')}`, {
+      hint: `put the genuine ones in their place: ${commands.join('; ')}; and find out who wrote there: nexus-backup-recovery(7), suspected intruder`,
+    }),
+  ]
+}
+
+/** Files of a later version, as they say. */
+function unjudgedFiles(roots: VerifyResult['results'], recovery: readonly VerifiedRecovery[]): NexusError[] {
+  if (roots.length === 0) return []
+  const found = roots.flatMap(({ findings }) => findings.map(({ part, problem }) => `${part} ${problem}`))
+  const later = recovery.filter(({ status }) => status === 'newer')
+  const places = later.map(({ repository }) => repository).join(', ')
+  const digests = later.map(({ sha256 }) => sha256).join(', ')
+  return [
+    new NexusError('partial', 'recovery_newer', `${places}: ${found.join('; ')}`, {
+      hint: `verify with the nexus-backup that wrote it, or compare its SHA-256 with the one that is kept with the key: ${digests}`,
+    }),
   ]
 }
 

@@ -6,6 +6,7 @@ const create: CommandDeclaration = {
   summary: 'make a key file',
   description: [
     'Write a new random key to FILE, readable for its owner only. It belongs on another disk than the backups, and a copy of it, on paper too, in a safe: one line of text.',
+    'It also prints the SHA-256 of the recover.mjs that this program puts into repositories. Keep it with the key, and compare it before you run that script with the key: whoever can write into the repository can exchange the script.',
   ],
   group: 'further',
   arguments: [
@@ -20,6 +21,25 @@ const create: CommandDeclaration = {
   options: [],
   examples: [{ does: 'A key of this machine', command: 'nexus-backup keys create /etc/nexus-backup/key' }],
   exits: exitsWith({ 0: 'the file is written' }, [3, 4, 5, 6, 8]),
+}
+
+const recovery: CommandDeclaration = {
+  name: 'keys recovery',
+  summary: 'put the genuine recover.mjs into a repository',
+  description: [
+    "Put this program's recover.mjs and RECOVER.txt in the place of those in the repository's root, unless they are of a later version, sign them where the repository is encrypted, and print the SHA-256 of recover.mjs, to be kept with the key. It needs no key, and works for a repository that is not encrypted too.",
+    'Every create, keys add and copy does the same. Run it when verify says that these files are not genuine.',
+  ],
+  group: 'further',
+  arguments: [],
+  options: [],
+  examples: [
+    { does: 'After verify has named recover.mjs', command: 'nexus-backup keys recovery --repo /var/backups/nexus' },
+  ],
+  exits: exitsWith(
+    { 0: 'the files are genuine', 5: 'no repository there', 8: 'refused: the store lets nobody replace them' },
+    [3, 4, 6],
+  ),
 }
 
 const list: CommandDeclaration = {
@@ -187,5 +207,5 @@ export const keysCommand: CommandDeclaration = {
   options: [],
   examples: [...create.examples, ...list.examples, ...add.examples, ...test.examples],
   exits: exitsWith({}, [3]),
-  subcommands: [list, add, remove, rotate, test, create, trust],
+  subcommands: [list, add, remove, rotate, test, create, trust, recovery],
 }

@@ -15,7 +15,7 @@ export const pitrArchive: CommandDeclaration = {
     'PostgreSQL calls this, in its data directory, for each file of the log that is finished. It ends with 0 only when the file is stored durably. An identical file that is there already is a success, a different one a failure: nothing is ever overwritten.',
     'A segment of another system or another version of PostgreSQL, or one that is cut short, is refused. The first file archived into a source claims it for its system.',
     'One call archives every other file that is ready as well and leaves a note for each in pg_wal/.nexus-backup, so that the calls for those return at once.',
-    "It takes no lock, keeps no journal and needs no state directory, only a configuration that the server's user can read. A failure stands in the server's log and in pg_stat_archiver; no status is above 125, which would end the archiver.",
+    "It takes no lock, keeps no journal and needs only a configuration that the server's user can read; where the repository is encrypted, the state directory too, which holds the key that signs what is archived. A failure stands in the server's log and in pg_stat_archiver; no status is above 125, which would end the archiver.",
   ],
   group: 'main',
   arguments: [
@@ -39,7 +39,7 @@ export const pitrArchive: CommandDeclaration = {
       0: 'stored durably, or the very same file was stored already',
       4: 'what is stored under this name is damaged',
       5: 'there is no such repository',
-      8: 'refused: another system, another version, not a whole segment, or another content under this name',
+      8: 'refused: another system, another version, not a whole segment, another content under this name, an encrypted repository whose keys are missing, or no key here to sign with',
     },
     [3, 6, 129, 130, 143],
   ),
@@ -82,7 +82,8 @@ export const pitrFetch: CommandDeclaration = {
     { status: 5, means: 'not in the archive' },
     {
       status: 126,
-      means: 'anything else: damage, an archive that cannot be read, the command line, the configuration',
+      means:
+        'anything else: damage, a file that is not ours, an archive that cannot be read, the command line, the configuration',
     },
   ],
 }

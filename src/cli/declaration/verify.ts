@@ -27,8 +27,8 @@ export const verifyCommand: CommandDeclaration = {
   ],
   exits: exitsWith({
     0: 'everything is whole',
-    3: 'something could not be read, or a drill could not be carried out; what could be read is whole',
-    4: 'damage found, or a backup that is not ours; the findings name the parts and the backups that depend on them; or a drill found captured content wrong',
+    3: 'something could not be read, a drill could not be carried out, or recover.mjs is of a later version than this program; what could be read is whole',
+    4: 'damage found, a backup or WAL that is not ours, or a recover.mjs or RECOVER.txt that is not genuine; the findings name the parts and the backups that depend on them; or a drill found captured content wrong',
     5: 'no such backup, or nothing to verify',
   }),
 }

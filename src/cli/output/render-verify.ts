@@ -1,4 +1,4 @@
-import type { VerifiedBackup, VerifyPreview, VerifyResult } from '../../operations/results.js'
+import type { VerifiedBackup, VerifiedRecovery, VerifyPreview, VerifyResult } from '../../operations/results.js'
 import type { Paint } from './colour.js'
 import { counted, humanBytes, humanDuration, printable } from './format.js'
 
@@ -9,8 +9,16 @@ const levels: Readonly<Record<VerifiedBackup['level'], string>> = {
 }
 
 /** A line for each backup, and its findings below it. */
-export function renderVerify({ results }: VerifyResult, paint: Paint): string {
-  return results.map(result => renderOne(result, paint)).join('')
+export function renderVerify({ results, recovery = [] }: VerifyResult, paint: Paint): string {
+  return [...results.map(result => renderOne(result, paint)), ...recovery.map(one => renderRecovery(one, paint))].join(
+    '',
+  )
+}
+
+/** What recovers a repository without this program, to be compared with what is kept with the key. */
+function renderRecovery({ repository, status, edition, sha256 }: VerifiedRecovery, paint: Paint): string {
+  const shown = status === 'genuine' ? paint.good(status) : paint.bad(status)
+  return `${printable(repository)}: recover.mjs ${shown} (edition ${edition}, SHA-256 ${sha256 ?? 'of none'})\n`
 }
 
 /** A line for each source, and one for each restore that a drill would make. */

@@ -1,7 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { keyFiles } from '../../repository/keys/key-files.js'
-import { copiesDirectory, firstFile, keyFileLimit } from '../../repository/keys/key-layout.js'
+import { copiesDirectory, firstFile, keyFileLimit, recoveryDirectory } from '../../repository/keys/key-layout.js'
 import { readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
@@ -9,16 +9,16 @@ import { renewRecoveryOf } from '../sealing/renew-recovery.js'
 
 /**
  * Copies what opens encrypted backups: epochs, their recipients, the keys of hosts. Each file is small and written once.
- * The other repository gets a recover.mjs that opens them. The file that names a repository's own first epoch stays behind, for the other repository seals to keys of its own, and so does what it attests of copies.
+ * The other repository gets a recover.mjs that opens them. The file that names a repository's own first epoch stays behind, for the other repository seals to keys of its own, and so does what it attests of copies and of its root.
  */
-export async function copyKeys(context: Pick<Context, 'warn'>, origin: Repository, target: Repository): Promise<void> {
+export async function copyKeys(context: Context, origin: Repository, target: Repository): Promise<void> {
   let copied = 0
   for (const name of await keyFiles(origin.storage)) {
-    if (name === firstFile || name.startsWith(`${copiesDirectory}/`)) continue
+    if (name === firstFile || [copiesDirectory, recoveryDirectory].some(own => name.startsWith(`${own}/`))) continue
     const bytes = await unlessGone(origin.storage.readSmall(name, keyFileLimit))
     if (bytes !== undefined && (await copyOnce(target.storage, name, bytes))) copied += 1
   }
-  if (copied > 0) await renewRecoveryOf(context, target)
+  await renewRecoveryOf(context, target, { quiet: copied === 0 })
 }
 
 /** Undefined for a recipient that another run takes out meanwhile. */

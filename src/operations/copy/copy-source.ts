@@ -16,6 +16,8 @@ import { lockOptions, withLocks } from '../locked.js'
 import { unlessPruned } from '../pruned.js'
 import type { CopyTask } from '../requests.js'
 import type { CopyReport } from '../results.js'
+import { assertKeysThere } from '../sealing/keys-there.js'
+import { signRecoveryOf } from '../sealing/renew-recovery.js'
 import { shellQuoted } from '../shell.js'
 import { attestLines } from './attest-lines.js'
 import { copyBackup } from './copy-backup.js'
@@ -38,7 +40,7 @@ export async function previewCopy(context: Context, task: CopyTask, init: boolea
   const planned = await planSourceCopy(context, origin, target)
   const { found, plan, bytes, there } = planned
   assertSealedAlike(task, { origin, plan, sealed: await sealsInto(task, target) })
-  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
+  const wal = await missingWal(context, { origin, found }, target, idsAfter(there, plan))
   const files = wal.reduce((sum, { names }) => sum + names.length, 0)
   return { ...reportOf(task, planned, origin), backups: plan.copy.map(({ id }) => id), wal: files, bytes }
 }
@@ -114,12 +116,15 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   const { found, plan, bytes: total, there } = planned
   const sealed = await sealsInto(task, target)
   assertSealedAlike(task, { origin, plan, sealed })
+  const isPlain = ({ encryption }: Manifest) => encryption === undefined
+  if (plan.copy.some(isPlain) && !manifestsOf(there).some(isPlain)) await assertKeysThere(target.repository)
   if (present === undefined && plan.copy.length > 0) await claimTarget(context, { origin, target })
   // Also when no backup is to be copied: the log may be sealed for an epoch that has none yet.
   await copyKeys(context, origin.repository, target.repository)
   await keepKeys(context, target.repository)
   const epochs = await epochsIn(origin)
   const unattested = await attestLines(context, { origin, target }, found)
+  await signUnlessStateless(context, target.repository)
   const report = { ...reportOf(task, planned, origin), ...(unattested === null ? {} : { unattested }) }
   let done = 0
   const advance = (bytes: number) => {
@@ -135,7 +140,7 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
   if (plan.copy.length > 0) await lockChains(target, plan.copy, there)
   else await extendCommonLocks(target, { manifests: manifestsOf(there), chain: [] })
   await target.summarize()
-  const wal = await missingWal({ origin, found }, target, idsAfter(there, plan))
+  const wal = await missingWal(context, { origin, found }, target, idsAfter(there, plan))
   // Files of the log may be sealed to an epoch that was begun while the backups were copied.
   if (wal.length > 0 && (await epochsIn(origin)) !== epochs) {
     await copyKeys(context, origin.repository, target.repository)
@@ -148,6 +153,15 @@ async function carryOut(context: Context, task: CopyTask, { origin, target }: Wa
     })
   }
   return report
+}
+
+/** A copy needs no state directory; then nobody signs its root. */
+async function signUnlessStateless(context: Context, repository: Repository): Promise<void> {
+  try {
+    await signRecoveryOf(context, repository)
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'state_unusable') throw error
+  }
 }
 
 /** Tells whether anything was begun below keys since it was last asked. */

@@ -3,6 +3,7 @@ import { inOrder } from '../../image/ordered.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import { parseWalName } from '../../sources/postgres/wal-names.js'
+import { walReader } from '../sealing/wal-seal-for.js'
 import type { Survey } from '../survey.js'
 import { readWalKeptFrom } from '../wal/wal-kept-from.js'
 import type { WalSystem } from '../wal/wal-survey.js'
@@ -25,11 +26,12 @@ export interface MissingWal {
  * @param copied ids of the backups that are there
  */
 export async function missingWal(
+  context: Context,
   { origin, found }: { origin: SourceRoom; found: Survey },
   target: SourceRoom | undefined,
   copied: ReadonlySet<string>,
 ): Promise<MissingWal[]> {
-  const { systems } = await surveyWal(origin, found)
+  const { systems } = await surveyWal(origin, found, walReader(context, origin.repository))
   const keptFrom = target === undefined || systems.length === 0 ? undefined : await readWalKeptFrom(target)
   const missing: MissingWal[] = []
   for (const system of systems) {

@@ -4,6 +4,7 @@ import type { WorkerPool } from '../../image/workers/pool.js'
 import type { Journal } from '../../journal/types.js'
 import { makeBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
+import { hasSigned } from '../../repository/recovery-signature.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import { namingFull } from '../../repository/storage/faults.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
@@ -13,6 +14,7 @@ import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { Concern, LockReport } from '../results.js'
+import { assertKeysThere } from '../sealing/keys-there.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { passedOver } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
@@ -70,6 +72,8 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   return withLocks(room, locks, lockOptions(context, `create ${source.name}`), async () => {
     const { encryption } = source.repository
     const sealing = await sealingFor(context, repository, encryption, { init: request.init })
+    await renewOnce(context, repository, sealing?.signer.id)
+    if (sealing === null && (await room.claim()) === undefined) await assertKeysThere(repository)
     await room.removeLeftovers()
     const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
     const history = await survey(room, context)
@@ -78,7 +82,10 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     }
     if (history.apart.length > 0) context.warn(`${source.name}: ${passedOver(history.apart)}`)
     const everything = [...history.manifests, ...history.apart.map(({ member }) => member)]
-    if (sealing === null) await assertNeverSealed(repository, everything)
+    if (sealing === null) {
+      await assertNeverSealed(repository, everything)
+      if (everything.every(({ encryption }) => encryption !== undefined)) await assertKeysThere(repository)
+    }
     const planned = planCreate({
       requested: request.type,
       ...history,
@@ -115,6 +122,19 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       unvouched: await unvouchedKey(context, repository, sealing),
     }
   })
+}
+
+const renewed = new WeakSet<Repository>()
+
+/** Once in a run: what recovers the repository without this program is that of this program. */
+async function renewOnce(context: Context, repository: Repository, signer: string | undefined): Promise<void> {
+  if (renewed.has(repository)) return
+  renewed.add(repository)
+  const { renewRecoveryOf, signRecoveryOf } = await import('../sealing/renew-recovery.js')
+  const isNew = await renewRecoveryOf(context, repository, { quiet: true })
+  if (signer !== undefined && (isNew || !(await hasSigned(repository, signer)))) {
+    await signRecoveryOf(context, repository)
+  }
 }
 
 /** A host that was not let in, or has lost its state, makes backups that are not ours until somebody vouches for its key. */

@@ -16,7 +16,7 @@ import type { Repository } from '../../repository/types.js'
 import { attestCounted } from '../copy/attest-lines.js'
 import { beginEpoch } from '../sealing/begin-epoch.js'
 import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
-import { renewRecoveryOf } from '../sealing/renew-recovery.js'
+import { renewRecoveryOf, signRecoveryOf } from '../sealing/renew-recovery.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
 import { type LetIn, letIntoCopies } from './let-into-copies.js'
@@ -60,6 +60,7 @@ async function begin(context: Context, repository: Repository, request: KeysAddR
   }
   await writePin(context, repository.id, made.epoch)
   await register(context, repository, signer, made)
+  await signRecoveryOf(context, repository)
   const newcomers = recipients.map((settings, at) => ({ settings, id: made.ids[at] ?? '' }))
   await letIntoCopies(context, repository, newcomers, label)
   return { command: 'keys add', repository: repository.location, added: made.ids, began: true }
@@ -84,6 +85,7 @@ async function add(
     documents.set(wrapped.id, formatRecipient(epoch.id, wrapped, { label, since: now, added: now }, keys.secret))
   }
   await renewRecoveryOf(context, repository)
+  await signRecoveryOf(context, repository)
   const ids = [...documents.keys()]
   const added = ids.filter(id => !known.has(id))
   for (const id of added) await storage.writeOnce(recipientFile(epoch.id, id), documents.get(id) ?? Buffer.alloc(0))

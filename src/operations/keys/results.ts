@@ -85,6 +85,18 @@ export interface KeysTestResult {
   repositories: { repository: string; epoch: string | null; recipients: TestedRecipient[] }[]
 }
 
+export interface KeysRecoveryResult {
+  command: 'keys recovery'
+  repository: string
+  status: 'genuine' | 'newer' | 'untrusted'
+  edition: number
+  /** Of recover.mjs. */
+  sha256: string | null
+  renewed: boolean
+  /** This host has signed them. */
+  signed: boolean
+}
+
 export interface KeysTrustResult {
   command: 'keys trust'
   repository: string

@@ -70,7 +70,7 @@ async function loadSystem(
   const archive = room.wal(identifier, walReader(context, room.repository))
   const names = await archive.names()
   const archived = spansOf(names, segmentBytes)
-  const histories = await historiesOf(archive, names)
+  const histories = await historiesOf(context, archive, names)
   const manifests = new Map(known.manifests.map(manifest => [manifest.id, manifest]))
   const bases = found
     .flatMap(base => {
@@ -114,15 +114,31 @@ function spansOf(names: readonly string[], segmentBytes: number): Map<number, Se
   return spans
 }
 
-async function historiesOf(archive: WalArchive, names: readonly string[]): Promise<Map<number, Ancestor[]>> {
+/** What nobody of ours has archived leads nowhere, and keeps nobody from the other timelines. */
+async function historiesOf(
+  context: Context,
+  archive: WalArchive,
+  names: readonly string[],
+): Promise<Map<number, Ancestor[]>> {
   const histories = new Map<number, Ancestor[]>()
   for (const name of names) {
     const parsed = parseWalName(name)
     if (parsed?.kind !== 'history') continue
-    const { plain } = await archive.read(historyName(parsed.timeline))
+    const plain = await oursOnly(context, archive.read(historyName(parsed.timeline)))
+    if (plain === undefined) continue
     histories.set(parsed.timeline, parseTimelineHistory(plain.toString('utf8'), parsed.timeline))
   }
   return histories
+}
+
+async function oursOnly(context: Context, reading: ReturnType<WalArchive['read']>): Promise<Buffer | undefined> {
+  try {
+    return (await reading).plain
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.code !== 'wal_untrusted') throw error
+    warnOnce(context, error.message)
+    return undefined
+  }
 }
 
 /**

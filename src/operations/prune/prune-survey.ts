@@ -5,6 +5,7 @@ import { mapParallel } from '../../repository/parallel.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem } from '../results.js'
+import { walReader } from '../sealing/wal-seal-for.js'
 import { passedOver } from '../select.js'
 import { type Survey, survey } from '../survey.js'
 import type { ApartBackup } from '../trust/judged.js'
@@ -33,7 +34,7 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const found = await survey(room, context, { strict: true })
   const { manifests, damaged, proven, unsound, problems } = found
   if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)
-  const archived = await surveyWal(room, found)
+  const archived = await surveyWal(room, found, walReader(context, room.repository))
   const { since, pinned: window } = pitrWindow(archived, source.keep, now)
   const pinned = new Map([...neededByApart(found), ...window])
   const { timezone } = context

@@ -3,9 +3,10 @@ import { NexusError } from '../../errors.js'
 import { type EpochPrivate, epochPrivate, newEpochSecret } from '../../keys/epoch-keys.js'
 import type { RecipientSettings } from '../../keys/recipient.js'
 import { wrapFor } from '../../keys/wrapping.js'
+import { reachOf } from '../../repository/keyring/wal-trust.js'
 import { type Epoch, formatEpoch, parseEpoch } from '../../repository/keys/epoch.js'
 import { epochFile, recipientFile } from '../../repository/keys/key-layout.js'
-import { writeBegun } from '../../repository/keys/key-room.js'
+import { readOwnEpochs, writeBegun } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
 import { renewRecoveryOf } from './renew-recovery.js'
@@ -26,7 +27,7 @@ export interface NewRecipient {
  * @returns the recipients' ids in their order, and whether it counts: of several that begin at the same time only one does
  */
 export async function beginEpoch(
-  context: Pick<Context, 'keys' | 'now' | 'warn'>,
+  context: Pick<Context, 'keys' | 'now' | 'warn' | 'stateDirectory' | 'host'>,
   repository: Repository,
   recipients: readonly NewRecipient[],
   before: { id: string; keys: EpochPrivate } | null,
@@ -36,7 +37,10 @@ export async function beginEpoch(
   const access = context.keys
   const now = context.now()
   const keys = epochPrivate(newEpochSecret())
-  const first = before === null ? { plain: await plainBackups(repository) } : {}
+  const first = {
+    ...(before === null ? { plain: await plainBackups(repository) } : {}),
+    ...((await hasReach(repository)) ? {} : { unsignedWal: await archivedSoFar(repository) }),
+  }
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now, ...first }, before)
   const ids: string[] = []
   const documents = new Map<string, Buffer>()
@@ -54,6 +58,25 @@ export async function beginEpoch(
   const counts = await writeBegun(storage, id, before?.id ?? null)
   access.remember(keys)
   return { epoch: parseEpoch(bytes, id), keys, ids, counts }
+}
+
+/** Whether an epoch of the repository's own tells already how far WAL may be unsigned. */
+async function hasReach({ storage, id }: Repository): Promise<boolean> {
+  const own = await readOwnEpochs(storage, id)
+  return own.some(({ unsigned_wal: reach }) => reach !== undefined)
+}
+
+/** How far each archive reaches: what comes after is signed, and nothing else counts. */
+async function archivedSoFar(repository: Repository): Promise<Record<string, string>> {
+  const reached: Record<string, string> = {}
+  for (const source of await repository.sources()) {
+    const room = repository.source(source)
+    for (const system of await room.walSystems()) {
+      const reach = reachOf(await room.wal(system).names())
+      if (reach !== undefined) reached[`${source}/${system}`] = reach
+    }
+  }
+  return reached
 }
 
 /** Where the backups end that were made before there was any key: others in plain are nobody's from now on. */

@@ -30,7 +30,9 @@ export async function hostSigner({ stateDirectory }: Pick<Context, 'stateDirecto
   const isOurs = await guarded(path, () => writeStateFileOnce(stateDirectory, [directory], signingFile, made))
   // Another run that began at the same time was faster: a host has one key.
   const kept = isOurs ? made : await guarded(path, () => readStateFile(path))
-  return signerOf(seedOf(kept ?? made, path))
+  if (kept !== undefined) return signerOf(seedOf(kept, path))
+  // A key that is not kept signs what nobody can ever vouch for.
+  throw unusable(path, 'a file is in the way')
 }
 
 /** A key for one signature, where this host cannot keep any. */
@@ -123,14 +125,13 @@ async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
     return await work()
   } catch (error) {
     if (error instanceof NexusError) throw error
-    throw new NexusError(
-      'failed',
-      'state_unusable',
-      `the state directory cannot be used: ${path}: ${messageOf(error)}`,
-      {
-        hint: 'run as its owner or as root, or name another one with --state DIR',
-        cause: error,
-      },
-    )
+    throw unusable(path, messageOf(error), error)
   }
+}
+
+function unusable(path: string, problem: string, cause?: unknown): NexusError {
+  return new NexusError('failed', 'state_unusable', `the state directory cannot be used: ${path}: ${problem}`, {
+    hint: 'run as its owner or as root, or name another one with --state DIR',
+    cause,
+  })
 }

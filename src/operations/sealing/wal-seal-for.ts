@@ -4,17 +4,38 @@ import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { keysDirectory } from '../../repository/keys/key-layout.js'
 import type { Repository } from '../../repository/types.js'
-import type { WalSeal } from '../../repository/wal/wal-seal.js'
+import type { JudgedWal, WalSeal } from '../../repository/wal/wal-seal.js'
 
-/** Opens sealed files of the log, with whatever key is at hand when the first one is read. */
-export function walReader({ keys }: Pick<Context, 'keys'>, { storage }: Repository): WalSeal {
-  return { writing: null, open: epoch => keys.open(storage, epoch) }
+type Reading = Pick<Context, 'keys' | 'stateDirectory' | 'warn'>
+
+/** Opens sealed files of the log, with whatever key is at hand when the first one is read, and tells which are not ours. */
+export function walReader(context: Reading, repository: Repository): WalSeal {
+  return {
+    writing: null,
+    open: epoch => context.keys.open(repository.storage, epoch),
+    judge: file => judge(context, repository, file),
+  }
+}
+
+async function judge(
+  context: Reading,
+  repository: Repository,
+  { source, header, hasKeys }: JudgedWal,
+): Promise<string | undefined> {
+  const isPlain = header.encryption === undefined && header.signer === undefined
+  // A server waits for each segment: where nothing is encrypted, nothing more is asked or loaded.
+  if (isPlain && !isKnown(context, repository) && !(await hasKeys())) return undefined
+  const [{ keyringOf }, { walProblem }] = await Promise.all([
+    import('../trust/keyring-of.js'),
+    import('../../repository/keyring/wal-trust.js'),
+  ])
+  return walProblem(await keyringOf(context, repository), source, header)
 }
 
 /**
- * Seals files of the log too, where the repository is encrypted: the public half is enough. The state directory is not
- * needed; without it this host does not know again what it has archived, and then a key must tell.
- * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none
+ * Seals and signs files of the log too, where the repository is encrypted: the public half is enough.
+ * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none,
+ *   `wal_unsigned` where this host must sign and cannot
  */
 export async function walSealFor(
   context: Context,
@@ -23,8 +44,18 @@ export async function walSealFor(
 ): Promise<WalSeal> {
   const reader = walReader(context, repository)
   // The server waits for each segment: what is not needed is not even loaded.
-  const isKnown = existsSync(join(context.stateDirectory, 'keys', `${repository.id}.json`))
-  if (wanted === undefined && !isKnown && (await repository.storage.list(keysDirectory)).length === 0) return reader
+  if (
+    wanted === undefined &&
+    !isKnown(context, repository) &&
+    (await repository.storage.list(keysDirectory)).length === 0
+  ) {
+    return reader
+  }
   const { walSealing } = await import('./wal-writing.js')
   return { ...reader, writing: await walSealing(context, repository, wanted) }
+}
+
+/** Whether this host knows the repository to be encrypted. */
+function isKnown({ stateDirectory }: Pick<Context, 'stateDirectory'>, { id }: Repository): boolean {
+  return existsSync(join(stateDirectory, 'keys', `${id}.json`))
 }

@@ -2,42 +2,85 @@ import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
+import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
 import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
 import type { WalSealing } from '../../repository/wal/wal-seal.js'
 import { putBackKeys } from '../keys/kept-keys.js'
-import { readPin, walIdentity } from './host-keys.js'
-import { notEncrypted } from './sealing-for.js'
+import { shellQuoted } from '../shell.js'
+import { type HostSigner, hostSigner, readPin, walIdentity } from './host-keys.js'
+import { notEncrypted, register } from './sealing-for.js'
 
 /**
- * What files of the log are sealed with; null for a repository that is not encrypted.
- * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none
+ * What files of the log are sealed and signed with; null for a repository that is not encrypted.
+ * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none,
+ *   `wal_unsigned` where files must be signed and the state directory, which holds this host's key, cannot be used
  */
 export async function walSealing(
   context: Context,
   repository: Repository,
   wanted: EncryptionSettings | undefined,
 ): Promise<WalSealing | null> {
-  const current = await currentKept(context, repository)
+  const line = await lineKept(context, repository)
+  const current = line.at(-1)
   if (current === undefined) {
     if (wanted !== undefined) throw notEncrypted(repository)
     return null
   }
   const identity = (await orUnknown(walIdentity(context, repository.id))) ?? null
-  return { epoch: current.id, sealingKey: current.sealing_key, identity }
+  const signer = (await orUnknown(hostSigner(context))) ?? null
+  if (signer !== null) await introduce(context, repository, signer, line)
+  else if (line.some(({ unsigned_wal: reach }) => reach !== undefined)) throw unsignable(context, repository)
+  return { epoch: current.id, sealingKey: current.sealing_key, identity, signer }
 }
 
-/** The epoch that counts; where it is not the one that this host knows, what was kept of the keys is put back first. */
-async function currentKept(context: Context, repository: Repository): Promise<Epoch | undefined> {
+/** Leaves the public half of this host's key in the repository. Nobody vouches for a host that lost its state, or never took a backup. */
+async function introduce(
+  context: Context,
+  repository: Repository,
+  signer: HostSigner,
+  line: readonly Epoch[],
+): Promise<void> {
+  const { storage, location } = repository
+  const current = line.at(-1)
+  if (current === undefined) return
+  await register(context, repository, signer, { epoch: current, keys: undefined })
+  const host = await readHost(storage, signer.id)
+  if (host !== undefined && (await isVouchedFor(storage, host, line.toReversed()))) return
+  context.warn(
+    `nobody has vouched for the key ${signer.id} with which this host signs its WAL, and recovery stops before it until somebody does; with a key that opens ${location}, once: nexus-backup keys trust ${signer.id} --repo ${shellQuoted(location)} --key-file FILE`,
+  )
+}
+
+/** Stored without a signature it would be refused when it is needed: the server keeps it until this is put right. */
+function unsignable({ stateDirectory, operator }: Context, { location }: Repository): NexusError {
+  return new NexusError(
+    'refused',
+    'wal_unsigned',
+    `${location} wants its WAL signed, and the key of this host in ${stateDirectory} cannot be used`,
+    {
+      hint: `as root, give the state directory to the server's user: chown -R ${operator.user} ${shellQuoted(stateDirectory)}`,
+    },
+  )
+}
+
+/**
+ * The repository's own epochs, up to the one that counts; where it is not the one that this host knows, what was kept of
+ * the keys is put back first.
+ */
+async function lineKept(context: Context, repository: Repository): Promise<readonly Epoch[]> {
   const pin = await orUnknown(readPin(context, repository.id))
   const { storage, id, trustedEpochs } = repository
-  const current = async () => currentEpoch(await readOwnEpochs(storage, id), pin, trustedEpochs)
+  const known = async () => {
+    const own = await readOwnEpochs(storage, id)
+    return currentEpoch(own, pin, trustedEpochs) === undefined ? [] : own
+  }
   try {
-    return await current()
+    return await known()
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'keys_damaged') throw error
     if (!(await putBackKeys(context, repository))) throw error
-    return current()
+    return known()
   }
 }
 

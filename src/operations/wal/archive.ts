@@ -67,7 +67,7 @@ async function archiveWith(
   })
   if (dryRun) return planned(room, file.name, await systemOf(room, systemIdentifier))
   const encryption = encryptionOf(settings, room)
-  const destination = await enter(context, room, control, systemIdentifier, encryption)
+  const destination = await enter(context, room, control, { systemIdentifier, encryption, file })
   const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
   const ahead = call === null ? [] : await lookAhead(context, destination, path, { call, packing })
   return {

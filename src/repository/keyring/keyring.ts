@@ -91,15 +91,45 @@ export class Keyring {
 
   /** What the signature of an encrypted backup is worth; no key is needed. */
   async signatureOf(manifest: Manifest, encryption: NonNullable<Manifest['encryption']>): Promise<Signature> {
-    const { signer } = encryption
+    const { source } = manifest
+    return this.judge(encryption.signer, source, ({ signing_key: key }) => isSignedBy(manifest, encryption, key))
+  }
+
+  /**
+   * What a signature on something of a source is worth.
+   * @param holds whether it was made with the key of this host
+   */
+  async judge(signer: string, source: string, holds: (host: HostDocument) => boolean): Promise<Signature> {
     const host = await this.#host(signer)
     if (typeof host === 'string') return { trust: 'badly-signed', problem: host }
-    if (!isSignedBy(manifest, encryption, host.signing_key)) {
-      return { trust: 'badly-signed', problem: 'its signature does not hold' }
-    }
-    const lines = [this.own, ...(await this.linesOf(manifest.source)), this.#known.also]
+    if (!holds(host)) return { trust: 'badly-signed', problem: 'its signature does not hold' }
+    const lines = [this.own, ...(await this.linesOf(source)), this.#known.also]
     for (const line of lines) if (await this.isVouched(host, line)) return { trust: 'ours', line }
     return { trust: 'stranger', host: host.host, signer }
+  }
+
+  /** Whether there are any epochs here, of its own or of copies, that could vouch for anybody. */
+  get hasLines(): boolean {
+    return this.isEncrypted || this.#foreign.length > 0
+  }
+
+  /**
+   * Whether a key counts for the repository as a whole: the repository's own epochs vouch for it, or where it has none, those
+   * of the copies in it.
+   * @param holds whether what it signed was signed with the key of this host
+   */
+  async countsAnywhere(
+    signer: string,
+    holds: (host: HostDocument) => boolean,
+    sources: () => Promise<string[]>,
+  ): Promise<boolean> {
+    const host = await this.#host(signer)
+    if (typeof host === 'string' || !holds(host)) return false
+    if (this.isEncrypted) return this.isVouched(host, this.own)
+    for (const source of await sources()) {
+      for (const line of await this.linesOf(source)) if (await this.isVouched(host, line)) return true
+    }
+    return false
   }
 
   /** Whether the repository's own epochs vouch for a key. */

@@ -26,6 +26,12 @@ const epochSchema = v.looseObject({
    * are nobody's. Epochs made by earlier versions do not have it.
    */
   plain: v.optional(v.record(v.string(), v.pipe(v.number(), v.integer(), v.minValue(0)))),
+  /**
+   * The first of a line that was made by a program that signs WAL has it: by SOURCE/SYSTEM, how far the archive reached
+   * then, as the highest timeline and the highest position, 8 and 16 hexadecimal digits. Whatever lies beyond must be
+   * signed by a host.
+   */
+  unsigned_wal: v.optional(v.record(v.string(), v.pipe(v.string(), v.regex(/^[0-9A-F]{24}$/)))),
   /** This epoch's own. */
   signature: base64(64),
 })
@@ -43,7 +49,12 @@ export function fingerprintOf({ signing_key }: Pick<Epoch, 'signing_key'>): stri
 /** A new epoch's document. @param before the epoch it follows, opened */
 export async function formatEpoch(
   keys: EpochPrivate,
-  known: { repository: string; now: Date; plain?: Readonly<Record<string, number>> },
+  known: {
+    repository: string
+    now: Date
+    plain?: Readonly<Record<string, number>>
+    unsignedWal?: Readonly<Record<string, string>>
+  },
   before: { id: string; keys: EpochPrivate } | null,
 ): Promise<{ id: string; bytes: Buffer }> {
   const stamp = known.now.toISOString().replaceAll('-', '').replaceAll(':', '')
@@ -54,6 +65,7 @@ export async function formatEpoch(
     repository: known.repository,
     created: known.now.toISOString(),
     ...(known.plain === undefined ? {} : { plain: known.plain }),
+    ...(known.unsignedWal === undefined ? {} : { unsigned_wal: known.unsignedWal }),
     sealing_key: keys.sealing.toString('base64'),
     signing_key: keys.signing.toString('base64'),
     previous: before?.id ?? null,

@@ -73,6 +73,9 @@ export function vouchFile(signer: string, epoch: string): string {
   return `${vouchDirectory(signer)}/${epoch}.json`
 }
 
+/** What hosts have signed of the files in the repository's root. */
+export const recoveryDirectory = `${keysDirectory}/recovery`
+
 /** What copies attest of the epochs that came with them. */
 export const copiesDirectory = `${keysDirectory}/copies`
 

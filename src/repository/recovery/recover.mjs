@@ -1,12 +1,16 @@
 // Recovers one backup of this repository without nexus-backup: needs Node 18 or later and the `zstd` program.
 //
-//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE]
+//   node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE] [--untrusted]
 //   node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]     (a restore_command, see the end)
+//
+// It reads your key: before you run it, compare its SHA-256 with the one you keep with the key (sha256sum recover.mjs).
 //
 // 1. Follows the backup's parents to the full it rests on, reading each manifest.json.
 // 2. Compares every file of each of them with its SHA256SUMS. Encrypted ones (files end in .enc) are opened with the key
 //    file, the passphrase (asked for when no file is given) or gpg, whichever REPO/keys has a recipient for; of AWS KMS
 //    it says what to ask, and takes the answer in --epoch-key-file. Nothing secret is written anywhere. The formats are in nexus-backup-repository(5).
+//    Everybody who can write here can encrypt for those keys. So each backup must be signed by a host that the keys vouch
+//    for; one that is not, or is not encrypted though the repository is, is recovered only with --untrusted.
 // 3. Unpacks them with zstd, newest first, and writes each block that no newer one has to its place in OUTPUT.partial.
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
@@ -16,7 +20,7 @@
 // standby.signal, recovery.signal, such settings in postgresql.auto.conf. Nothing else is written, and what exists is never
 // overwritten. What is read is not trusted: every number is bounded, and no path leads out of OUTPUT.
 //
-// edition 2
+// edition 3
 import { spawn } from 'node:child_process'
 import {
   createDecipheriv,
@@ -27,6 +31,7 @@ import {
   diffieHellman,
   hkdfSync,
   scryptSync,
+  verify,
 } from 'node:crypto'
 import { constants } from 'node:fs'
 import { lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink, unlink } from 'node:fs/promises'
@@ -206,6 +211,12 @@ const rawKeyHead = { private: '302e020100300506032b656e04220420', public: '302a3
 const privateKeyOf = raw =>
   createPrivateKey({ key: Buffer.concat([Buffer.from(rawKeyHead.private, 'hex'), raw]), format: 'der', type: 'pkcs8' })
 const publicHalf = raw => createPublicKey(privateKeyOf(raw)).export({ format: 'der', type: 'spki' }).subarray(-32)
+/** The public half of an ed25519 key. */
+function signingHalf(raw) {
+  const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), raw])
+  const key = createPublicKey(createPrivateKey({ key: der, format: 'der', type: 'pkcs8' }))
+  return key.export({ format: 'der', type: 'spki' }).subarray(-32)
+}
 
 /** HPKE (RFC 9180), base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM: the one message, or undefined. */
 function hpkeOpen(rawPrivate, info, associated, sealed) {
@@ -253,8 +264,9 @@ function canonical(value) {
 /** Opens the manifests of a chain and finds the key of each member's files. */
 async function openMembers(chain, means) {
   const sealed = chain.filter(({ manifest }) => manifest.encryption !== undefined)
-  if (sealed.length === 0) return
-  const keys = await openKeys(dirname(dirname(sealed[0].directory)), means)
+  const source = dirname(chain[0].directory)
+  const repository = dirname(source)
+  const keys = await openKeys(repository, means)
   for (const member of sealed) {
     const { id, manifest } = member
     const { mac, signature, ...rest } = manifest.encryption
@@ -273,11 +285,180 @@ async function openMembers(chain, means) {
       Buffer.from(rest.sealed, 'base64'),
     )
     must(inside, `${id}: what is sealed in its manifest does not open`)
+    // As it was signed, before what is sealed in it takes its place.
+    member.stored = { ...manifest }
     const { facts, ...opened } = JSON.parse(inside.toString())
     Object.assign(manifest, opened, { facts: { ...manifest.facts, ...facts } })
     member.key = key
   }
+  const trust = await trustIn(repository, basename(source), keys)
+  for (const { id, manifest, stored } of chain) {
+    const problem = await backupProblem(trust, stored ?? manifest, means)
+    tellUntrusted(problem === undefined ? undefined : `${id} ${problem}`, means)
+  }
 }
+
+// ---- 2b. Whose it is ----
+
+/** Refuses what is not ours; with --untrusted it is only said. */
+function tellUntrusted(problem, { untrusted }) {
+  if (problem === undefined) return
+  must(untrusted === true, `${problem}; look for another copy, or take it all the same with --untrusted`)
+  process.stderr.write(`recover: ${problem}; it is taken because --untrusted says so\n`)
+}
+
+const sha256Hex = value => createHash('sha256').update(value).digest('hex')
+const isOneText = text => Buffer.from(String(text), 'base64').toString('base64') === text
+
+/** Whether a raw ed25519 key has signed a text. */
+function isSigned(rawKey, text, signature) {
+  const head = Buffer.from('302a300506032b6570032100', 'hex')
+  try {
+    const key = createPublicKey({ key: Buffer.concat([head, rawKey]), format: 'der', type: 'spki' })
+    return isOneText(signature) && verify(null, Buffer.from(text), key, Buffer.from(signature, 'base64'))
+  } catch {
+    return false
+  }
+}
+
+const signingKeyOf = ({ signing_key: text }) => Buffer.from(String(text), 'base64')
+
+function epochText({ signature: _own, previous_signature: _before, sha256: _digest, ...rest }) {
+  return `nexus-backup 1 epoch ${canonical(rest)}`
+}
+
+/** Whether an epoch was made by who held the one before it. */
+const follows = (epoch, before) =>
+  epoch.previous === before.id && isSigned(signingKeyOf(before), epochText(epoch), epoch.previous_signature)
+
+/** The document of a host's key; undefined where it is not what it must be. */
+async function readHost(repository, signer) {
+  if (!/^[0-9a-f]{16}$/.test(String(signer))) return undefined
+  const host = await readJson(join(repository, 'keys', 'hosts', `${signer}.json`))
+  return host?.id === signer && sha256Hex(signingKeyOf(host)).startsWith(signer) ? host : undefined
+}
+
+/** Whether one of these epochs vouches for a host's key. */
+async function isVouched(repository, host, epochs) {
+  for (const epoch of epochs) {
+    const word = await readJson(join(repository, 'keys', 'hosts', host.id, `${epoch.id}.json`))
+    if (word?.id !== host.id || word.host !== host.host || word.epoch !== epoch.id) continue
+    const { signature, sha256: _digest, ...rest } = word
+    const text = `nexus-backup 1 host ${canonical({ ...rest, signing_key: host.signing_key })}`
+    if (isSigned(signingKeyOf(epoch), text, signature)) return true
+  }
+  return false
+}
+
+/**
+ * The lines of epochs whose word counts for a source. Where a key file or a passphrase has opened one, that line alone:
+ * nobody else can wrap anything for these. Else the repository's own, and those that the copies in here are attested to come
+ * from; who can replace every file in keys can replace these too.
+ */
+async function trustIn(repository, source, keys) {
+  const directory = join(repository, 'keys')
+  const { epochs } = keys
+  const byId = new Map(epochs.map(epoch => [epoch.id, epoch]))
+  const own = []
+  const first = await readJson(join(directory, 'first.json'))
+  for (let next = byId.get(first?.epoch); next !== undefined && !own.includes(next); ) {
+    if (own.length > 0 && !follows(next, own[own.length - 1])) break
+    own.push(next)
+    next = byId.get((await readJson(join(directory, next.id, 'next.json')))?.epoch)
+  }
+  const lineOf = (begun, belongs) => {
+    const line = [...begun]
+    for (const known of line) line.push(...epochs.filter(one => !line.includes(one) && belongs(one, known)))
+    return line.sort((a, b) => (a.id < b.id ? -1 : 1))
+  }
+  const proven = await keys.proven(own[own.length - 1])
+  if (proven.length > 0) return { repository, source, own, lines: [lineOf(proven, follows)] }
+  const lines = own.length > 0 ? [own] : []
+  const attested = await readAttestations(join(directory, 'copies', source), repository, source)
+  let word
+  for (const one of attested) {
+    const host = await readHost(repository, sha256Hex(signingKeyOf(one)).slice(0, 16))
+    word ??= one.signing_key
+    const counts = own.length > 0 ? host && (await isVouched(repository, host, own)) : word === one.signing_key
+    const epoch = byId.get(one.line?.epoch)
+    if (counts && epoch?.signing_key === one.line.signing_key)
+      lines.push(lineOf([epoch], (a, b) => follows(a, b) || follows(b, a)))
+  }
+  return { repository, source, own, lines }
+}
+
+/** What is attested of a source's copies, in the order in which it was written. */
+async function readAttestations(directory, repository, source) {
+  const names = await readdir(directory).catch(() => [])
+  const numbers = names.flatMap(name => /^([1-9]\d{0,2})\.json$/.exec(name)?.[1] ?? []).map(Number)
+  const id = (await readJson(join(repository, 'nexus-backup.json')))?.id
+  const found = []
+  for (const number of numbers.sort((a, b) => a - b)) {
+    const one = await readJson(join(directory, `${number}.json`))
+    if (one?.source !== source || one.repository !== id) continue
+    const { signature, sha256: _digest, ...rest } = one
+    if (isSigned(signingKeyOf(one), `nexus-backup 1 copies ${canonical(rest)}`, signature)) found.push(one)
+  }
+  return found
+}
+
+/** Why a signature does not count, as the rest of a sentence, and whether nobody vouches for it; undefined where it counts. */
+async function signerProblem({ repository, lines }, signer, text, signature) {
+  const host = await readHost(repository, signer)
+  const bad = problem => ({ problem, isStranger: false })
+  if (host === undefined) return bad(`was signed with the key ${JSON.stringify(signer)}, which nobody knows`)
+  if (!isSigned(signingKeyOf(host), text, signature)) return bad('is badly signed: its signature does not hold')
+  for (const line of lines) if (await isVouched(repository, host, line)) return undefined
+  const name = JSON.stringify(host.host)
+  return { problem: `was signed by ${name} with the key ${signer}, for which nobody has vouched`, isStranger: true }
+}
+
+/** @param stored the manifest as it lies in the repository */
+async function backupProblem(trust, stored, means) {
+  const { encryption, ...plain } = stored
+  if (encryption !== undefined) {
+    const { signature, ...rest } = encryption
+    const text = `nexus-backup 1 manifest signature ${canonical({ ...plain, encryption: rest })}`
+    return (await signerProblem(trust, encryption.signer, text, signature))?.problem
+  }
+  const [first] = trust.own
+  const isKeyGiven = ['key-file', 'passphrase-file', 'epoch-key-file'].some(name => means[name] !== undefined)
+  if (first === undefined) return isKeyGiven ? 'is not encrypted, though a key is given' : undefined
+  const isEarlier = Date.parse(plain.captured_at) < Date.parse(first.created)
+  const isListed = first.plain === undefined || plain.sequence <= (first.plain[trust.source] ?? 0)
+  return isEarlier && isListed ? undefined : 'is not encrypted, though the backups of its repository are'
+}
+
+/** The same of a file of the log; what is not signed must be from before files were signed. */
+async function walProblem(trust, header) {
+  const { signature, ...rest } = header
+  const unsigned = { problem: 'is signed by nobody, though the repository signs what it archives', isStranger: true }
+  const found =
+    header.signer === undefined
+      ? unsigned
+      : await signerProblem(trust, header.signer, `nexus-backup 1 wal signature ${canonical(rest)}`, signature)
+  if (found?.isStranger !== true) return found?.problem
+  const counting = trust.lines.filter(line => line.length > 0)
+  const { encryption } = header
+  if (encryption === undefined && counting.length === 0) return undefined
+  const lines = counting.filter(line => encryption === undefined || line.some(({ id }) => id === encryption.epoch))
+  return lines.some(line => isFromBefore(line, trust.source, header)) ? undefined : found.problem
+}
+
+function isFromBefore(line, source, { name, system_identifier: system, encryption, archived_at: at }) {
+  const isHistory = name.endsWith('.history')
+  const position = isHistory ? '' : name.slice(8, 24)
+  const epoch = line.find(({ unsigned_wal: reach }) => reach !== undefined)
+  if (epoch === undefined) return encryption !== undefined || isHistory || Date.parse(at) < Date.parse(line[0].created)
+  const reach = epoch.unsigned_wal[`${source}/${system}`]
+  if (reach === undefined || name.slice(0, 8) > reach.slice(0, 8)) return false
+  // An archiver that began before the epoch did went on as it began.
+  const isUnderWay = Date.parse(at) < Date.parse(epoch.created) + 3_600_000
+  const logOf = text => Number.parseInt(text.slice(0, 8), 16)
+  return position <= reach.slice(8) || (isUnderWay && logOf(position) <= logOf(reach.slice(8)) + 1)
+}
+
+// ---- 2c. The keys ----
 
 const isEpoch = id => typeof id === 'string' && /^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/.test(id)
 
@@ -285,33 +466,60 @@ const isEpoch = id => typeof id === 'string' && /^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8
 async function openKeys(repository, means) {
   const directory = join(repository, 'keys')
   const epochs = []
-  for (const id of (await readdir(directory)).filter(isEpoch)) {
+  for (const id of (await readdir(directory).catch(() => [])).filter(isEpoch).sort()) {
     const epoch = await readJson(join(directory, id, 'epoch.json'))
-    if (epoch?.id === id) epochs.push(epoch)
+    if (epoch?.id === id && isSigned(signingKeyOf(epoch), epochText(epoch), epoch.signature)) epochs.push(epoch)
   }
+  /** Epochs that a key file or a passphrase opened, by themselves or through one that came later. */
+  const proven = new Set()
   const secrets = new Map()
   const tools = openers(means)
   const given = await readEpochKeys(means['epoch-key-file'])
   const fits = (secret, epoch) =>
-    publicHalf(derived(secret, '', 'epoch sealing')).toString('base64') === epoch.sealing_key
+    publicHalf(derived(secret, '', 'epoch sealing')).toString('base64') === epoch.sealing_key &&
+    signingHalf(derived(secret, '', 'epoch signing')).toString('base64') === epoch.signing_key
   async function find(epoch, seen) {
     must(epoch, 'an epoch of the keys is missing: nothing sealed to it can be opened')
     if (secrets.has(epoch.id)) return secrets.get(epoch.id)
     let secret = given.find(key => fits(key, epoch))
-    secret ??= await tools.open(join(directory, epoch.id, 'recipients'), epoch.id)
+    const found = secret === undefined ? await tools.open(join(directory, epoch.id, 'recipients'), epoch.id) : undefined
+    secret ??= found?.secret
+    let isProven = found?.isSymmetric === true
     // An interrupted rotation and the one run again both follow the same.
     for (const next of epochs.filter(({ id, previous }) => previous === epoch.id && !seen.includes(id))) {
       if (secret !== undefined) break
       const later = await find(next, [...seen, epoch.id])
       const sealed = Buffer.from(String(next.previous_secret), 'base64')
       secret = later && hpkeOpen(derived(later, '', 'epoch sealing'), 'nexus-backup 1 epoch secret', next.id, sealed)
+      isProven = proven.has(next)
     }
     if (secret === undefined) return undefined
     must(fits(secret, epoch), `keys/${epoch.id}: its public half does not belong to the private one`)
     secrets.set(epoch.id, secret)
+    if (isProven) proven.add(epoch)
     return secret
   }
   return {
+    epochs,
+    /**
+     * The epochs that are those of who made the key file or knows the passphrase, and all before them: an epoch's document
+     * does not bind the one before, but the secret in it does.
+     * @param head tried where nothing needed to be opened yet
+     */
+    async proven(head) {
+      if (proven.size === 0 && head !== undefined && means['key-file'] !== undefined) await find(head, [])
+      for (const epoch of proven) {
+        const before = epochs.find(({ id }) => id === epoch.previous)
+        if (before === undefined || proven.has(before)) continue
+        const opening = derived(secrets.get(epoch.id), '', 'epoch sealing')
+        const sealed = Buffer.from(String(epoch.previous_secret), 'base64')
+        const secret = hpkeOpen(opening, 'nexus-backup 1 epoch secret', epoch.id, sealed)
+        if (secret === undefined || !fits(secret, before)) continue
+        secrets.set(before.id, secret)
+        proven.add(before)
+      }
+      return epochs.filter(epoch => proven.has(epoch))
+    },
     async secretOf(id) {
       const secret = await find(
         epochs.find(epoch => epoch.id === id),
@@ -411,7 +619,9 @@ function openers(means) {
         }
         const recipient = { ...wrapped, secret: Buffer.from(wrapped.secret, 'base64') }
         const secret = await open(recipient, `nexus-backup 1 wrapped ${epoch} ${wrapped.id}`)
-        if (secret?.length === 32) return secret
+        // Whoever has the public half of a GPG key can wrap something for it, and so can who may use one in KMS.
+        const isSymmetric = wrapped.kind === 'key-file' || wrapped.kind === 'passphrase'
+        if (secret?.length === 32) return { secret, isSymmetric }
         problems.add(`${wrapped.id} (${wrapped.kind}) did not open`)
       }
       return undefined
@@ -952,7 +1162,12 @@ async function fetchWal(directory, [name, output, ...more], means) {
   const header = JSON.parse(json)
   must(head === `${json}${sha256(json)}\n` && header.stored_sha256 === sha256(stored), `${path} is damaged`)
   must(header.name === name && isCount(header.bytes, 1024 * MiB), `${path} is the file of another name`)
-  const packed = header.encryption === undefined ? stored : await openWal(resolve(directory), header, stored, means)
+  // REPO/SOURCE/wal/SYSTEM
+  const source = dirname(dirname(resolve(directory)))
+  const keys = await openKeys(dirname(source), means)
+  const packed = header.encryption === undefined ? stored : await openWal(keys, header, stored)
+  const problem = await walProblem(await trustIn(dirname(source), basename(source), keys), header)
+  tellUntrusted(problem === undefined ? undefined : `${name} ${problem}`, means)
   const plain = await unpack(packed, header.bytes)
   must(header.encryption !== undefined || sha256(plain) === header.sha256, `${path} is damaged`)
   const draft = await open(`${output}.partial`, 'w', 0o600)
@@ -962,10 +1177,8 @@ async function fetchWal(directory, [name, output, ...more], means) {
   await rename(`${output}.partial`, output)
 }
 
-async function openWal(directory, header, stored, means) {
-  // REPO/SOURCE/wal/SYSTEM
-  const keys = await openKeys(dirname(dirname(dirname(directory))), means)
-  const { stored_sha256: _digest, ...bound } = header
+async function openWal(keys, header, stored) {
+  const { stored_sha256: _digest, signature: _signature, ...bound } = header
   const opening = derived(await keys.secretOf(header.encryption.epoch), '', 'epoch sealing')
   const sealedKey = Buffer.from(String(header.encryption.data_key), 'base64')
   const data = hpkeOpen(opening, 'nexus-backup 1 wal key', header.name, sealedKey)
@@ -994,13 +1207,19 @@ async function unpack(packed, size) {
 }
 
 const usage =
-  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE], ' +
+  'usage: node REPO/recover.mjs REPO/SOURCE/ID OUTPUT [--key-file FILE] [--passphrase-file FILE] [--epoch-key-file FILE] [--untrusted], ' +
   'or node REPO/recover.mjs --wal REPO/SOURCE/wal/SYSTEM FILE PATH [--key-file FILE]'
 
 function readArguments(args) {
   try {
     const text = { type: 'string' }
-    const options = { 'key-file': text, 'passphrase-file': text, 'epoch-key-file': text, wal: text }
+    const options = {
+      'key-file': text,
+      'passphrase-file': text,
+      'epoch-key-file': text,
+      wal: text,
+      untrusted: { type: 'boolean' },
+    }
     return parseArgs({ args, options, allowPositionals: true })
   } catch (error) {
     return fail(`${error.message}; ${usage}`)

@@ -23,7 +23,7 @@ export interface WalArchive {
   /**
    * A stored file, every digest compared.
    * @param room memory for the plain bytes, used where it has their very size: a new one costs as much as reading
-   * @throws NexusError not-found `wal_not_archived`, damage
+   * @throws NexusError not-found `wal_not_archived`, damage, of which `wal_untrusted` is what nobody of ours has archived
    */
   read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }>
   /** A file as it is stored, compared with the digest in its head. @throws NexusError not-found `wal_not_archived`, damage */
@@ -46,6 +46,8 @@ export interface WalArchive {
   extendLocks(names: readonly string[]): Promise<number>
   /** Until when nobody can remove these files, oldest first; those that are not locked are left out. See Storage. */
   lockedUntil(names: readonly string[]): Promise<Map<string, Date>>
+  /** Whether a file is stored in plain; asks for nothing but its size. */
+  isPlain(name: string): Promise<boolean>
   /** Removes files in this order, durably; what is absent is no error. Returns bytes freed. For prune. */
   remove(names: readonly string[]): Promise<number>
   /** Removes what killed runs left unfinished an hour and longer ago in the directory of a file's timeline. */

@@ -1,11 +1,19 @@
 import { messageOf, NexusError } from '../../errors.js'
 import { keysDirectory } from '../keys/key-layout.js'
+import type { Signer } from '../sealed/sealed-manifest.js'
 import type { SequentialReader, Storage } from '../storage/storage.js'
 import { type Packed, packed, sha256Of, unpacked } from './pack.js'
 import type { WalArchive } from './types.js'
-import { formatWalHeader, parseWalHeader, type WalFileHeader, walDamaged, walHeaderLimit } from './wal-file.js'
+import {
+  formatWalHeader,
+  parseWalHeader,
+  signedWalHeader,
+  type WalFileHeader,
+  walDamaged,
+  walHeaderLimit,
+} from './wal-file.js'
 import { systemDirectory, timelineDirectory, timelineOf, type WalForm, walNameOf, walPath } from './wal-layout.js'
-import { archived, damageInArchive, differs, orNone, unknowable } from './wal-refusals.js'
+import { archived, damageInArchive, differs, notOurs, orNone, unknowable } from './wal-refusals.js'
 import { isMarkedAs, openWal, sealWal, unsealed, type WalSeal } from './wal-seal.js'
 
 /** Bytes of the largest segment, and what compression may add to them. */
@@ -37,6 +45,7 @@ export function walArchive(
   const placed = new Map<string, WalForm>()
   let isGroundDurable = false
   let sealedFirst: Promise<boolean> | undefined
+  let keysThere: Promise<boolean> | undefined
 
   /**
    * Whoever may add files but replace none can put one in plain beside a sealed one: where there are keys, the sealed one
@@ -47,8 +56,9 @@ export function walArchive(
     return sealedFirst
   }
 
-  async function hasKeys(): Promise<boolean> {
-    return (await storage.list(keysDirectory)).length > 0
+  function hasKeys(): Promise<boolean> {
+    keysThere ??= storage.list(keysDirectory).then(found => found.length > 0)
+    return keysThere
   }
 
   /** A file in the form that it has; a sealed one before one in plain. */
@@ -98,7 +108,14 @@ export function walArchive(
 
   async function read(name: string, room?: Buffer): Promise<{ header: WalFileHeader; plain: Buffer }> {
     const { header, bytes, form } = await stored(name)
+    await assertOurs(header, form)
     return { header, plain: await plainOf(header, bytes, { where: where(name, form), room }) }
+  }
+
+  /** @throws NexusError damage `wal_untrusted` */
+  async function assertOurs(header: WalFileHeader, form: WalForm): Promise<void> {
+    const problem = await seal.judge?.({ source, header, hasKeys })
+    if (problem !== undefined) throw notOurs(where(header.name, form), problem)
   }
 
   async function plainOf(
@@ -116,7 +133,7 @@ export function walArchive(
     try {
       if (reader.size > largestStored) throw walDamaged(where(name, form), `it has ${reader.size} bytes`)
       const bytes = await reader.read(reader.size)
-      checked(bytes, name, form)
+      await assertOurs(checked(bytes, name, form).header, form)
       return bytes
     } finally {
       await reader.close()
@@ -166,7 +183,9 @@ export function walArchive(
     const sealing = isOpenToAll(name) ? null : seal.writing
     const form = sealing === null ? 'plain' : 'sealed'
     const path = pathOf(name, form)
-    const { header, stored: rest } = sealing === null ? inPlain(done, known) : await sealWal(sealing, known, done)
+    const signer = seal.writing?.signer ?? null
+    const { header, stored: rest } =
+      sealing === null ? inPlain(done, known, signer) : await sealWal(sealing, known, done)
     try {
       await storage.writeOnce(path, Buffer.concat([formatWalHeader(header), rest]))
     } catch (error) {
@@ -229,13 +248,17 @@ export function walArchive(
     read,
     storedFile,
     putStoredFile,
-    check: async name => void (await stored(name)),
+    async check(name) {
+      const { header, form } = await stored(name)
+      await assertOurs(header, form)
+    },
     header: headOf,
     timelines,
     async names(timeline) {
       const wanted = timeline === undefined ? await timelines() : [timeline]
       return (await Promise.all(wanted.map(namesOf))).flat().sort()
     },
+    isPlain: async name => (await orNone(archived(name, storage.sizeOf(pathOf(name, 'plain'))))) !== undefined,
     storedBytes: async name => (await found(name, path => storage.sizeOf(path))).what,
     extendLocks: names => storage.extendFileLocks(pathsOf(names)),
     async lockedUntil(names) {
@@ -268,8 +291,10 @@ function isOpenToAll(name: string): boolean {
 function inPlain(
   { sha256, stored, storedSha256 }: Packed,
   known: Omit<WalFileHeader, 'format' | 'sha256' | 'stored_sha256' | 'encryption'>,
+  signer: Signer | null,
 ): { header: WalFileHeader; stored: Uint8Array } {
-  return { header: { format: 1, ...known, sha256, stored_sha256: storedSha256 }, stored }
+  const header = { format: 1 as const, ...known, sha256, stored_sha256: storedSha256 }
+  return { header: signer === null ? header : signedWalHeader(header, signer), stored }
 }
 
 function verified(

@@ -1,6 +1,8 @@
 import * as v from 'valibot'
 import { messageOf, NexusError } from '../../errors.js'
+import { isSigned } from '../../keys/epoch-keys.js'
 import { canonicalJson, parseOutsideJson } from '../json.js'
+import type { Signer } from '../sealed/sealed-manifest.js'
 import { sha256Of } from './pack.js'
 
 /** Bytes the header of a stored WAL file may have, its frame included. */
@@ -29,6 +31,8 @@ const headerSchema = v.looseObject({
   archived_at: instant,
   closed_at: instant,
   encryption: v.optional(encryptionSchema),
+  signer: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/))),
+  signature: v.optional(v.pipe(v.string(), v.maxLength(88))),
 })
 
 /** What the head of a stored WAL file says. */
@@ -58,6 +62,10 @@ export interface WalFileHeader {
         identity: { key: string; mac: string } | null
       }
     | undefined
+  /** Names the key of the host that archived it; absent where nothing is encrypted, and in files of earlier versions. */
+  signer?: string | undefined
+  /** Ed25519 over everything else in the header, base64. */
+  signature?: string | undefined
 }
 
 /**
@@ -95,6 +103,9 @@ export function parseWalHeader(
   if ((header.sha256 === undefined) !== (header.encryption !== undefined)) {
     throw walDamaged(where, 'its header is not as it must be')
   }
+  if ((header.signer === undefined) !== (header.signature === undefined)) {
+    throw walDamaged(where, 'its header is not as it must be')
+  }
   if (header.name !== expected.name) throw walDamaged(where, `it holds ${header.name}`)
   if (header.system_identifier !== expected.systemIdentifier) {
     throw walDamaged(where, `it is of system ${header.system_identifier}`)
@@ -120,6 +131,23 @@ function parsed(json: Buffer, where: string): unknown {
   } catch (cause) {
     throw walDamaged(where, messageOf(cause), cause)
   }
+}
+
+/** Adds a host's signature to a header. */
+export function signedWalHeader(header: WalFileHeader, { id, sign }: Signer): WalFileHeader {
+  const named = { ...header, signer: id }
+  return { ...named, signature: sign(signedText(named)).toString('base64') }
+}
+
+/** Whether a header was signed with a key. @param publicKey raw ed25519 */
+export function isWalSignedBy({ signature = '', ...header }: WalFileHeader, publicKey: Uint8Array): boolean {
+  const bytes = Buffer.from(signature, 'base64')
+  // Base64 has several texts for the same bytes: only one of them was written.
+  return bytes.toString('base64') === signature && isSigned(publicKey, signedText(header), bytes)
+}
+
+function signedText(header: WalFileHeader): string {
+  return `nexus-backup 1 wal signature ${canonicalJson(header)}`
 }
 
 /** A file of the archive is not what it must be. */

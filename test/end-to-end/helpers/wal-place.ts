@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, chownSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { walReader } from '../../../src/operations/sealing/wal-seal-for.js'
 import { initRepository } from '../../../src/repository/open.js'
@@ -72,11 +71,11 @@ export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlace
   const temporary = join(directory, 'tmp')
   make(temporary)
   const ids = owner === undefined || inBucket ? {} : { owner: String(owner.uid) }
-  const made = await madeRepository({ repository, keyFile }, ids)
-  writeFileSync(
-    config,
-    `repositories: { local: ${yaml} }\nsources: { main: { kind: postgres } }\nstate: ${directory}/nowhere\n`,
-  )
+  const state = join(directory, keyFile === undefined ? 'nowhere' : 'state')
+  // Its key is vouched for when the repository becomes an encrypted one: what it archives is ours.
+  if (keyFile !== undefined) make(state)
+  const made = await madeRepository({ repository, keyFile }, { ...ids, state })
+  writeFileSync(config, `repositories: { local: ${yaml} }\nsources: { main: { kind: postgres } }\nstate: ${state}\n`)
   const away = join(directory, 'no-node')
   writeFileSync(away, '#!/bin/sh\nexit 77\n', { mode: 0o755 })
   const start = (words: readonly string[], options: RunOptions = {}) =>
@@ -132,17 +131,29 @@ export async function walPlace({ owner, plain = false, s3, ...wishes }: WalPlace
   }
 }
 
-/** Makes a repository as no `create` would: before there is anything to back up. */
+/**
+ * Makes a repository as no `create` would: before there is anything to back up.
+ * @param more.state of the host that makes it; another one's when left out, for which nobody vouches then
+ */
 export async function madeRepository(
   { repository, keyFile }: TestRepository,
-  owner: { owner?: string },
+  { owner, state }: { owner?: string; state?: string },
 ): Promise<Repository> {
-  const made = await initRepository(placeAt(repository), { now: new Date(), ...owner })
+  const made = await initRepository(placeAt(repository), {
+    now: new Date(),
+    ...(owner === undefined ? {} : { owner }),
+  })
   if (keyFile === undefined) return made
-  const state = mkdtempSync(join(tmpdir(), 'nexus-backup-state-'))
-  const words = ['keys', 'add', `key-file=${keyFile}`, '--repo', repository, '--state', state]
+  const words = [
+    'keys',
+    'add',
+    `key-file=${keyFile}`,
+    '--repo',
+    repository,
+    '--state',
+    state ?? join(temporaryDirectory(), 'state'),
+  ]
   execFileSync(process.execPath, [binary, ...words], { stdio: 'pipe' })
-  rmSync(state, { recursive: true, force: true })
   return made
 }
 

@@ -2,6 +2,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { NexusError } from '../../../src/errors.js'
 import { secretName } from '../../../src/keys/derive.js'
 import { epochPrivate, newEpochSecret } from '../../../src/keys/epoch-keys.js'
 import { readKeyFile } from '../../../src/keys/key-file.js'
@@ -13,6 +14,7 @@ import { testKeys } from '../../../src/operations/keys/test-keys.js'
 import { trustHost } from '../../../src/operations/keys/trust-host.js'
 import { restore } from '../../../src/operations/restore.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
+import { renewRecoveryOf } from '../../../src/operations/sealing/renew-recovery.js'
 import { verify } from '../../../src/operations/verify.js'
 import { formatEpoch } from '../../../src/repository/keys/epoch.js'
 import { formatVouch, readHost } from '../../../src/repository/keys/host-file.js'
@@ -78,12 +80,20 @@ describe('keys', () => {
     expect(readFileSync(path('recover.mjs'), 'utf8')).toBe(ours)
     expect(await checkRootFiles((await openRepository(repository)).storage)).toEqual([])
     age()
-    writeFileSync(path('SHA256SUMS'), 'nonsense')
     const warnings: string[] = []
     const said = { ...context, warn: (message: string) => void warnings.push(message) }
-    await addKeys(said, app.journal, { repository, recipients: [keyFile()], label: null })
+    const opened = await openRepository(repository)
+    const kept = new NexusError('failed', 'repository_permission', 'no')
+    const storage = new Proxy(opened.storage, {
+      get(target, name) {
+        const value = Reflect.get(target, name)
+        if (name === 'replace') return () => Promise.reject(kept)
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    await renewRecoveryOf(said, { ...opened, storage })
     expect(readFileSync(path('recover.mjs'), 'utf8')).toBe(old)
-    expect(warnings).toEqual([expect.stringMatching(/keeps the recover\.mjs that it has/)])
+    expect(warnings).toEqual([expect.stringMatching(/keeps the recover\.mjs that it has, which is of no version/)])
   })
 
   it('lets a second recipient in, and none of the stored bytes changes', async () => {

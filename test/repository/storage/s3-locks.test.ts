@@ -1,5 +1,8 @@
 import { HeadObjectCommand } from '@aws-sdk/client-s3'
 import { describe, expect, test } from 'vitest'
+import { checkRootFiles } from '../../../src/repository/root-files.js'
+import { writeRoot } from '../../../src/repository/root-making.js'
+import { renewRecovery } from '../../../src/repository/root-renewal.js'
 import { S3Storage } from '../../../src/repository/storage/s3/s3.js'
 import { walArchive } from '../../../src/repository/wal/wal-archive.js'
 import { conditionalProxy } from '../../helpers/conditional-proxy.js'
@@ -122,4 +125,15 @@ test('the archive of a log extends its files in either form, and tells until whe
   expect(await daysOf(`db/wal/${system}/00000001/${walName(1)}.zst`)).toBe(9)
   const locked = await archive.lockedUntil([walName(1), walName(2), walName(3)])
   expect([...locked.keys()]).toEqual([walName(1), walName(2)])
+})
+
+test('locked files in the root are renewed all the same: each gets a new version, locked as long', async () => {
+  const { open, daysOf } = await lockPlace()
+  const storage = await open(40, 'COMPLIANCE')
+  await writeRoot(storage, new Date())
+  await storage.replace('recover.mjs', Buffer.from('// edition 999999\n'))
+  expect(await checkRootFiles(storage)).toMatchObject([{ part: 'recover.mjs' }])
+  expect(await renewRecovery(storage, async () => null)).toBe(true)
+  expect(await checkRootFiles(storage)).toEqual([])
+  for (const name of ['recover.mjs', 'RECOVER.txt', 'SHA256SUMS']) expect(await daysOf(name), name).toBe(40)
 })

@@ -22,12 +22,13 @@ const keys = epochPrivate(randomBytes(32))
 const identity = { id: 'ours', key: randomBytes(32) }
 
 const open: WalSeal['open'] = async () => keys
-const full: WalSeal = { writing: { epoch, sealingKey: keys.sealing, identity }, open }
+const signer = null
+const full: WalSeal = { writing: { epoch, sealingKey: keys.sealing, identity, signer }, open }
 /** A host with a mark of its own and no private half. */
 const blind: WalSeal = { ...full, open: unsealed.open }
 const without = (seal: WalSeal): WalSeal => ({
   ...seal,
-  writing: { epoch, sealingKey: keys.sealing, identity: null },
+  writing: { epoch, sealingKey: keys.sealing, identity: null, signer },
 })
 
 async function place() {
@@ -85,7 +86,7 @@ describe('a sealed log', () => {
     // Another host's mark, or none, and no private half.
     const foreign = {
       ...blind,
-      writing: { epoch, sealingKey: keys.sealing, identity: { id: 'other', key: randomBytes(32) } },
+      writing: { epoch, sealingKey: keys.sealing, identity: { id: 'other', key: randomBytes(32) }, signer },
     }
     for (const seal of [without(blind), foreign]) {
       const again = wal(seal).put(name, plain, times)
