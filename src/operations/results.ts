@@ -59,7 +59,7 @@ export interface ListedBackup extends BackupReport {
   host: string
 }
 
-/** What cannot be restored; `id` is `proofs` when it is the source's proofs that cannot be read. */
+/** What cannot be restored. */
 export interface ListedProblem {
   id: string
   source: string

@@ -3,12 +3,13 @@ import { messageOf, NexusError } from '../../errors.js'
 import { ChainVerifier } from '../../image/verify-chain.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { SourceRoom } from '../../repository/types.js'
+import type { Proof, SourceRoom } from '../../repository/types.js'
 import { lostFrom } from '../../sources/postgres/data-links.js'
 import { verifiedMemberOf } from '../chain-members.js'
 import { missingKeys } from '../keys/kept-keys.js'
 import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
+import { keepProofs, loadProofs } from '../trust/proofs.js'
 import type { VerifyPlan } from './verify-plan.js'
 import { checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
@@ -41,7 +42,9 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
   for (const result of present) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
   if (plan.problems.length > 0) present.push(roomResult(plan))
   const judged = present.map(result => lacking(result, plan.manifests.get(result.id)))
-  if (room.repository.writable) await keepProofs(context, plan, judged)
+  // What does not count of the proofs that are there is said before new ones take their place.
+  await loadProofs(context, room, plan.check)
+  if (room.repository.writable) await keepResults(context, plan, judged)
   return judged
 }
 
@@ -167,11 +170,12 @@ function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
 const keysPart = 'keys'
 
 /** Keys that are gone can be put back: a proof would call the backup damaged for longer than that. */
-async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
+async function keepResults(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
   const isAnyDamaged = results.some(({ status }) => status === 'damaged')
   const isKeyless = isAnyDamaged && (await missingKeys(context, plan.room.repository)).length > 0
   const unproven = new Set<string>()
+  const proofs: Proof[] = []
   for (const { id, status, level, findings } of results) {
     // What is not ours, or stands on it, has no proof: it is judged each time, and may be ours once a host is let in.
     if (status === 'untrusted' || plan.apart.has(id) || plan.cut.has(id)) continue
@@ -179,6 +183,7 @@ async function keepProofs(context: Context, plan: VerifyPlan, results: readonly 
     if (manifest === undefined) continue
     const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')
     if (isOfKeys || (isKeyless && status === 'damaged')) unproven.add(id)
-    else await plan.room.addProof({ id, at, status, level, findings })
+    else proofs.push({ id, at, status, level, findings })
   }
+  await keepProofs(context, plan.room, { proofs, manifests: plan.check })
 }
