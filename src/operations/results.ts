@@ -151,8 +151,10 @@ export interface VerifiedBackup {
   status: ProofStatus | 'untrusted'
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
-  /** Ids that cannot be restored because of these findings. */
+  /** Ids that cannot be restored because of these findings; those that also stand on a `cause` only there. */
   affects: string[]
+  /** The damaged backup on which this damaged one stands, and that names all that depends on it. */
+  cause?: string
   drill?: { restore_ms: number; checks: RestoredCheck[] }
 }
 

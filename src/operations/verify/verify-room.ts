@@ -10,6 +10,7 @@ import { missingKeys } from '../keys/kept-keys.js'
 import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
 import { keepProofs, loadProofs } from '../trust/proofs.js'
+import { nameAffected } from './affected.js'
 import type { VerifyPlan } from './verify-plan.js'
 import { checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
@@ -28,18 +29,24 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
     context.progress({ phase: `${room.name}: verifying`, done, total })
   }
   const verifier = new ChainVerifier(scratch, { pool, work: { signal: context.signal, advance } })
-  const results: VerifiedBackup[] = plan.lost.map(({ id, problem }) => {
+  const byId = new Map<string, VerifiedBackup>()
+  for (const { id, problem } of plan.lost) {
     const findings = [{ part: 'manifest.json', problem }]
-    return { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] }
-  })
+    byId.set(id, { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] })
+  }
+  const children = new Map<string, number>()
+  for (const { parent } of plan.check) if (parent !== null) children.set(parent, (children.get(parent) ?? 0) + 1)
   try {
-    for (const manifest of plan.check) results.push(await checkOne(context, plan, verifier, manifest, results))
+    for (const manifest of plan.check) {
+      const member = { manifest, children: children.get(manifest.id) ?? 0 }
+      byId.set(manifest.id, await checkOne(context, plan, verifier, member, byId))
+    }
   } finally {
     verifier.close()
     await pool.stop()
   }
-  const present = await withoutPruned(context, room, results)
-  for (const result of present) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
+  const present = await withoutPruned(context, room, [...byId.values()])
+  nameAffected(present, plan.manifests.values())
   if (plan.problems.length > 0) present.push(roomResult(plan))
   const judged = present.map(result => lacking(result, plan.manifests.get(result.id)))
   // What does not count of the proofs that are there is said before new ones take their place.
@@ -67,11 +74,10 @@ async function checkOne(
   context: Context,
   plan: VerifyPlan,
   verifier: ChainVerifier,
-  manifest: Manifest,
-  before: readonly VerifiedBackup[],
+  { manifest, children }: { manifest: Manifest; children: number },
+  before: ReadonlyMap<string, VerifiedBackup>,
 ): Promise<VerifiedBackup> {
   const { id } = manifest
-  const children = plan.check.filter(other => other.parent === id).length
   let status: Status = 'ok'
   let findings: Finding[] = []
   let level: VerifiedBackup['level'] = 'content'
@@ -117,10 +123,10 @@ async function checkOne(
 function chainProblem(
   plan: VerifyPlan,
   { parent, type, sequence }: Manifest,
-  before: readonly VerifiedBackup[],
+  before: ReadonlyMap<string, VerifiedBackup>,
 ): { status: Status; finding: Finding } | null {
   if (type === 'full') return null
-  const known = before.find(({ id }) => id === parent)
+  const known = parent === null ? undefined : before.get(parent)
   const older = parent === null ? undefined : plan.manifests.get(parent)
   // Order goes by sequence: without this a circle of parents would pass for a chain.
   if (older !== undefined && older.sequence >= sequence) {
@@ -143,15 +149,6 @@ async function strangers({ room }: VerifyPlan, manifest: Manifest): Promise<Find
   const known = new Set(['SHA256SUMS', ...(await room.checksums(manifest.id)).keys()])
   const names = await room.files(manifest.id)
   return names.flatMap(name => (known.has(name) ? [] : [{ part: name, problem: 'does not belong to the backup' }]))
-}
-
-/** The backup itself and everything that stands on it. */
-function affectedBy(id: string, { manifests }: VerifyPlan): string[] {
-  const affected = [id]
-  for (const manifest of [...manifests.values()].sort((a, b) => a.sequence - b.sequence)) {
-    if (manifest.parent !== null && affected.includes(manifest.parent)) affected.push(manifest.id)
-  }
-  return affected
 }
 
 /** Bytes that are whole do not make a backup whole whose server left data out of it. */
