@@ -6,7 +6,6 @@ import {
   type ProofTrust,
   readProofs,
   removeReplaced,
-  replacedBy,
   replacedNames,
   writeProof,
 } from './proofs.js'
@@ -45,15 +44,14 @@ export async function keepProofs(
   if (wanted.length === 0) return
   const ids = new Set(wanted.map(({ id }) => id))
   const found = await readProofs(files, source, { ids, ...readingOf(how) })
-  const replaced: string[] = []
+  const gone: string[] = []
   for (const proof of wanted) {
     const before = found.get(proof.id)
     const place = { repository, source }
     const own = mustSign(proof) && signer !== null ? signer : undefined
-    await writeProof(storage, source, proof, { place, now: how.now, before, signer: own })
-    if (before !== undefined) replaced.push(...replacedBy(before, how.now).all)
+    await writeProof(storage, source, proof, { place, now: how.now, before, gone, signer: own })
   }
-  await removeReplaced(storage, source, replaced)
+  await removeReplaced(storage, source, gone)
 }
 
 /**

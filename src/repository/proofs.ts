@@ -89,6 +89,8 @@ export interface ProofWriting {
   now: Date
   /** What was found of the same backup: the new proof stands for that. */
   before?: BackupProofs | undefined
+  /** Is given the names of files that may go once the proof is written. */
+  gone?: string[]
 }
 
 /** Keeps a proof, write-once. Two of one backup in the same millisecond get names of their own. */
@@ -96,14 +98,14 @@ export async function writeProof(
   storage: Storage,
   source: string,
   proof: Proof,
-  { place, signer, now, before }: ProofWriting,
+  { place, signer, now, before, gone }: ProofWriting,
 ): Promise<void> {
   const known = before === undefined ? [] : outcomesOf([before])
   // The own outcome is no history, and what it makes irrelevant need not be kept.
   const history = condense([...known, proof], now).filter(({ at, status, level }) => {
     return at !== proof.at || status !== proof.status || level !== proof.level
   })
-  const replaces = before === undefined ? [] : replacedBy(before, now).named
+  const { all, named: replaces } = before === undefined ? { all: [], named: [] } : replacedBy(before, now)
   const bytes = formatProof({ proof, history, replaces, signer }, place)
   const newest = before?.names.findLast(({ stamp }) => !isOfTheFuture(stamp, now))
   // A clock that is behind must not make the name sort before what the proof stands for.
@@ -113,7 +115,9 @@ export async function writeProof(
   for (let number = first; ; number += 1) {
     const name = formatProofName({ id: proof.id, stamp, number })
     try {
-      return await storage.writeOnce(`${source}/${proofsDirectory}/${name}`, bytes)
+      await storage.writeOnce(`${source}/${proofsDirectory}/${name}`, bytes)
+      gone?.push(...all)
+      return
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'exists' || number - first === 100) throw error
     }
@@ -203,7 +207,7 @@ const MOST_NAMED = 50
  *
  * @returns all of it, and the names with which the proof says so (`isReplaced`)
  */
-export function replacedBy({ names, unreadable }: BackupProofs, now: Date): { all: string[]; named: string[] } {
+function replacedBy({ names, unreadable }: BackupProofs, now: Date): { all: string[]; named: string[] } {
   const staying = new Set(unreadable.filter(({ error }) => error.kind !== 'damage').map(({ name }) => name.name))
   const past = names.filter(({ stamp }) => !isOfTheFuture(stamp, now))
   const firstStaying = past.findIndex(({ name }) => staying.has(name))
