@@ -2,12 +2,12 @@ import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import type { Manifest } from '../repository/manifest.js'
 import { openRepository } from '../repository/open.js'
-import type { Proof, SourceRoom } from '../repository/types.js'
+import type { SourceRoom } from '../repository/types.js'
 import { reportOf } from './report.js'
 import type { ListRequest } from './requests.js'
 import type { ListedBackup, ListedProblem, ListedUntrusted, ListResult } from './results.js'
 import { roomsOf } from './rooms.js'
-import { judge, loadHistory } from './survey.js'
+import { survey } from './survey.js'
 
 /**
  * Lists the backups in the repositories, oldest first; within a source the sequence decides, so that a clock set
@@ -56,9 +56,7 @@ interface ListedRoom {
 }
 
 async function listRoom(context: Context, room: SourceRoom): Promise<ListedRoom> {
-  const { proofs, unreadable } = await readableProofs(room)
-  const history = await loadHistory(context, room)
-  const { manifests, apart, broken, proven, problems } = judge(room, history, proofs, context.now())
+  const { manifests, apart, broken, proven, problems } = await survey(room, context)
   let age = -Infinity
   const dated = manifests
     .filter(({ id }) => !broken.has(id))
@@ -72,17 +70,7 @@ async function listRoom(context: Context, room: SourceRoom): Promise<ListedRoom>
     const backup = { ...report, status: 'untrusted' as const, trust, problem, label, keep_until, host }
     return { backup, age: Date.parse(member.captured_at) }
   })
-  return { dated, apart: untrusted, problems: [...unreadable, ...problems] }
-}
-
-/** A proof that cannot be read is a problem of its own: it must not hide the backups. */
-async function readableProofs(room: SourceRoom): Promise<{ proofs: Proof[]; unreadable: ListedProblem[] }> {
-  const unreadable: ListedProblem[] = []
-  const where = { id: 'proofs', source: room.name, repository: room.repository.location }
-  const proofs = await room.proofs(
-    error => void unreadable.push({ ...where, status: 'damaged', problem: error.message }),
-  )
-  return { proofs, unreadable }
+  return { dated, apart: untrusted, problems }
 }
 
 function listed(manifest: Manifest, room: SourceRoom, proven: boolean): ListedBackup {

@@ -59,7 +59,7 @@ export interface ListedBackup extends BackupReport {
   host: string
 }
 
-/** What cannot be restored; `id` is `proofs` when it is the source's proofs that cannot be read. */
+/** What cannot be restored. */
 export interface ListedProblem {
   id: string
   source: string
@@ -151,8 +151,10 @@ export interface VerifiedBackup {
   status: ProofStatus | 'untrusted'
   level: 'stored' | 'content' | 'drill'
   findings: { part: string; problem: string }[]
-  /** Ids that cannot be restored because of these findings. */
+  /** Ids that cannot be restored because of these findings; those that also stand on a `cause` only there. */
   affects: string[]
+  /** The damaged backup on which this damaged one stands, and that names all that depends on it. */
+  cause?: string
   drill?: { restore_ms: number; checks: RestoredCheck[] }
 }
 

@@ -1,7 +1,7 @@
 import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { NexusError } from '../errors.js'
-import { brokenChains, bySequence } from '../policy/chains.js'
+import { brokenChains, bySequence, parentOf } from '../policy/chains.js'
 import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
@@ -9,7 +9,7 @@ import { chainOf } from './chain-members.js'
 import { roomsOf } from './rooms.js'
 import { notOurs } from './sealing/signatures.js'
 import { shellQuoted } from './shell.js'
-import { type Survey, survey } from './survey.js'
+import { type History, type Survey, survey } from './survey.js'
 import type { ApartBackup } from './trust/judged.js'
 import { warnOnce } from './trust/warn-once.js'
 
@@ -54,7 +54,9 @@ export async function selectBackup(
   const apart: { one: ApartBackup; selected: Selected }[] = []
   const damaged: { id: string; problem: string }[] = []
   for (const room of rooms) {
-    const known = await survey(room, context)
+    const known = await survey(room, context, {
+      proofsOf: history => chainsAmong(history, ({ id }) => id.startsWith(wanted.backup)),
+    })
     const found = known.manifests.filter(({ id }) => id.startsWith(wanted.backup))
     matches.push(...found.map(manifest => ({ room, survey: known, manifest, untrusted })))
     for (const one of known.apart.filter(({ member }) => member.id.startsWith(wanted.backup))) {
@@ -67,10 +69,10 @@ export async function selectBackup(
   const ids = [...new Set([...found, ...damaged.map(({ id }) => id)])]
   if (ids.length > 1) throw ambiguous(wanted.backup, ids)
   const [match] = matches
-  if (match !== undefined) return assertWhole(match)
+  if (match !== undefined) return assertWhole(context, match)
   const [stranger] = apart
   if (stranger !== undefined && !untrusted) throw notOurs(stranger.one)
-  if (stranger !== undefined) return assertWhole(stranger.selected)
+  if (stranger !== undefined) return assertWhole(context, stranger.selected)
   const [lost] = damaged
   if (lost !== undefined) throw unusable(lost.id, lost.problem)
   throw new NexusError('not-found', 'backup_not_found', `there is no backup or source '${wanted.backup}'`, {
@@ -85,12 +87,12 @@ export async function selectBackup(
  * @throws NexusError `not-found` when it was pruned meanwhile, `damage`, `refused` when it is not ours any more
  */
 export async function reselect(context: Context, { room, manifest: { id }, untrusted }: Selected): Promise<Selected> {
-  const known = await survey(room, context)
+  const known = await survey(room, context, { proofsOf: history => chainsAmong(history, member => member.id === id) })
   const stranger = known.apart.find(({ member }) => member.id === id)
   if (stranger !== undefined && untrusted !== true) throw notOurs(stranger)
   const manifest = known.manifests.find(member => member.id === id) ?? stranger?.member
   if (manifest !== undefined) {
-    const selected = assertWhole({ room, survey: known, manifest, untrusted: untrusted === true })
+    const selected = await assertWhole(context, { room, survey: known, manifest, untrusted: untrusted === true })
     const members = new Map(selected.survey.manifests.map(member => [member.id, member]))
     await room.thaw(chainOf(manifest, members).map(member => member.id))
     return selected
@@ -115,13 +117,12 @@ async function latestOf(context: Context, rooms: readonly SourceRoom[], wanted: 
   const unreadable: Lost[] = []
   const apart: ApartBackup[] = []
   for (const room of rooms) {
-    const known = await survey(room, context)
+    const known = await survey(room, context, {
+      proofsOf: history => chainsAmong(history, ({ id }) => id === latestAmong(history.ours, at)?.id),
+    })
     unreadable.push(...unreadableOf(known), ...forgedOf(known), ...goneOf(known))
     apart.push(...known.apart)
-    const early = known.manifests.filter(
-      ({ captured_at }) => at === undefined || Date.parse(captured_at) <= at.getTime(),
-    )
-    const manifest = latestIn(early.filter(isComplete), at) ?? latestIn(early, at)
+    const manifest = latestAmong(known.manifests, at)
     if (manifest !== undefined) candidates.push({ room, survey: known, manifest })
   }
   const [best] = candidates.sort(
@@ -137,9 +138,9 @@ async function latestOf(context: Context, rooms: readonly SourceRoom[], wanted: 
         (at === undefined || instantOf(id) <= stampOf(at))
       )
     })
-  if (lost !== undefined) throw insteadOf(lost, best && newestSound(best.survey))
+  if (lost !== undefined) throw insteadOf(lost, best && (await newestSound(context, best.room)))
   if (apart.length > 0) warnOnce(context, `${backup}: ${passedOver(apart)}`)
-  if (best !== undefined) return assertWhole(best)
+  if (best !== undefined) return assertWhole(context, best)
   if (apart.length > 0) throw noneOurs(backup, apart)
   const when = at === undefined ? '' : ` captured at or before ${at.toISOString()}`
   throw new NexusError('not-found', 'backup_not_found', `there is no backup of ${backup}${when}`, {
@@ -221,6 +222,27 @@ function stampOf(at: Date): string {
   return instantOf(at.toISOString().replaceAll('-', '').replaceAll(':', ''))
 }
 
+/** The latest complete backup, else the latest. @param at captured not after it */
+function latestAmong(manifests: readonly Manifest[], at: Date | undefined): Manifest | undefined {
+  const early = manifests.filter(({ captured_at }) => at === undefined || Date.parse(captured_at) <= at.getTime())
+  return latestIn(early.filter(isComplete), at) ?? latestIn(early, at)
+}
+
+/** Backups of a source and what they stand on, whoever made them: a restore needs the proofs of no others. */
+function chainsAmong({ ours, apart }: History, isWanted: (manifest: Manifest) => boolean): Manifest[] {
+  const all = [...ours, ...apart.map(({ member }) => member)]
+  const byId = new Map(all.map(member => [member.id, member]))
+  const chains = new Set<Manifest>()
+  for (const wanted of all.filter(isWanted)) {
+    let member: Manifest | undefined = wanted
+    while (member !== undefined && !chains.has(member)) {
+      chains.add(member)
+      member = parentOf(member, byId)
+    }
+  }
+  return [...chains]
+}
+
 function latestIn(manifests: readonly Manifest[], at: Date | undefined): Manifest | undefined {
   return at === undefined ? manifests.at(-1) : newest(manifests)
 }
@@ -233,13 +255,13 @@ function newest(manifests: readonly Manifest[]): Manifest | undefined {
   return [...manifests].sort((a, b) => Date.parse(a.captured_at) - Date.parse(b.captured_at)).at(-1)
 }
 
-function assertWhole(selected: Selected): Selected {
+async function assertWhole(context: Context, selected: Selected): Promise<Selected> {
   const known = selected.untrusted === true ? withApart(selected.survey) : selected.survey
   const problem = known.broken.get(selected.manifest.id)
   if (problem === undefined) return { ...selected, survey: known }
   const { id } = selected.manifest
   const told = selected.survey.problems.find(other => other.id === id && other.problem.startsWith('the drill of'))
-  throw unusable(id, told?.problem ?? problem, newestSound(selected.survey))
+  throw unusable(id, told?.problem ?? problem, await newestSound(context, selected.room))
 }
 
 /** For who wants a backup that is not ours: its chain is found among all that can be read. */
@@ -248,7 +270,8 @@ function withApart(known: Survey): Survey {
   return { ...known, manifests, broken: brokenChains(manifests, known.damaged) }
 }
 
-function newestSound({ manifests, broken }: Survey): string | undefined {
+async function newestSound(context: Context, room: SourceRoom): Promise<string | undefined> {
+  const { manifests, broken } = await survey(room, context)
   return manifests.findLast(({ id }) => !broken.has(id))?.id
 }
 

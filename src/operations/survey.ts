@@ -4,12 +4,13 @@ import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBacku
 import { standingOnApart } from '../policy/trust.js'
 import type { Keyring } from '../repository/keyring/keyring.js'
 import type { Manifest } from '../repository/manifest.js'
+import { isToCome } from '../repository/proof-history.js'
 import type { Proof, SourceRoom } from '../repository/types.js'
 import { lostFrom } from '../sources/postgres/data-links.js'
 import { type KnownBackups, readKnown } from './known-backups.js'
 import type { ListedProblem } from './results.js'
 import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
-import { warnOnce } from './trust/warn-once.js'
+import { loadProofs } from './trust/proofs.js'
 
 /** What is known of one source's backups in one repository. */
 export interface Survey {
@@ -29,6 +30,8 @@ export interface Survey {
   unsoundCaptures: ReadonlySet<string>
   /** What the newest drill says against a backup: said at a restore, never a reason to refuse one. */
   drills: ReadonlyMap<string, DrillMark>
+  /** Backups of which some proof cannot be read: it may have said anything. */
+  doubtful: ReadonlySet<string>
   /** Everything damaged or broken, then everything partial. */
   problems: ListedProblem[]
 }
@@ -56,33 +59,20 @@ export async function loadHistory(
 }
 
 /**
- * Reads a source's manifests and proofs and judges them. Takes no lock and changes nothing. A proof that is damaged, or of
- * a time to come, is said and counts for nothing: one small file must not keep anybody from backing up or restoring.
+ * Reads a source's manifests and proofs and judges them. Takes no lock and changes nothing. Proofs that do not count are
+ * warnings (`loadProofs`).
  *
- * @param options.strict throws instead: for who removes backups by what the proofs say
- * @throws NexusError damage `proof_damaged`, when strict
+ * @param options.proofsOf the backups whose proofs are wanted, where those of all are not: no other is judged damaged,
+ *   proven or drilled by a proof then
  */
 export async function survey(
   room: SourceRoom,
   context: Surveyor,
-  { strict = false }: { strict?: boolean } = {},
+  { proofsOf }: { proofsOf?: (history: History) => readonly Manifest[] } = {},
 ): Promise<Survey> {
   const history = await loadHistory(context, room)
-  const proofs = await room.proofs(strict ? undefined : error => warnOnce(context, `${room.name}: ${error.message}`))
-  const now = context.now()
-  const count = proofs.filter(({ at }) => isToCome(at, now)).length
-  if (count > 0) {
-    const what = `${count} ${count === 1 ? 'proof is' : 'proofs are'} of a time to come and ${count === 1 ? 'does' : 'do'} not count`
-    warnOnce(context, `${room.name}: ${what}`)
-  }
-  return judge(room, history, proofs, now)
-}
-
-/** How far the clocks of two hosts may lie apart. */
-const CLOCKS_APART_MS = 5 * 60_000
-
-function isToCome(at: string, now: Date): boolean {
-  return Date.parse(at) > now.getTime() + CLOCKS_APART_MS
+  const { proofs, doubtful } = await loadProofs(context, room, proofsOf?.(history) ?? history.ours)
+  return { ...judge(room, history, proofs, context.now()), doubtful }
 }
 
 /** Judges what was read of a source. Proofs of a time to come count for nothing: no later one could ever take them back. */
@@ -123,6 +113,7 @@ export function judge(room: SourceRoom, history: History, found: readonly Proof[
     unsound: unsoundBackups(judged, proofs),
     unsoundCaptures: unsoundBackups(manifests),
     drills: drillMarks(proofs),
+    doubtful: new Set(),
     problems: [
       ...[...broken].map(([id, reason]) => problem(id, 'damaged', whyBroken(id, reason))),
       ...apart.flatMap(({ member: { id }, trust, problem: text }) =>

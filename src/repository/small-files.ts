@@ -1,4 +1,5 @@
 import { NexusError } from '../errors.js'
+import { proofsDirectory } from './layout.js'
 import type { Storage, StorageEntry } from './storage/storage.js'
 import {
   formatSummary,
@@ -59,9 +60,10 @@ export class SummarizedFiles implements SmallFiles {
   async #keep(pruned: boolean): Promise<void> {
     const newest = await this.#newest
     if (newest === undefined || (this.#read.size < WORTH_A_SUMMARY && !pruned)) return
-    const present = await this.#present(newest.texts)
+    const isThere = await this.#listed()
+    const present = new Map([...newest.texts].filter(([name]) => isThere(name)))
     if (this.#read.size < WORTH_A_SUMMARY && present.size * 2 >= newest.texts.size) return
-    for (const [name, text] of this.#read) present.set(name, text)
+    for (const [name, text] of this.#read) if (isThere(name)) present.set(name, text)
     const directory = `${this.#source}/${summaryDirectory}`
     await this.#storage.writeOnce(`${directory}/${newest.number + 1}.json.zst`, formatSummary(present))
     if (newest.number > 0) await this.#storage.removeFile(`${directory}/${newest.number}.json.zst`)
@@ -69,11 +71,14 @@ export class SummarizedFiles implements SmallFiles {
     this.#read.clear()
   }
 
-  /** What of a summary is still there. */
-  async #present(texts: Texts): Promise<Map<string, string>> {
-    if (texts.size === 0) return new Map()
-    const found = new Set((await this.#storage.list(this.#source)).map(({ name }) => name))
-    return new Map([...texts].filter(([name]) => found.has(name.slice(0, name.indexOf('/')))))
+  /** Tells of a name below the source whether its backup, or the proof itself, is still there. */
+  async #listed(): Promise<(name: string) => boolean> {
+    const proofs = await this.#storage.list(`${this.#source}/${proofsDirectory}`)
+    const found = new Set([
+      ...(await this.#storage.list(this.#source)).map(({ name }) => name),
+      ...proofs.map(({ name }) => `${proofsDirectory}/${name}`),
+    ])
+    return name => found.has(name.startsWith(`${proofsDirectory}/`) ? name : name.slice(0, name.indexOf('/')))
   }
 
   #below(name: string): string {

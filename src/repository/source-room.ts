@@ -4,6 +4,7 @@ import { formerClaimsOf } from './claim.js'
 import { enterSource, readClaim } from './entering.js'
 import { readChecksums, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
+import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
 import { type SmallFiles, SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
@@ -24,6 +25,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       readSmall: (path, limit) => (isMeant(path) ? storage : summarized).readSmall(path, limit),
     }
   }
+  const shelf = { storage, files: summarized ?? storage, repository: repository.id, source: name }
   return {
     name,
     repository,
@@ -54,13 +56,21 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     files: async id => (await storage.list(within(name, id))).map(entry => entry.name).sort(),
     remove: async id => storage.remove(within(name, id)),
     removeLeftovers: () => storage.removeLeftovers(name),
-    proofs: onDamage => readProofs(summarized ?? storage, name, onDamage),
+    proofs: onDamage => everyProof(shelf, onDamage),
+    readProofs: reading => readProofs(shelf.files, name, reading),
     wal: (systemIdentifier, seal) => walArchive(storage, name, systemIdentifier, seal),
     walSystems: async () => {
       const found = await storage.list(`${name}/${walDirectory}`)
       return found.filter(({ name, kind }) => kind === 'directory' && isSystemIdentifier(name)).map(({ name }) => name)
     },
-    addProof: proof => writeProof(storage, name, proof),
+    async addProof(proof) {
+      await writeProof(storage, name, proof, {
+        place: { repository: repository.id, source: name },
+        now: new Date(proof.at),
+      })
+    },
+    keepProofs: (proofs, how) => keepProofs(shelf, proofs, how),
+    tidyProofs: (ids, how) => tidyProofs(shelf, ids, how),
   }
 }
 

@@ -1,5 +1,7 @@
 import type { NexusError } from '../errors.js'
 import type { Manifest, SourceKind } from './manifest.js'
+import type { ProofKeeping } from './proof-keeping.js'
+import type { BackupProofs, ProofReading } from './proofs.js'
 import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
 import type { PartWriter, PendingDirectory, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
 import type { WalArchive } from './wal/types.js'
@@ -20,14 +22,20 @@ export type Entry =
  */
 export type ProofStatus = 'ok' | 'damaged' | 'unread' | 'source-damaged' | 'drill-failed'
 
-/** Result of a verify or drill of one backup: `SOURCE/proofs/ID-TIME.json`, write-once. */
-export interface Proof {
-  id: string
+/** An outcome of a verify or drill: what is kept of earlier ones of a backup. */
+export interface PastOutcome {
+  /** ISO 8601 UTC. */
   at: string
   status: ProofStatus
   level: 'stored' | 'content' | 'drill'
-  findings: { part: string; problem: string }[]
+  /** What a restore took, in milliseconds, and what was checked afterwards. */
   drill?: { restore_ms: number; checks: { name: string; status: string; detail: string }[] }
+}
+
+/** Result of a verify or drill of one backup: `SOURCE/proofs/ID-TIME.json`, write-once. */
+export interface Proof extends PastOutcome {
+  id: string
+  findings: { part: string; problem: string }[]
 }
 
 /** Who writes into SOURCE/: two machines never interleave chains (design section 5). */
@@ -108,9 +116,23 @@ export interface SourceRoom {
   remove(id: string): Promise<number>
   /** Removes what killed runs left. The caller holds the writer lock. */
   removeLeftovers(): Promise<string[]>
-  /** @param onDamage told of each damaged one, which then counts for nothing; without it damage is thrown */
+  /**
+   * What is known of the source's backups from proofs, oldest first, whoever wrote them.
+   * @param onDamage told of each damaged one, which then counts for nothing; without it damage is thrown
+   */
   proofs(onDamage?: (error: NexusError) => void): Promise<Proof[]>
+  /** The proofs that count and those that do not, by the id of their backup. See `readProofs`. */
+  readProofs(reading: ProofReading): Promise<Map<string, BackupProofs>>
+  /** Keeps one proof beside those that are there, unsigned. */
   addProof(proof: Proof): Promise<void>
+  /** Keeps one proof a backup, each in the place of all earlier ones of its backup. See `writeProof`. */
+  keepProofs(proofs: readonly Proof[], how: ProofKeeping): Promise<void>
+  /**
+   * Removes the proofs of backups that are gone and those that others stand for, and puts one in the place of several. The
+   * caller holds the writer lock.
+   * @param ids of every directory of a backup
+   */
+  tidyProofs(ids: ReadonlySet<string>, how: ProofKeeping): Promise<void>
   /**
    * The archived log of one PostgreSQL system. Throws `usage` for what is no system identifier.
    * @param seal how it is sealed and opened; without it new files are stored in plain

@@ -107,7 +107,7 @@ describe('list', () => {
     const id = await one.add(1, { checks: passed })
     await one.room('itsm').addProof({ id, at: '2025-11-05T00:00:00.000Z', status: 'ok', level: 'stored', findings: [] })
     writeFileSync(one.path('itsm', 'proofs', `${id}-20251105T000000.000Z.json`), '{')
-    expect(await ask([one])).toMatchObject({ backups: [{ id }], problems: [{ id: 'proofs', status: 'damaged' }] })
+    expect(await ask([one])).toMatchObject({ backups: [{ id }], problems: [] })
   })
 
   it('answers for an unknown source with the nearest known name', async () => {

@@ -140,15 +140,37 @@ describe('prune', () => {
     expect(await present(one)).toEqual([rest.at(-1), second])
   })
 
-  it('stops for proofs that cannot be read, for it cannot know what is proven', async () => {
+  it.each([
+    'ok',
+    'damaged',
+    'source-damaged',
+  ] as const)('deletes nothing on account of a proof that cannot be read and said %s', async status => {
     const one = await shelf()
     const ids = await month(one)
-    await one
-      .room('itsm')
-      .addProof({ id: ids[0] ?? '', at: '2025-11-05T00:00:00.000Z', status: 'ok', level: 'stored', findings: [] })
-    writeFileSync(one.path('itsm', 'proofs', `${ids[0]}-20251105T000000.000Z.json`), '{')
-    await expect(run(one, { last: 1 })).rejects.toMatchObject({ kind: 'damage', code: 'proof_damaged' })
-    expect((await one.room('itsm').entries()).map(({ id }) => id)).toEqual(ids)
+    const proof = { at: '2025-11-20T00:00:00.000Z', level: 'drill' as const, findings: [] }
+    for (const id of ids.slice(-2)) await one.room('itsm').addProof({ ...proof, id, status })
+    const wise = await run(one, { last: 1 }, { dryRun: true })
+    for (const id of ids.slice(-2)) {
+      const name = one.path('itsm', 'proofs', `${id}-20251120T000000.000Z.json`)
+      const whole = readFileSync(name)
+      writeFileSync(name, '{')
+      const blind = await run(one, { last: 1 }, { dryRun: true })
+      const kept = new Set(blind.keep.map(decision => decision.id))
+      for (const decision of wise.keep) expect(kept).toContain(decision.id)
+      writeFileSync(name, whole)
+    }
+  })
+
+  it('goes on beside a proof that cannot be read, and leaves the proofs of what it deletes to nobody', async () => {
+    const one = await shelf()
+    const ids = await month(one)
+    const proof = { at: '2025-11-20T00:00:00.000Z', status: 'ok' as const, level: 'content' as const, findings: [] }
+    for (const id of ids) await one.room('itsm').addProof({ ...proof, id })
+    writeFileSync(one.path('itsm', 'proofs', `${ids[1]}-20251120T000000.000Z.json`), '{')
+    const { keep } = await run(one, { last: 1 })
+    expect(keep.map(({ id }) => id)).toEqual([ids[1], ids.at(-1)])
+    const left = readdirSync(one.path('itsm', 'proofs'))
+    expect(left.map(name => name.slice(0, ids[0]?.length))).toEqual([ids[1], ids.at(-1)])
   })
 
   it('refuses an empty policy before anything of any source is deleted', async () => {

@@ -3,7 +3,7 @@ import { list } from '../../operations/list.js'
 import type { ListedProblem, ListResult } from '../../operations/results.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
-import { counted } from '../output/format.js'
+import { counted, firstFew } from '../output/format.js'
 import { renderJournal } from '../output/render-journal.js'
 import { renderList } from '../output/render-list.js'
 import { switchOption } from '../parsed.js'
@@ -29,7 +29,7 @@ export const runList: Handler = async invocation => {
 export function damagedBackups(problems: readonly ListedProblem[]): NexusError[] {
   const damaged = problems.filter(problem => problem.status === 'damaged')
   if (damaged.length === 0) return []
-  const named = damaged.map(({ source, id, problem }) => `${source}/${id} (${problem})`).join(', ')
+  const named = firstFew(damaged.map(({ source, id, problem }) => `${source}/${id} (${problem})`))
   return [
     new NexusError('damage', 'backup_damaged', `${counted(damaged.length, 'backup')} damaged: ${named}`, {
       hint: `'nexus-backup verify' says what else depends on it; it is never removed by itself`,

@@ -4,7 +4,7 @@ import type { VerifiedRecovery, VerifyResult } from '../../operations/results.js
 import { shellQuoted } from '../../operations/shell.js'
 import { previewVerify, verify } from '../../operations/verify.js'
 import type { Handler } from '../invocation.js'
-import { counted } from '../output/format.js'
+import { counted, firstFew } from '../output/format.js'
 import { isWalResult, renderVerify, renderVerifyPlan } from '../output/render-verify.js'
 import { switchOption } from '../parsed.js'
 import { concernFailures } from './concern-failures.js'
@@ -63,7 +63,7 @@ export function verifyFailures({ results, recovery = [] }: VerifyResult): NexusE
           new NexusError(
             'partial',
             'backup_unread',
-            `${counted(unread.length, 'backup')} could not be read: ${unreadFailures.join(', ')}`,
+            `${counted(unread.length, 'backup')} could not be read: ${firstFew(unreadFailures)}`,
           ),
         ]),
     ...(undrilled.length === 0 ? [] : [failedDrills(undrilled)]),
@@ -102,7 +102,7 @@ function unjudgedFiles(roots: VerifyResult['results'], recovery: readonly Verifi
 function untrustedBackups(untrusted: VerifyResult['results']): NexusError {
   const what = untrusted.length === 1 ? 'a backup that is not ours' : `${untrusted.length} backups that are not ours`
   const named = untrusted.map(({ source, id, findings }) => `${source}/${id} ${findings.at(-1)?.problem ?? ''}`)
-  return new NexusError('damage', 'backup_untrusted', `${what}: ${named.join('; ')}`, {
+  return new NexusError('damage', 'backup_untrusted', `${what}: ${firstFew(named)}`, {
     hint: 'if a host of yours made them, let it in: nexus-backup keys trust KEY; else somebody wrote into the repository: nexus-backup-recovery(7), suspected intruder',
   })
 }
@@ -116,7 +116,7 @@ function damageOf(damaged: VerifyResult['results']): NexusError[] {
     const message = `damage in ${counted(backups.length, 'backup')}; ${counted(lost.size, 'backup')} cannot be restored${wal}`
     return [
       new NexusError('damage', 'backup_damaged', message, {
-        hint: `take a new one now: nexus-backup create --type full; damaged: ${damaged.map(({ id }) => id).join(', ')}`,
+        hint: `take a new one now: nexus-backup create --type full; damaged: ${firstFew(damaged.filter(({ cause }) => cause === undefined).map(({ id }) => id))}`,
       }),
     ]
   }
@@ -148,7 +148,7 @@ function firstOf(results: VerifyResult['results']): string {
 /** Backups restore all the same: what is cut is how far they can be rolled forward. */
 function damagedWal(logs: VerifyResult['results']): NexusError {
   const cut = new Set(logs.flatMap(({ affects }) => affects))
-  const which = logs.map(({ source, id }) => `${source} ${id}`).join(', ')
+  const which = firstFew(logs.map(({ source, id }) => `${source} ${id}`))
   const reach =
     cut.size === 0 ? 'no backup needs it' : `${counted(cut.size, 'backup')} cannot be rolled forward past it`
   const message = `damage in archived WAL: ${which}; ${reach}`

@@ -72,3 +72,12 @@ export function printable(text: string, options: { lines?: boolean } = {}): stri
       : `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
   )
 }
+
+/** So many of a kind are named before only their number is. */
+export const SHOWN = 3
+
+/** The first of a list, and how many more there are: `a, b, c and 7 more`. */
+export function firstFew(names: readonly string[]): string {
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''
+  return `${names.slice(0, SHOWN).join(', ')}${more}`
+}

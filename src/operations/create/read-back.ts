@@ -5,6 +5,7 @@ import type { WorkerPool } from '../../image/workers/pool.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { memberOf } from '../chain-members.js'
 import type { OpenedBackup } from '../sealing/open-backup.js'
+import { keepProofs } from '../trust/proofs.js'
 
 /** `create --verify`: reads everything just written back from the repository. @throws DamagedChain when it differs */
 export async function readBack(
@@ -23,12 +24,8 @@ export async function readBack(
   const member = memberOf(room, opened)
   const findings = await readMember(member, await member.layout(), { pool, work }, () => [])
   if (findings.length === 0) return
-  await room.addProof({
-    id: manifest.id,
-    at: context.now().toISOString(),
-    status: 'damaged',
-    level: 'content',
-    findings,
-  })
+  const at = context.now().toISOString()
+  const proof = { id: manifest.id, at, status: 'damaged', level: 'content', findings } as const
+  await keepProofs(context, room, { proofs: [proof], manifests: [manifest] })
   throw new DamagedChain([{ id: manifest.id, findings }])
 }

@@ -12,6 +12,7 @@ import { lockOptions, withLocks } from '../locked.js'
 import type { PruneSource } from '../requests.js'
 import type { ListedProblem, PrunedWal } from '../results.js'
 import type { ApartBackup } from '../trust/judged.js'
+import { tidyProofs } from '../trust/proofs.js'
 import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js'
 import { planPrune } from './prune-survey.js'
 import { describeWal, noteWal, removeWal } from './prune-wal.js'
@@ -62,11 +63,12 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
     withLocks(room, [['writer', 'exclusive']], options, async () => {
       await room.removeLeftovers()
       const interrupted = await readPlan(room)
-      const { plan, wal, problems, apart } = await planPrune(context, room, source)
+      const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source)
       if (interrupted !== undefined) context.warn(resumption(source.name, interrupted, plan))
       if (plan.delete.length === 0 && wal.every(system => system.delete.length === 0)) {
         await noteWal(context, room, wal)
         await removePlan(room)
+        await tidyProofs(context, room, manifests)
         return { ...nothing, keep: plan.keep, wal: await describeWal(room, wal), problems, apart }
       }
       return withLocks(room, [['delete', 'exclusive']], options, () => carryOut(context, room, source))
@@ -79,7 +81,7 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
  * then the WAL that none of the others needs: a stop in between leaves WAL too much, never a base without its WAL.
  */
 async function carryOut(context: Context, room: SourceRoom, source: PruneSource): Promise<SourceOutcome> {
-  const { plan, wal, problems, apart } = await planPrune(context, room, source)
+  const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source)
   await noteDown(context, room, plan, wal)
   const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems, apart }
   for (const decision of plan.delete) {
@@ -103,6 +105,7 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
   if (!isNoted) await noteWal(context, room, wal)
   outcome.bytes += pruned.reduce((sum, system) => sum + system.delete.bytes, 0)
   if (failure === undefined) await removePlan(room)
+  await tidyProofs(context, room, manifests)
   await room.summarize({ pruned: true })
   return { ...outcome, wal: pruned, failure }
 }

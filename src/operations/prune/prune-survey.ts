@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { planRetention, type RetentionPlan } from '../../policy/retention.js'
+import type { Manifest } from '../../repository/manifest.js'
 import { mapParallel } from '../../repository/parallel.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
@@ -19,6 +20,8 @@ export interface SourcePlan {
   wal: SystemWalPlan[]
   /** What the backups that go have stored. */
   bytes: number
+  /** Every backup that is ours, also those that go. */
+  manifests: Manifest[]
   /** Damage that it leaves alone. */
   problems: ListedProblem[]
   /** Backups that are not ours: none takes a place of ours, and none is deleted. */
@@ -27,12 +30,16 @@ export interface SourcePlan {
 
 /**
  * Plans the prune of a source from what is there now: backups by their rules, then WAL by the backups that stay.
- * @throws NexusError damage when the proofs cannot be read
+ *
+ * A proof that cannot be read may have said that its backup is damaged, or that it is proven. Such a backup stays, is not
+ * proven and takes no other's place, and no WAL goes: so nothing is deleted that would stay if the proof could be read.
  */
 export async function planPrune(context: Context, room: SourceRoom, source: PruneSource): Promise<SourcePlan> {
   const now = context.now()
-  const found = await survey(room, context, { strict: true })
-  const { manifests, damaged, proven, unsound, problems } = found
+  const found = await survey(room, context)
+  const { manifests, unsound, problems, doubtful } = found
+  const damaged = new Set([...found.damaged, ...doubtful])
+  const proven = new Set([...found.proven].filter(id => !doubtful.has(id)))
   if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)
   const archived = await surveyWal(room, found, walReader(context, room.repository))
   const { since, pinned: window } = pitrWindow(archived, source.keep, now)
@@ -46,10 +53,11 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
   return {
     plan,
-    wal: await mapParallel(planWal(archived, kept, since, claimed), 1, withoutLockedFiles),
+    wal: keptFor(doubtful, await mapParallel(planWal(archived, kept, since, claimed), 1, withoutLockedFiles)),
     bytes: going.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0),
     problems: problems.filter(({ status }) => status === 'damaged'),
     apart: found.apart,
+    manifests,
   }
 }
 
@@ -61,6 +69,16 @@ function neededByApart({ apart }: Survey): [string, string][] {
   return apart.flatMap(({ member: { id, parent } }) => {
     return parent === null ? [] : [[parent, `may be needed by ${id}, which is not ours`] as [string, string]]
   })
+}
+
+/** Nobody knows which of these backups the WAL must reach back to. */
+function keptFor(doubtful: ReadonlySet<string>, plans: SystemWalPlan[]): SystemWalPlan[] {
+  const [first] = doubtful
+  if (first === undefined) return plans
+  const reason = `kept as it is: a proof of ${first} cannot be read`
+  return plans.map(plan =>
+    plan.delete.length === 0 ? plan : { ...plan, delete: [], reasons: [...plan.reasons, reason] },
+  )
 }
 
 /** What the store lets nobody remove stays until it does: no error, and said with its date. */

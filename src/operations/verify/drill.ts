@@ -13,6 +13,7 @@ import { openSelected } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { survey } from '../survey.js'
 import { writeTree } from '../trees/restore-tree.js'
+import { keepProofs } from '../trust/proofs.js'
 import { drillCluster } from './cluster-drill.js'
 import { proofOf } from './proof-of.js'
 import type { VerifyPlan } from './verify-plan.js'
@@ -54,7 +55,8 @@ export async function drill(
     context.signal.throwIfAborted()
     const proof = { id, at: context.now().toISOString(), status, level, findings }
     const detail = measured === undefined ? {} : { drill: measured }
-    if (plan.room.repository.writable) await plan.room.addProof(proofOf(manifest, { ...proof, ...detail }))
+    const proofs = [proofOf(manifest, { ...proof, ...detail })]
+    if (plan.room.repository.writable) await keepProofs(context, plan.room, { proofs, manifests: [manifest] })
   }
   return results
 }

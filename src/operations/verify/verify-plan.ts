@@ -2,7 +2,7 @@ import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
 import { standingOnApart } from '../../policy/trust.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { Proof, SourceRoom } from '../../repository/types.js'
+import type { SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
 import { type History, loadHistory } from '../survey.js'
 import type { ApartBackup } from '../trust/judged.js'
@@ -107,12 +107,11 @@ function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manife
   }
 }
 
-/** The claim and the proofs carry digests of their own; what prune notes of WAL must at least be readable. */
+/** The claim carries a digest of its own; what prune notes of WAL must at least be readable. */
 async function ownFiles(room: SourceRoom, isClaimed: boolean): Promise<VerifyPlan['problems']> {
   const problems: VerifyPlan['problems'] = []
-  const checks: [string, () => Promise<Proof[] | unknown>][] = [
+  const checks: [string, () => Promise<unknown>][] = [
     ['source.json', () => room.claim()],
-    ['proofs', () => room.proofs()],
     ['.wal-kept-from.json', () => readWalKeptFrom(room)],
   ]
   for (const [part, check] of checks) {

@@ -3,12 +3,14 @@ import { messageOf, NexusError } from '../../errors.js'
 import { ChainVerifier } from '../../image/verify-chain.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { SourceRoom } from '../../repository/types.js'
+import type { Proof, SourceRoom } from '../../repository/types.js'
 import { lostFrom } from '../../sources/postgres/data-links.js'
 import { verifiedMemberOf } from '../chain-members.js'
 import { missingKeys } from '../keys/kept-keys.js'
 import { prunedAmong } from '../pruned.js'
 import type { VerifiedBackup } from '../results.js'
+import { keepProofs, loadProofs } from '../trust/proofs.js'
+import { nameAffected } from './affected.js'
 import type { VerifyPlan } from './verify-plan.js'
 import { checkStored, openForVerify } from './verify-sealed.js'
 import { unreadable } from './verify-unreadable.js'
@@ -27,21 +29,29 @@ export async function verifyRoom(context: Context, plan: VerifyPlan, scratch: st
     context.progress({ phase: `${room.name}: verifying`, done, total })
   }
   const verifier = new ChainVerifier(scratch, { pool, work: { signal: context.signal, advance } })
-  const results: VerifiedBackup[] = plan.lost.map(({ id, problem }) => {
+  const byId = new Map<string, VerifiedBackup>()
+  for (const { id, problem } of plan.lost) {
     const findings = [{ part: 'manifest.json', problem }]
-    return { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] }
-  })
+    byId.set(id, { id, source: room.name, status: 'damaged', level: 'content', findings, affects: [] })
+  }
+  const children = new Map<string, number>()
+  for (const { parent } of plan.check) if (parent !== null) children.set(parent, (children.get(parent) ?? 0) + 1)
   try {
-    for (const manifest of plan.check) results.push(await checkOne(context, plan, verifier, manifest, results))
+    for (const manifest of plan.check) {
+      const member = { manifest, children: children.get(manifest.id) ?? 0 }
+      byId.set(manifest.id, await checkOne(context, plan, verifier, member, byId))
+    }
   } finally {
     verifier.close()
     await pool.stop()
   }
-  const present = await withoutPruned(context, room, results)
-  for (const result of present) if (result.status === 'damaged') result.affects = affectedBy(result.id, plan)
+  const present = await withoutPruned(context, room, [...byId.values()])
+  nameAffected(present, plan.manifests.values())
   if (plan.problems.length > 0) present.push(roomResult(plan))
   const judged = present.map(result => lacking(result, plan.manifests.get(result.id)))
-  if (room.repository.writable) await keepProofs(context, plan, judged)
+  // What does not count of the proofs that are there is said before new ones take their place.
+  await loadProofs(context, room, plan.check)
+  if (room.repository.writable) await keepResults(context, plan, judged)
   return judged
 }
 
@@ -64,11 +74,10 @@ async function checkOne(
   context: Context,
   plan: VerifyPlan,
   verifier: ChainVerifier,
-  manifest: Manifest,
-  before: readonly VerifiedBackup[],
+  { manifest, children }: { manifest: Manifest; children: number },
+  before: ReadonlyMap<string, VerifiedBackup>,
 ): Promise<VerifiedBackup> {
   const { id } = manifest
-  const children = plan.check.filter(other => other.parent === id).length
   let status: Status = 'ok'
   let findings: Finding[] = []
   let level: VerifiedBackup['level'] = 'content'
@@ -114,10 +123,10 @@ async function checkOne(
 function chainProblem(
   plan: VerifyPlan,
   { parent, type, sequence }: Manifest,
-  before: readonly VerifiedBackup[],
+  before: ReadonlyMap<string, VerifiedBackup>,
 ): { status: Status; finding: Finding } | null {
   if (type === 'full') return null
-  const known = before.find(({ id }) => id === parent)
+  const known = parent === null ? undefined : before.get(parent)
   const older = parent === null ? undefined : plan.manifests.get(parent)
   // Order goes by sequence: without this a circle of parents would pass for a chain.
   if (older !== undefined && older.sequence >= sequence) {
@@ -142,15 +151,6 @@ async function strangers({ room }: VerifyPlan, manifest: Manifest): Promise<Find
   return names.flatMap(name => (known.has(name) ? [] : [{ part: name, problem: 'does not belong to the backup' }]))
 }
 
-/** The backup itself and everything that stands on it. */
-function affectedBy(id: string, { manifests }: VerifyPlan): string[] {
-  const affected = [id]
-  for (const manifest of [...manifests.values()].sort((a, b) => a.sequence - b.sequence)) {
-    if (manifest.parent !== null && affected.includes(manifest.parent)) affected.push(manifest.id)
-  }
-  return affected
-}
-
 /** Bytes that are whole do not make a backup whole whose server left data out of it. */
 function lacking(result: VerifiedBackup, manifest: Manifest | undefined): VerifiedBackup {
   const lost = manifest === undefined || result.status !== 'ok' ? [] : lostFrom(manifest)
@@ -167,11 +167,12 @@ function roomResult({ room, problems }: VerifyPlan): VerifiedBackup {
 const keysPart = 'keys'
 
 /** Keys that are gone can be put back: a proof would call the backup damaged for longer than that. */
-async function keepProofs(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
+async function keepResults(context: Context, plan: VerifyPlan, results: readonly VerifiedBackup[]): Promise<void> {
   const at = context.now().toISOString()
   const isAnyDamaged = results.some(({ status }) => status === 'damaged')
   const isKeyless = isAnyDamaged && (await missingKeys(context, plan.room.repository)).length > 0
   const unproven = new Set<string>()
+  const proofs: Proof[] = []
   for (const { id, status, level, findings } of results) {
     // What is not ours, or stands on it, has no proof: it is judged each time, and may be ours once a host is let in.
     if (status === 'untrusted' || plan.apart.has(id) || plan.cut.has(id)) continue
@@ -179,6 +180,7 @@ async function keepProofs(context: Context, plan: VerifyPlan, results: readonly 
     if (manifest === undefined) continue
     const isOfKeys = findings.some(({ part }) => part === keysPart) || unproven.has(manifest.parent ?? '')
     if (isOfKeys || (isKeyless && status === 'damaged')) unproven.add(id)
-    else await plan.room.addProof({ id, at, status, level, findings })
+    else proofs.push({ id, at, status, level, findings })
   }
+  await keepProofs(context, plan.room, { proofs, manifests: plan.check })
 }

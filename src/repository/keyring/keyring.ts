@@ -138,6 +138,16 @@ export class Keyring {
     return typeof host !== 'string' && (await this.isVouched(host, this.own))
   }
 
+  /** The raw Ed25519 key of a host for which the epochs that count for a source vouch; undefined for any other. */
+  async keyOf(source: string, signer: string): Promise<Buffer | undefined> {
+    const host = await this.#host(signer)
+    if (typeof host === 'string') return undefined
+    for (const line of [this.own, ...(await this.linesOf(source)), this.#known.also]) {
+      if (await this.isVouched(host, line)) return host.signing_key
+    }
+    return undefined
+  }
+
   async #linesOf(source: string): Promise<(readonly Epoch[])[]> {
     if (this.#foreign.length === 0) return []
     const attestations = await this.#attestations(source)
