@@ -150,6 +150,19 @@ export const noChecksums: Behaviour = ({ headers }) => {
     : undefined
 }
 
+/** What is to be locked must come with its MD5: objects, and parts of uploads that began with a lock. */
+export function wantsDigests(): Behaviour {
+  const locked = new Set<string>()
+  return ({ method, path, query, headers }) => {
+    const isLocked = headers['x-amz-object-lock-mode'] !== undefined
+    if (method === 'POST' && query.has('uploads') && isLocked) locked.add(path)
+    const isBound = isLocked || (query.has('partNumber') && locked.has(path)) || query.has('retention')
+    return method === 'PUT' && isBound && headers['content-md5'] === undefined
+      ? refusal(400, 'InvalidRequest', 'Content-MD5 HTTP header is required for requests with Object Lock parameters')
+      : undefined
+  }
+}
+
 /**
  * Listings of two names a page and empty pages between them, without KeyCount, in whole seconds, and from the beginning
  * whatever StartAfter says.

@@ -1,4 +1,4 @@
-import { randomBytes, randomInt } from 'node:crypto'
+import { createHash, randomBytes, randomInt } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PutObjectCommandInput } from '@aws-sdk/client-s3'
 import { NexusError } from '../../../errors.js'
@@ -62,7 +62,7 @@ export async function put(bucket: Bucket, name: string, bytes: Uint8Array, kept:
 
 /** Returns the ETag that the server gave it. */
 async function putWhole(bucket: Bucket, name: string, bytes: Uint8Array, kept: Kept): Promise<string | undefined> {
-  const command = { ...bucket.at(name), Body: bytes, ...encryptionOf(bucket), ...keptOf(bucket, kept) }
+  const command = { ...bucket.at(name), Body: bytes, ...encryptionOf(bucket), ...keptOf(bucket, kept, bytes) }
   const send = bucket.request('writing', name, (client, sdk) => client.send(new sdk.PutObjectCommand(command)))
   const { ETag } = await send
   await assertEncrypted(bucket, name)
@@ -153,7 +153,7 @@ async function putConditionally(
     Body: bytes,
     IfNoneMatch: '*',
     ...encryptionOf(bucket),
-    ...keptOf(bucket, kept),
+    ...keptOf(bucket, kept, bytes),
   }
   for (let attempt = 1; ; attempt += 1) {
     const outcome = await bucket.request('writing', name, async (client, sdk) => {
@@ -203,12 +203,26 @@ export interface Kept {
   locked?: boolean
 }
 
-/** What a request that writes says of class and lock; the SDK knows AWS's classes, other servers have others. */
-export function keptOf(bucket: Bucket, { storageClass, locked = false }: Kept): Partial<PutObjectCommandInput> {
+/**
+ * What a request that writes says of class and lock; the SDK knows AWS's classes, other servers have others.
+ * @param bytes what is written; undefined where parts follow
+ */
+export function keptOf(
+  bucket: Bucket,
+  { storageClass, locked = false }: Kept,
+  bytes?: Uint8Array,
+): Partial<PutObjectCommandInput> {
   return {
     ...(storageClass === undefined ? {} : { StorageClass: storageClass as 'STANDARD' }),
     ...(locked ? retentionOf(bucket) : {}),
+    ...(locked && bytes !== undefined ? digestOfLocked(bucket, bytes) : {}),
   }
+}
+
+/** S3 takes bytes that are to be locked only with a digest of them; where the SDK sends none of its own, it is MD5. */
+export function digestOfLocked({ settings }: Bucket, bytes: Uint8Array): { ContentMD5?: string } {
+  if (settings.objectLock === undefined || settings.endpoint === undefined) return {}
+  return { ContentMD5: createHash('md5').update(bytes).digest('base64') }
 }
 
 /** Whether an object is there with these very bytes. */

@@ -2,19 +2,21 @@ import type { CompletedPart } from '@aws-sdk/client-s3'
 import { messageOf, NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
-import { type Kept, keptOf } from './objects.js'
+import { digestOfLocked, type Kept, keptOf } from './objects.js'
 
 /** An upload in parts: invisible until it is completed, and kept by the server (and paid for) until it is aborted. */
 export class Upload {
   readonly #bucket: Bucket
   readonly #name: string
   readonly #id: string
+  readonly #isLocked: boolean
   readonly #done: CompletedPart[] = []
   readonly #underWay = new Set<Promise<void>>()
   readonly #stop = new AbortController()
   #failure: unknown
 
-  private constructor(bucket: Bucket, name: string, id: string) {
+  private constructor(bucket: Bucket, name: string, id: string, isLocked: boolean) {
+    this.#isLocked = isLocked
     this.#bucket = bucket
     this.#name = name
     this.#id = id
@@ -34,7 +36,7 @@ export class Upload {
       throw new NexusError('failed', 'repository_error', `the server gave no upload for ${name}`)
     // An answer that was lost on the way: the first attempt's upload must not stay.
     if (($metadata.attempts ?? 1) > 1) await abortAll(bucket, { prefix: bucket.keyOf(name), except: UploadId })
-    return new Upload(bucket, name, UploadId)
+    return new Upload(bucket, name, UploadId, kept.locked === true)
   }
 
   /**
@@ -55,7 +57,8 @@ export class Upload {
   }
 
   async #put(number: number, bytes: Buffer): Promise<void> {
-    const part = { ...this.#bucket.at(this.#name), UploadId: this.#id, PartNumber: number, Body: bytes }
+    const digest = this.#isLocked ? digestOfLocked(this.#bucket, bytes) : {}
+    const part = { ...this.#bucket.at(this.#name), UploadId: this.#id, PartNumber: number, Body: bytes, ...digest }
     const { ETag, ChecksumCRC32 } = await this.#bucket.request('writing', this.#name, async (client, sdk) => {
       try {
         return await client.send(new sdk.UploadPartCommand(part), { abortSignal: this.#stop.signal })
