@@ -31,6 +31,12 @@ function clone(): WriterHost {
   return { id: () => id, takeOver: false, openLock: async () => ({ tryTake: () => true, close: () => {} }) }
 }
 
+/** Requests take effect and are answered after times of their own. */
+async function late(): Promise<undefined> {
+  await new Promise(resolve => setTimeout(resolve, Math.random() * 20))
+  return undefined
+}
+
 const names = async (storage: S3Storage, directory: string) => (await storage.list(directory)).map(({ name }) => name)
 
 describe('the host that writes', () => {
@@ -112,22 +118,25 @@ describe('the host that writes', () => {
 })
 
 describe('leases without conditional writes', () => {
-  test('keep apart who would overwrite each other: one writer at a time, and everybody in the end', async () => {
-    const place = await newPlace()
-    let working = 0
+  test('keep apart who would overwrite each other, in whatever order requests arrive, and let everybody in', async () => {
+    const proxy = await storeProxy(server, ignoresCondition, late)
+    const place = await server.newPlace({ endpoint: proxy.endpoint, locking: 'single-writer' })
+    await plant(place, `itsm/${id}/manifest.json`, '{}')
+    let writing = 0
     let most = 0
-    const turns = Array.from({ length: 5 }, async () => {
+    const turnsOf = async (lock: 'writer' | 'delete', mode: 'exclusive' | 'shared') => {
       const storage = await S3Storage.open(place)
-      const request = lockRequest({ writer: clone(), waitSeconds: 120 })
-      const lock = await storage.lock('itsm', 'writer', 'exclusive', request)
-      working += 1
-      most = Math.max(most, working)
-      await new Promise(resolve => setTimeout(resolve, 20))
-      working -= 1
-      await lock.release()
-    })
-    await Promise.all(turns)
-    expect(most).toBe(1)
+      for (let turn = 0; turn < 2; turn += 1) {
+        const held = await storage.lock('itsm', lock, mode, lockRequest({ writer: clone(), waitSeconds: 120 }))
+        if (mode === 'exclusive') most = Math.max(most, ++writing)
+        await late()
+        if (mode === 'exclusive') writing -= 1
+        await held.release()
+      }
+    }
+    const writers = Array.from({ length: 4 }, () => turnsOf('writer', 'exclusive'))
+    await Promise.all([...writers, turnsOf('delete', 'shared'), turnsOf('delete', 'shared')])
+    expect([most, writing]).toEqual([1, 0])
   })
 
   test('count all states of one number, of which a killed run may have left one', async () => {
@@ -220,8 +229,11 @@ describe('how a repository is locked', () => {
       await expect(storage.begin(`itsm/${id}`)).rejects.toMatchObject(differs)
       // Who only reads takes the lock that the repository knows, and leaves no proof.
       await plant(place, `itsm/${id}/manifest.json`, '{}')
-      const reading = await storage.lock('itsm', 'delete', 'shared', lockRequest())
+      const said: string[] = []
+      const onWait = (message: string) => void said.push(message)
+      const reading = await storage.lock('itsm', 'delete', 'shared', lockRequest({ onWait }))
       expect([reading.unlocked, storage.writable]).toEqual([false, false])
+      expect(said).toEqual([expect.stringMatching(/ was made with locking: .*: it is only read$/)])
       await reading.release()
       return
     }

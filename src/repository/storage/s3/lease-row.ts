@@ -23,10 +23,8 @@ const KEPT_STATES = 5
 const ATTEMPTS = 50
 /** States looked through for one that can be read. */
 const LOOKED_THROUGH = 20
-/** Milliseconds after which two who wrote at the same moment try anew, drawn up to this. */
+/** Milliseconds after which those who wrote at the same moment try anew, drawn up to this, and look again. */
 const RIVAL_PAUSE_MS = 200
-/** Looks at two states of one number, of which both are soon withdrawn. */
-const RIVAL_LOOKS = 5
 
 /**
  * A source's row of states `locks/SOURCE/N`, each written once (If-None-Match: *): who writes N+1 knew N. The newest one
@@ -34,16 +32,20 @@ const RIVAL_LOOKS = 5
  *
  * On a store without conditional writes each who writes N+1 gives it a name of its own, `N+1.RANDOM`, and lists the row
  * afterwards: who finds another N+1 withdraws and tries anew after a random pause. Of two at least the later sees the
- * other, where a listing shows all that was written before it began. Until then what both hold is held.
+ * other, where a listing shows all that was written before it began. Who reads waits until one is left; what a killed run
+ * did not withdraw is held too, for it may be the one that counts.
  */
 export class LeaseRow {
   readonly #bucket: Bucket
   readonly #directory: string
+  readonly #withdrawalMs: number
   #known: { states: string; holders: Holder[] } | undefined
   readonly #passedOver = new Set<string>()
 
-  constructor(bucket: Bucket, source: string) {
+  /** @param withdrawalMs how long a state may take to be withdrawn by one who still runs */
+  constructor(bucket: Bucket, source: string, withdrawalMs: number) {
     this.#bucket = bucket
+    this.#withdrawalMs = withdrawalMs
     this.#directory = `locks/${source}`
   }
 
@@ -126,12 +128,15 @@ export class LeaseRow {
     return { number, holders, old }
   }
 
-  /** The row, once nobody is about to withdraw what was written at the same moment. A run that was killed never does. */
+  /** The row, once nobody is about to withdraw what was written at the same moment. A killed run never does. */
   async #settled(): Promise<Listed[]> {
-    for (let look = 1; ; look += 1) {
+    for (;;) {
       const { files } = await listLevel(this.#bucket, this.#directory)
-      if (look === RIVAL_LOOKS || statesOf(files, highestOf(files)).length < 2) return files
-      await sleep(RIVAL_PAUSE_MS)
+      const states = statesOf(files, highestOf(files))
+      const newest = files.filter(({ name }) => states.includes(name)).map(({ modified }) => modified.getTime())
+      const age = this.#bucket.serverNow().getTime() - Math.max(...newest)
+      if (states.length < 2 || age > this.#withdrawalMs) return files
+      await sleep(randomInt(RIVAL_PAUSE_MS))
     }
   }
 

@@ -38,7 +38,7 @@ export class Leases implements Guard {
   constructor(bucket: Bucket, source: string, timing: LeaseTiming) {
     this.#bucket = bucket
     this.#source = source
-    this.#row = new LeaseRow(bucket, source)
+    this.#row = new LeaseRow(bucket, source, timing.lease / 10)
     this.#timing = timing
   }
 

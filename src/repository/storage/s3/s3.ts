@@ -229,6 +229,7 @@ export class S3Storage implements Storage {
     if (this.#otherwise?.code === 'locking_unknown') {
       return { unlocked: true, why: this.#otherwise.message, release: async () => {} }
     }
+    if (this.#otherwise !== undefined) options.onWait(`${this.#otherwise.message}: it is only read`)
     // Who writes the first backup of a source already holds another lock of it.
     if (!leases.isHeld && !(await holdsAnything(this.#bucket, source))) throw unknownSource(source, this.location)
     try {
