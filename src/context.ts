@@ -47,4 +47,6 @@ export interface Context {
   keys: KeyAccess
   /** Seconds to wait for a lock held by another run. */
   lockWaitSeconds: number
+  /** Whether this host takes the place of the one that writes into a repository of a single writer. */
+  takeOver?: boolean
 }

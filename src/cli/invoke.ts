@@ -69,6 +69,7 @@ export function createInvocation(
         ask: interactive ? askOnce(io, progress.stop) : undefined,
       }),
       lockWaitSeconds: countOption(options, 'wait') ?? 0,
+      takeOver: switchOption(options, 'take-over'),
     }
   })
   let opened: Journal | undefined

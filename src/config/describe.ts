@@ -38,7 +38,7 @@ function formatSize(bytes: number): string {
 
 function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
   const { bucket, prefix, region, endpoint, storageClass, forcePathStyle, sse, kmsKeyId, caFile, profile, timeout } = s3
-  const { objectLock, partSize, maxParts, concurrency } = s3
+  const { objectLock, partSize, maxParts, concurrency, locking } = s3
   const keys = {
     bucket,
     prefix,
@@ -55,6 +55,7 @@ function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
     part_size: partSize === undefined ? undefined : formatSize(partSize),
     max_parts: maxParts,
     concurrency,
+    locking,
   }
   return { s3: Object.fromEntries(Object.entries(keys).filter(([, value]) => value !== undefined && value !== '')) }
 }

@@ -74,6 +74,7 @@ export const s3Keys = mapping({
   part_size: v.optional(partSize),
   max_parts: v.optional(wholeNumber(2, 10_000)),
   concurrency: v.optional(wholeNumber(1, 64)),
+  locking: v.optional(v.picklist(['conditional', 'single-writer'], 'must be conditional or single-writer')),
   ...refusedSecrets,
 })
 
@@ -96,7 +97,7 @@ export const s3RepositorySchema = mapping({
 export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Settings {
   const { bucket, prefix = '', region, endpoint, profile, timeout, sse } = written
   const { storage_class, force_path_style, kms_key_id, ca_file, object_lock } = written
-  const { part_size, max_parts, concurrency } = written
+  const { part_size, max_parts, concurrency, locking } = written
   return {
     bucket,
     prefix,
@@ -117,6 +118,7 @@ export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Setting
     ...(part_size === undefined ? {} : { partSize: part_size }),
     ...(max_parts === undefined ? {} : { maxParts: max_parts }),
     ...(concurrency === undefined ? {} : { concurrency }),
+    ...(locking === undefined ? {} : { locking }),
   }
 }
 

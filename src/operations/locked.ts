@@ -1,6 +1,7 @@
 import type { Context } from '../context.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../repository/storage/locks.js'
 import type { SourceRoom } from '../repository/types.js'
+import { writerHost } from './writer-host.js'
 
 /** How this run takes locks: who it is, how long it waits, and that it says so. */
 export function lockOptions(context: Context, purpose: string): LockOptions {
@@ -11,6 +12,7 @@ export function lockOptions(context: Context, purpose: string): LockOptions {
     user: context.operator.user,
     signal: context.signal,
     onWait: message => context.warn(message),
+    writer: writerHost(context),
   }
 }
 

@@ -22,14 +22,20 @@ export async function withStateLock<T>(
   work: () => Promise<T>,
 ): Promise<T> {
   const path = join(stateDirectory, ...names, lockName)
-  if (!existsSync(path)) await writeStateFileOnce(stateDirectory, names, lockName, '')
-  const lock = await openLockFile(path, path)
+  const lock = await openStateLock(stateDirectory, names, lockName)
   try {
     await taken(lock, path)
     return await work()
   } finally {
     lock.close()
   }
+}
+
+/** Opens a lock file below the state directory, which is made when it is not there. */
+export async function openStateLock(stateDirectory: string, names: readonly string[], file: string): Promise<LockFile> {
+  const path = join(stateDirectory, ...names, file)
+  if (!existsSync(path)) await writeStateFileOnce(stateDirectory, names, file, '')
+  return openLockFile(path, path)
 }
 
 async function taken(lock: LockFile, path: string): Promise<void> {

@@ -16,19 +16,28 @@ const descriptionSchema = v.looseObject({
   id: v.pipe(v.string(), v.uuid()),
   created: v.pipe(v.string(), v.isoTimestamp()),
   tool: v.pipe(v.string(), v.maxLength(256)),
+  /** How writers exclude each other, where it is not the usual way of the store. */
+  locking: v.optional(v.pipe(v.string(), v.maxLength(64))),
 })
 
-/** The bytes of a new repository's nexus-backup.json, with an id of its own. */
-export function newDescription(now: Date): Buffer {
-  return prettyJson({ format: FORMAT, id: randomUUID(), created: now.toISOString(), tool: 'nexus-backup' })
+/** What a repository says of itself. */
+export type Description = Pick<v.InferOutput<typeof descriptionSchema>, 'id' | 'locking'>
+
+/**
+ * The bytes of a new repository's nexus-backup.json, with an id of its own.
+ * @param locking how its writers exclude each other, where it is not the usual way of the store
+ */
+export function newDescription(now: Date, locking?: string): Buffer {
+  const usual = { format: FORMAT, id: randomUUID(), created: now.toISOString(), tool: 'nexus-backup' }
+  return prettyJson(locking === undefined ? usual : { ...usual, locking })
 }
 
 /**
- * Reads nexus-backup.json and returns the repository's id.
+ * Reads nexus-backup.json.
  * @throws NexusError not-found where there is no repository, damage when it is broken or was taken out of one, failed for
  *   a format we do not know
  */
-export async function readRepositoryId(storage: Storage): Promise<string> {
+export async function describeRepository(storage: Storage): Promise<Description> {
   const bytes = await readDescription(storage)
   try {
     return describe(bytes, storage.location)
@@ -71,8 +80,8 @@ async function isAsWritten(storage: Storage, bytes: Buffer): Promise<boolean> {
   }
 }
 
-/** The id of a repository whose description we understand. */
-function describe(bytes: Buffer, location: string): string {
+/** The description of a repository, where we understand it. */
+function describe(bytes: Buffer, location: string): Description {
   const value = parsed(bytes, location)
   const format = typeof value === 'object' && value !== null && 'format' in value ? value.format : undefined
   if (typeof format === 'number' && format !== FORMAT) {
@@ -86,7 +95,7 @@ function describe(bytes: Buffer, location: string): string {
     )
   }
   const result = v.safeParse(descriptionSchema, value, { abortEarly: true })
-  if (result.success) return result.output.id
+  if (result.success) return result.output
   const [issue] = result.issues
   throw damaged(location, `${quoted(v.getDotPath(issue) ?? 'the whole')} is not as it must be`)
 }

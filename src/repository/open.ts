@@ -1,5 +1,5 @@
 import { NexusError } from '../errors.js'
-import { readRepositoryId } from './description.js'
+import { describeRepository } from './description.js'
 import { assertSourceName, isSourceName, partialPrefix, repositoryFile } from './layout.js'
 import { assertMayBecomeRoot, mayLieInNewRoot, writeRoot } from './root-making.js'
 import { sourceRoom } from './source-room.js'
@@ -19,7 +19,8 @@ export async function openRepository(where: RepositoryPlace | string): Promise<R
 }
 
 async function repositoryOf(storage: Storage, { trustedEpochs = [] }: RepositoryPlace): Promise<Repository> {
-  const id = await readRepositoryId(storage)
+  const { id, locking } = await describeRepository(storage)
+  storage.followLocking?.(locking)
   const repository: Repository = {
     id,
     location: storage.location,
@@ -63,7 +64,7 @@ export async function initRepository(
   assertMayBecomeRoot(names, root.storage.location)
   const storage = await root.take(mayLieInNewRoot)
   if (names.some(name => name.startsWith(partialPrefix))) await storage.removeLeftovers('')
-  await writeRootBeside(storage, options.now)
+  await writeRootBeside(storage, options.now, lockingOf(place))
   return repositoryOf(storage, place)
 }
 
@@ -71,11 +72,16 @@ function placeOf(where: RepositoryPlace | string): RepositoryPlace {
   return typeof where === 'string' ? { path: where } : where
 }
 
+/** What a new repository says of its writers; it says nothing of the usual way. */
+function lockingOf({ s3 }: RepositoryPlace): string | undefined {
+  return s3?.locking === 'conditional' ? undefined : s3?.locking
+}
+
 /** Another init that begins at the same time takes what we are writing for leftovers, once: then it is written again. */
-async function writeRootBeside(storage: Storage, now: Date): Promise<void> {
+async function writeRootBeside(storage: Storage, now: Date, locking: string | undefined): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await writeRoot(storage, now)
+      return await writeRoot(storage, now, locking)
     } catch (error) {
       if (!(error instanceof NexusError) || error.code !== 'not_in_repository' || attempt === 5) throw error
     }

@@ -3,7 +3,7 @@ import { NexusError } from '../errors.js'
 import { formatChecksums } from './checksums.js'
 import { newDescription } from './description.js'
 import { checksumsFile, partialPrefix, quoted, repositoryFile } from './layout.js'
-import { sha256Of } from './root-files.js'
+import { rootFileLimit, sha256Of } from './root-files.js'
 import type { Storage } from './storage/storage.js'
 
 const recoveryNames = ['RECOVER.txt', 'recover.mjs'] as const
@@ -24,11 +24,12 @@ export function mayLieInNewRoot(name: string): boolean {
 /**
  * Writes the root's own files; nexus-backup.json comes last: what has it is complete. Two that do this at once
  * end with the description of one of them and the checksums that belong to it.
+ * @param locking how writers exclude each other, where it is not the usual way of the store
  */
-export async function writeRoot(storage: Storage, now: Date): Promise<void> {
+export async function writeRoot(storage: Storage, now: Date, locking?: string): Promise<void> {
   const files = await recoveryFiles()
   for (const [name, bytes] of files) await storage.replace(name, bytes)
-  const description = newDescription(now)
+  const description = newDescription(now, locking)
   await storage.replace(checksumsFile, checksumsOf(files, description))
   const written = await winningDescription(storage, description)
   if (!written.equals(description)) await storage.replace(checksumsFile, checksumsOf(files, written))
@@ -48,7 +49,7 @@ async function winningDescription(storage: Storage, ours: Buffer): Promise<Buffe
   } catch (error) {
     if (!(error instanceof NexusError) || error.code !== 'exists') throw error
   }
-  return storage.readSmall(repositoryFile, ours.byteLength)
+  return storage.readSmall(repositoryFile, rootFileLimit)
 }
 
 function checksumsOf(files: ReadonlyMap<string, Buffer>, description: Buffer): Buffer {

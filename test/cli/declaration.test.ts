@@ -30,7 +30,9 @@ describe('the declaration', () => {
   it('has exactly the options of the contract for each command', () => {
     const names = (command: string) => findCommand(command)?.options.map(option => option.name)
     expect(names('create')).toEqual(
-      'type check verify allow-damaged allow-emptied allow-other-names init owner adopt label keep-until'.split(' '),
+      'type check verify allow-damaged allow-emptied allow-other-names init owner adopt take-over label keep-until'.split(
+        ' ',
+      ),
     )
     expect(names('list')).toEqual(['all', 'journal'])
     expect(names('verify')).toEqual(['drill'])
@@ -45,9 +47,8 @@ describe('the declaration', () => {
       'tablespace-map',
       'waldir',
     ])
-    expect(names('prune')).toEqual(
-      'last hourly daily weekly monthly yearly within pitr'.split(' ').map(rule => `keep-${rule}`),
-    )
+    const rules = 'last hourly daily weekly monthly yearly within pitr'.split(' ').map(rule => `keep-${rule}`)
+    expect(names('prune')).toEqual([...rules, 'take-over'])
     expect(names('pitr points')).toEqual([])
     expect(names('pitr restore')).toEqual(
       'at lsn xid before restore-point end to timeline tablespace-map waldir target-action keep-archiving start stop'.split(

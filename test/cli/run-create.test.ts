@@ -35,9 +35,14 @@ describe('create', () => {
       '--type diff --check quick --verify --allow-damaged --allow-emptied --init --owner bob --adopt --label L --dry-run'.split(
         ' ',
       )
-    await runFake(['create', ...place, ...argv, '--keep-until', '2025-12-31', '--wait', '7'])
+    await runFake(['create', ...place, ...argv, '--keep-until', '2025-12-31', '--wait', '7', '--take-over'])
     expect(operations.create).toHaveBeenCalledWith(
-      expect.objectContaining({ host: 'test-host', lockWaitSeconds: 7, operator: { user: 'tester', sudo_user: null } }),
+      expect.objectContaining({
+        host: 'test-host',
+        lockWaitSeconds: 7,
+        takeOver: true,
+        operator: { user: 'tester', sudo_user: null },
+      }),
       expect.anything(),
       expect.objectContaining({
         type: 'diff',

@@ -27,6 +27,7 @@ repositories:
       part_size: 64MiB
       max_parts: 1000
       concurrency: 4
+      locking: single-writer
 `
     const first = load(text)
     expect(first.settings.repositories).toEqual([
@@ -49,6 +50,7 @@ repositories:
           partSize: 64 * 1024 * 1024,
           maxParts: 1000,
           concurrency: 4,
+          locking: 'single-writer',
         },
       },
     ])

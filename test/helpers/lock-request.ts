@@ -1,4 +1,17 @@
-import type { LockOptions } from '../../src/repository/storage/locks.js'
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { writerHost } from '../../src/operations/writer-host.js'
+import type { LockOptions, WriterHost } from '../../src/repository/storage/locks.js'
+import { testContext } from './context.js'
+
+/** A host that writes, with this state directory; one for the whole test file where none is named. */
+export function writerOn(stateDirectory?: string, takeOver = false): WriterHost {
+  return writerHost(testContext({ stateDirectory: stateDirectory ?? sharedState, takeOver }))
+}
+
+const sharedState = join(tmpdir(), `nexus-backup-test-state-${process.pid}`)
+process.once('exit', () => rmSync(sharedState, { recursive: true, force: true }))
 
 /** A request for a lock that does not wait, of `create itsm` on db1. */
 export function lockRequest(change: Partial<LockOptions> = {}): LockOptions {
@@ -9,6 +22,7 @@ export function lockRequest(change: Partial<LockOptions> = {}): LockOptions {
     user: 'root',
     signal: new AbortController().signal,
     onWait: () => undefined,
+    writer: writerOn(),
     ...change,
   }
 }

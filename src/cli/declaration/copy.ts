@@ -1,4 +1,5 @@
 import { exitsWith } from './exits.js'
+import { takeOver } from './take-over.js'
 import type { CommandDeclaration } from './types.js'
 
 export const copyCommand: CommandDeclaration = {
@@ -31,6 +32,7 @@ export const copyCommand: CommandDeclaration = {
       complete: 'directory',
     },
     { name: 'init', description: 'Make the repository that is copied to when it does not exist' },
+    takeOver,
   ],
   examples: [
     { does: 'What the last runs could not copy, as cron does it', command: 'nexus-backup copy' },

@@ -1,4 +1,5 @@
 import { exitsWith } from './exits.js'
+import { takeOver } from './take-over.js'
 import type { CommandDeclaration } from './types.js'
 
 export const createCommand: CommandDeclaration = {
@@ -45,6 +46,7 @@ export const createCommand: CommandDeclaration = {
     { name: 'init', description: 'Make the repository when the directory holds none' },
     { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, USER or USER:GROUP' },
     { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },
+    takeOver,
     { name: 'label', value: 'TEXT', description: 'A note kept with the backup' },
     {
       name: 'keep-until',

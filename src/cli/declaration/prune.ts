@@ -1,4 +1,5 @@
 import { exitsWith } from './exits.js'
+import { takeOver } from './take-over.js'
 import type { CommandDeclaration, OptionDeclaration } from './types.js'
 
 function keepOption(unit: string, what: string): OptionDeclaration {
@@ -42,6 +43,7 @@ export const pruneCommand: CommandDeclaration = {
         'Of a PostgreSQL cluster keep every instant of the last DURATION, such as 14d: the backup before it and all log since',
       kind: 'duration',
     },
+    takeOver,
   ],
   examples: [
     { does: 'See what the configured policy would remove, and why', command: 'nexus-backup prune --dry-run' },

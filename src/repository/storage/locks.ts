@@ -12,6 +12,21 @@ export interface LockOptions {
   signal: AbortSignal
   /** Called once when we begin to wait, with a sentence that names the holder. */
   onWait(message: string): void
+  /** This machine, for a store on which one host alone may write. */
+  writer: WriterHost
+}
+
+/** The machine that a writer runs on. */
+export interface WriterHost {
+  /**
+   * Tells it from all others, the same in every run with one state directory.
+   * @throws NexusError failed `state_unusable`
+   */
+  id(): Promise<string>
+  /** Whether it takes the place of the host that writes there now. */
+  takeOver: boolean
+  /** A lock of this machine that the kernel drops with the process. */
+  openLock(name: string): Promise<{ tryTake(mode: LockMode): boolean; close(): void }>
 }
 
 /** A lock that ends with its holder: the kernel drops a local one, a lease on an object store runs out. */

@@ -4,6 +4,7 @@ import { missing } from '../description.js'
 import { faultOf } from './faults.js'
 import { LocalStorage } from './local.js'
 import { makeLocalRoot } from './local-root.js'
+import type { S3Storage } from './s3/s3.js'
 import type { S3Settings } from './s3/settings.js'
 import type { NewRoot, Storage } from './storage.js'
 
@@ -34,10 +35,14 @@ export async function makeRoot({ path, s3 }: RepositoryPlace, owner: string | un
   if (s3 === undefined) return makeLocalRoot(resolve(path), owner)
   if (owner !== undefined) throw ownerless(path)
   const storage = await openS3(s3)
-  return { storage, assertOwned: async () => {}, take: async () => storage }
+  const take = async () => {
+    await storage.assertCanHold()
+    return storage
+  }
+  return { storage, assertOwned: async () => {}, take }
 }
 
-async function openS3(settings: S3Settings): Promise<Storage> {
+async function openS3(settings: S3Settings): Promise<S3Storage> {
   const { S3Storage } = await import('./s3/s3.js')
   return S3Storage.open(settings)
 }

@@ -86,6 +86,11 @@ export interface Storage {
    *   interrupted when the signal ends the waiting
    */
   lock(source: string, name: LockName, mode: LockMode, options: LockOptions): Promise<Lock>
+  /**
+   * Tells how the repository says that its writers exclude each other; absent where a store knows one way alone. Reading
+   * goes on whatever it says; what writes throws when the configuration says otherwise.
+   */
+  followLocking?(recorded: string | undefined): void
   /** How messages name a file in here. */
   displayed(name: string): string
   /** Where a file lies on this machine; undefined on an object store. */

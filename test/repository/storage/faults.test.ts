@@ -6,6 +6,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { initRepository, openRepository } from '../../../src/repository/open.js'
 import { faultOf, namingFull } from '../../../src/repository/storage/faults.js'
 import { LocalStorage } from '../../../src/repository/storage/local.js'
+import { lockRequest } from '../../helpers/lock-request.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { makeBackup } from '../chains.js'
 
@@ -51,14 +52,7 @@ describe('a full disk', () => {
         findings: [],
       }),
     ).rejects.toMatchObject({ code: 'repository_full' })
-    const lock = await room.lock('writer', 'exclusive', {
-      waitSeconds: 0,
-      purpose: 'prune itsm',
-      host: 'db1',
-      user: 'root',
-      signal: new AbortController().signal,
-      onWait: () => undefined,
-    })
+    const lock = await room.lock('writer', 'exclusive', lockRequest({ purpose: 'prune itsm' }))
     await writer.discard()
     await lock.release()
     expect((await room.entries()).map(({ id, status }) => ({ id, status }))).toEqual([
@@ -92,14 +86,7 @@ test('a read-only file system can be read and says why it cannot be written', as
   expect(repository.writable).toBe(false)
   const room = repository.source('itsm')
   expect(await room.entries()).toMatchObject([{ id: made.manifest.id, status: 'ok' }])
-  const options = {
-    waitSeconds: 0,
-    purpose: 'verify',
-    host: 'h',
-    user: 'u',
-    signal: new AbortController().signal,
-    onWait: () => undefined,
-  }
+  const options = lockRequest({ purpose: 'verify' })
   const lock = await room.lock('delete', 'shared', options)
   expect(lock.unlocked).toBe(true)
   await lock.release()

@@ -8,3 +8,12 @@ conformance('s3', async () => {
   const place = await server.newPlace()
   return { open: () => S3Storage.open(place) }
 })
+
+conformance(
+  's3 with a single writer',
+  async () => {
+    const place = await server.newPlace({ locking: 'single-writer' })
+    return { open: () => S3Storage.open(place) }
+  },
+  { racing: false },
+)

@@ -2,17 +2,20 @@ import { NexusError } from '../../../errors.js'
 import { type Connection, connect, type Sdk } from './client.js'
 import { s3Fault } from './faults.js'
 import type { RetryTiming } from './retries.js'
-import { type S3Settings, s3Location } from './settings.js'
+import { type Locking, type S3Settings, s3Location } from './settings.js'
 
 /** The repository's part of a bucket: keys from names, requests with errors an operator can act on. */
 export class Bucket {
   readonly settings: S3Settings
   readonly location: string
+  /** How writers exclude each other here. */
+  locking: Locking
   readonly #connection: Connection
 
   private constructor(settings: S3Settings, connection: Connection) {
     this.settings = settings
     this.location = s3Location(settings)
+    this.locking = settings.locking ?? 'conditional'
     this.#connection = connection
   }
 

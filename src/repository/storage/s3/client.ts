@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import type { AgentOptions, Agent as HttpAgent } from 'node:http'
 import { Agent } from 'node:https'
@@ -43,6 +44,13 @@ export async function connect(
     },
     { step: 'deserialize', name: 'serverClock', priority: 'low' },
   )
+  if (settings.endpoint !== undefined) {
+    client.middlewareStack.add(next => args => next({ ...args, request: withMd5(args.request) }), {
+      step: 'build',
+      name: 'md5OfRequired',
+      priority: 'low',
+    })
+  }
   return {
     client,
     sdk,
@@ -108,6 +116,19 @@ async function authorities(file: string | undefined): Promise<{ ca?: string[] }>
       hint: 'it must be a readable file of certificates in PEM form',
     })
   }
+}
+
+/**
+ * A request of which S3 requires a digest, with MD5 instead of the SDK's CRC32: all servers know it, and some refuse the
+ * new ones.
+ */
+function withMd5(request: unknown): unknown {
+  const { headers, body } = request as { headers: Record<string, string>; body?: unknown }
+  const added = Object.keys(headers).filter(name => /^x-amz-(?:checksum-|sdk-checksum-algorithm)/i.test(name))
+  if (added.length === 0 || (typeof body !== 'string' && !(body instanceof Uint8Array))) return request
+  for (const name of added) delete headers[name]
+  headers['content-md5'] = createHash('md5').update(body).digest('base64')
+  return request
 }
 
 function dateOf(response: unknown): number | undefined {

@@ -93,7 +93,7 @@ export async function fileLocks(bucket: Bucket, names: readonly string[]): Promi
 }
 
 /** Those of these files that are there, in their order, each directory listed once. */
-async function filesOf(bucket: Bucket, names: readonly string[]): Promise<Listed[]> {
+export async function filesOf(bucket: Bucket, names: readonly string[]): Promise<Listed[]> {
   const found = new Map<string, Listed>()
   for (const parent of new Set(names.map(name => name.slice(0, name.lastIndexOf('/'))))) {
     for (const file of await listBelow(bucket, parent)) {

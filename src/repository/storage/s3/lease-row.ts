@@ -1,8 +1,19 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
-import { formatLease, type Holder, lastLease, leaseLimit, leaseName, leaseNumber, parseLease } from './lease-state.js'
+import {
+  formatLease,
+  type Holder,
+  lastLease,
+  leaseLimit,
+  leaseName,
+  leaseNumber,
+  ownLeaseName,
+  parseLease,
+} from './lease-state.js'
 import { type Listed, listLevel } from './listing.js'
-import { assertConditional, getSmall, holdsExactly, putOnce, removeIfAllowed } from './objects.js'
+import { assertConditional, getSmall, holdsExactly, put, putOnce, removeIfAllowed } from './objects.js'
 
 /** States that old are removed: nobody can be about to write one of their neighbours, however slow it is. */
 const KEPT_MS = 3_600_000
@@ -12,19 +23,29 @@ const KEPT_STATES = 5
 const ATTEMPTS = 50
 /** States looked through for one that can be read. */
 const LOOKED_THROUGH = 20
+/** Milliseconds after which those who wrote at the same moment try anew, drawn up to this, and look again. */
+const RIVAL_PAUSE_MS = 200
 
 /**
  * A source's row of states `locks/SOURCE/N`, each written once (If-None-Match: *): who writes N+1 knew N. The newest one
  * tells who holds what.
+ *
+ * On a store without conditional writes each who writes N+1 gives it a name of its own, `N+1.RANDOM`, and lists the row
+ * afterwards: who finds another N+1 withdraws and tries anew after a random pause. Of two at least the later sees the
+ * other, where a listing shows all that was written before it began. Who reads waits until one is left; what a killed run
+ * did not withdraw is held too, for it may be the one that counts.
  */
 export class LeaseRow {
   readonly #bucket: Bucket
   readonly #directory: string
-  #known: { number: number; holders: Holder[] } | undefined
+  readonly #withdrawalMs: number
+  #known: { states: string; holders: Holder[] } | undefined
   readonly #passedOver = new Set<string>()
 
-  constructor(bucket: Bucket, source: string) {
+  /** @param withdrawalMs how long a state may take to be withdrawn by one who still runs */
+  constructor(bucket: Bucket, source: string, withdrawalMs: number) {
     this.#bucket = bucket
+    this.#withdrawalMs = withdrawalMs
     this.#directory = `locks/${source}`
   }
 
@@ -56,18 +77,21 @@ export class LeaseRow {
       if (next === undefined) return false
       if (number === lastLease) throw spent(this.#bucket.displayed(`${this.#directory}/${leaseName(number)}`))
       const bytes = formatLease(next)
-      const name = `${this.#directory}/${leaseName(number + 1)}`
-      if (!(await putOnce(this.#bucket, name, bytes))) continue
-      // A server that ignores the condition would let everybody in, and might begin to at any time.
-      if (takes) await this.#assertConditional(name, bytes)
-      if (!(await holdsExactly(this.#bucket, name, bytes))) continue
+      const state = await this.#write(number + 1, bytes, takes)
+      if (state === undefined) continue
+      if (!(await holdsExactly(this.#bucket, `${this.#directory}/${state}`, bytes))) continue
       // Whoever slept between reading and writing may have written a number that was used and removed long ago.
       const { files } = await listLevel(this.#bucket, this.#directory, leaseName(number))
+      if (statesOf(files, number + 1).some(other => other !== state)) {
+        await removeIfAllowed(this.#bucket, [`${this.#directory}/${state}`])
+        await sleep(randomInt(RIVAL_PAUSE_MS))
+        continue
+      }
       const newest = highestOf(files)
       if (newest > number + 1) {
         this.#known = undefined
         if (!mine((await this.#newest()).holders)) continue
-      } else this.#known = { number: number + 1, holders: next }
+      } else this.#known = { states: state, holders: next }
       await removeIfAllowed(this.#bucket, old)
       return true
     }
@@ -76,16 +100,44 @@ export class LeaseRow {
     })
   }
 
+  /** Writes a state; returns its name, or undefined when that number is taken. */
+  async #write(number: number, bytes: Buffer, takes: boolean): Promise<string | undefined> {
+    if (this.#bucket.locking === 'single-writer') {
+      const state = ownLeaseName(number)
+      await put(this.#bucket, `${this.#directory}/${state}`, bytes)
+      return state
+    }
+    const state = leaseName(number)
+    const name = `${this.#directory}/${state}`
+    if (!(await putOnce(this.#bucket, name, bytes))) return undefined
+    // A server that ignores the condition would let everybody in, and might begin to at any time.
+    if (takes) await this.#assertConditional(name, bytes)
+    return state
+  }
+
   /** The newest state; and those that are so old that they can go. */
   async #newest(): Promise<{ number: number; holders: Holder[]; old: string[] }> {
-    const { files } = await listLevel(this.#bucket, this.#directory)
+    const files = await this.#settled()
     const number = highestOf(files)
     const old = oldOf(files, number, this.#bucket.serverNow()).map(({ name }) => `${this.#directory}/${name}`)
     if (number === 0) return { number, holders: [], old }
-    if (this.#known?.number === number) return { ...this.#known, old }
+    const states = statesOf(files, number).join()
+    if (this.#known?.states === states) return { number, holders: this.#known.holders, old }
     const holders = await this.#readable(files)
-    this.#known = { number, holders }
+    this.#known = { states, holders }
     return { number, holders, old }
+  }
+
+  /** The row, once nobody is about to withdraw what was written at the same moment. A killed run never does. */
+  async #settled(): Promise<Listed[]> {
+    for (;;) {
+      const { files } = await listLevel(this.#bucket, this.#directory)
+      const states = statesOf(files, highestOf(files))
+      const newest = files.filter(({ name }) => states.includes(name)).map(({ modified }) => modified.getTime())
+      const age = this.#bucket.serverNow().getTime() - Math.max(...newest)
+      if (states.length < 2 || age > this.#withdrawalMs) return files
+      await sleep(randomInt(RIVAL_PAUSE_MS))
+    }
   }
 
   /**
@@ -95,17 +147,22 @@ export class LeaseRow {
   async #readable(files: readonly Listed[]): Promise<Holder[]> {
     const states = files.filter(({ name }) => leaseNumber(name) !== undefined)
     states.sort((a, b) => (leaseNumber(b.name) ?? 0) - (leaseNumber(a.name) ?? 0))
+    const held = new Map<string, Holder>()
+    let read: number | undefined
     for (const { name, modified } of states.slice(0, LOOKED_THROUGH)) {
+      if (read !== undefined && leaseNumber(name) !== read) break
       const path = `${this.#directory}/${name}`
       try {
-        return parseLease(await getSmall(this.#bucket, path, leaseLimit), this.#bucket.displayed(path), modified)
+        const bytes = await getSmall(this.#bucket, path, leaseLimit)
+        for (const holder of parseLease(bytes, this.#bucket.displayed(path), modified)) held.set(holder.token, holder)
+        read = leaseNumber(name)
       } catch (error) {
         // One that is gone was old, and another run has tidied up.
         if (!(error instanceof NexusError) || (error.kind !== 'damage' && error.kind !== 'not-found')) throw error
         if (error.kind === 'damage') this.#passedOver.add(this.#bucket.displayed(path))
       }
     }
-    return []
+    return [...held.values()]
   }
 
   async #assertConditional(name: string, bytes: Uint8Array): Promise<void> {
@@ -127,6 +184,11 @@ function spent(name: string): NexusError {
 
 function highestOf(files: readonly Listed[]): number {
   return files.reduce((highest, { name }) => Math.max(highest, leaseNumber(name) ?? 0), 0)
+}
+
+/** The states of one number: one, or, for a moment on a store without conditional writes, more. */
+function statesOf(files: readonly Listed[], number: number): string[] {
+  return files.flatMap(({ name }) => (number > 0 && leaseNumber(name) === number ? [name] : [])).sort()
 }
 
 function oldOf(files: readonly Listed[], newest: number, now: Date): Listed[] {

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import { NexusError } from '../../../errors.js'
 import { parseOutsideJson, prettyJson } from '../../json.js'
@@ -119,11 +120,20 @@ export function leaseName(number: number): string {
   return String(number).padStart(DIGITS, '0')
 }
 
+/**
+ * The name of a state on a store without conditional writes: of its own for each who writes it, so that nobody
+ * overwrites another's.
+ */
+export function ownLeaseName(number: number): string {
+  return `${leaseName(number)}.${randomBytes(16).toString('hex')}`
+}
+
 /** No row gets this far by itself; above it numbers could no longer be counted exactly. */
 export const lastLease = 2 ** 52
 
 /** The number of a state's name; undefined for anything else, also for a number that no row can reach. */
 export function leaseNumber(name: string): number | undefined {
-  const number = /^\d{16}$/.test(name) ? Number(name) : undefined
+  const [, digits] = /^(\d{16})(?:\.[0-9a-f]{32})?$/.exec(name) ?? []
+  const number = digits === undefined ? undefined : Number(digits)
   return number !== undefined && number <= lastLease ? number : undefined
 }

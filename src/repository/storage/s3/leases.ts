@@ -31,13 +31,14 @@ export class Leases implements Guard {
   /** When our last renewal was asked for, by the clock that also runs while a machine sleeps. */
   #renewedAt = 0
   #lost: NexusError | undefined
+  #stillWrites: (() => Promise<void>) | undefined
   /** One change at a time. */
   #tail: Promise<unknown> = Promise.resolve()
 
   constructor(bucket: Bucket, source: string, timing: LeaseTiming) {
     this.#bucket = bucket
     this.#source = source
-    this.#row = new LeaseRow(bucket, source)
+    this.#row = new LeaseRow(bucket, source, timing.lease / 10)
     this.#timing = timing
   }
 
@@ -80,7 +81,21 @@ export class Leases implements Guard {
       const renewed = this.#bucket.serverNow().toISOString()
       return this.#present(holders).map(holder => (this.#tokens.has(holder.token) ? { ...holder, renewed } : holder))
     })
+    await this.#stillWrites?.()
     this.#renewedAt = asked
+  }
+
+  /**
+   * Has every renewal ask whether this host still is the one that writes here, until all leases are given back.
+   * @param ask throws refused `writer_elsewhere` when it is not
+   */
+  askAtRenewal(ask: () => Promise<void>): void {
+    this.#stillWrites = ask
+  }
+
+  /** Who holds something, in words. */
+  async holders(): Promise<string> {
+    return this.#describe(this.#present(await this.#row.read()))
   }
 
   async #tryTake(wanted: { lock: LockName; mode: LockMode; token: string; options: LockOptions }): Promise<Holder[]> {
@@ -88,9 +103,10 @@ export class Leases implements Guard {
     const asked = Date.now()
     let inTheWay: Holder[] = []
     await this.#advance(holders => {
-      const present = this.#present(holders)
+      const present = this.#present(holders).filter(holder => holder.token !== token)
       inTheWay = present.filter(holder => isInTheWay(holder, wanted))
-      if (inTheWay.length > 0) return undefined
+      // What we withdrew may have been taken over by another: then we are in somebody's way ourselves.
+      if (inTheWay.length > 0) return holders.some(holder => holder.token === token) ? present : undefined
       const now = this.#bucket.serverNow().toISOString()
       const { host, user, purpose } = options
       const self = { host, user, pid: process.pid, purpose, machine: this.#machine, since: now, renewed: now }
@@ -112,7 +128,8 @@ export class Leases implements Guard {
       await this.renew()
     } catch (error) {
       // Trouble on the way is told to whoever writes next, once the lease is no longer fresh.
-      if (error instanceof NexusError && error.code === 'lease_lost') this.#lost = error
+      const isLost = error instanceof NexusError && ['lease_lost', 'writer_elsewhere'].includes(error.code)
+      if (isLost) this.#lost = error
     }
   }
 
@@ -134,6 +151,7 @@ export class Leases implements Guard {
         clearInterval(this.#timer)
         this.#timer = undefined
         this.#lost = undefined
+        this.#stillWrites = undefined
       }
     }
   }

@@ -1,3 +1,4 @@
+import { NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 
 /** An object as a listing shows it; `name` is relative to the repository. */
@@ -41,10 +42,11 @@ export async function listBelow(bucket: Bucket, directory: string): Promise<List
 /** Whether anything lies below a directory. */
 export async function holdsAnything(bucket: Bucket, directory: string): Promise<boolean> {
   const Prefix = `${bucket.keyOf(directory)}/`
-  const { KeyCount = 0 } = await bucket.request('listing', directory, (client, sdk) =>
+  // Not every store counts (KeyCount).
+  const { Contents = [] } = await bucket.request('listing', directory, (client, sdk) =>
     client.send(new sdk.ListObjectsV2Command({ Bucket: bucket.settings.bucket, Prefix, MaxKeys: 1 })),
   )
-  return KeyCount > 0
+  return Contents.length > 0
 }
 
 function prefixOfRoot({ settings: { prefix } }: Bucket): string {
@@ -72,7 +74,8 @@ async function* pages(
     yield {
       // A console makes "folders": objects with the name of the directory itself.
       files: (page.Contents ?? []).flatMap(({ Key = '', Size = 0, LastModified, StorageClass }) =>
-        Key === prefix || Key === ''
+        // Some stores know no StartAfter.
+        Key === prefix || Key === '' || (startAfter !== undefined && Key <= prefix + startAfter)
           ? []
           : [
               {
@@ -88,6 +91,20 @@ async function* pages(
         return name === '' ? [] : [name]
       }),
     }
-    token = page.IsTruncated === true ? page.NextContinuationToken : undefined
+    const next = page.IsTruncated === true ? page.NextContinuationToken : undefined
+    // A listing that ends early must not pass for a whole one: what it lacks would count as gone.
+    if (page.IsTruncated === true && (next === undefined || next === token)) throw unfinished(bucket, directory)
+    token = next
   } while (token !== undefined)
+}
+
+function unfinished(bucket: Bucket, directory: string): NexusError {
+  return new NexusError(
+    'failed',
+    'listing_unfinished',
+    `listing ${bucket.displayed(directory)} failed: the server says that there is more, and not how to go on`,
+    {
+      hint: 'look for a newer version of the server, or at proxies on the way: its ListObjectsV2 gives no new NextContinuationToken',
+    },
+  )
 }

@@ -10,8 +10,9 @@ import { extendCommonLocks, extendFileLocks, extendLocks, fileLocks, lockedUntil
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
+import { agreedLocking } from './locking.js'
 import { isMarkers, markedIds, readMarker } from './markers.js'
-import { getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
+import { assertConditionalWrites, getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
 import { partLayout } from './part-sizes.js'
 import { alreadyThere } from './part-writer.js'
 import { beginS3 } from './pending.js'
@@ -20,8 +21,10 @@ import { removeBackup, removeS3Files, removeS3Leftovers } from './remove.js'
 import { newLockEnd } from './retention.js'
 import { type RetryTiming, retryTiming } from './retries.js'
 import type { S3Settings } from './settings.js'
+import { takeAsOnlyWriter } from './single-writer.js'
 import { walStorageClassOf } from './storage-class.js'
 import { thaw } from './thaw.js'
+import { orYoung } from './young.js'
 
 /** For tests, which cannot wait as long. */
 export interface S3Timing {
@@ -42,6 +45,7 @@ export class S3Storage implements Storage {
   readonly #leases = new Map<string, Leases>()
   readonly #signals: Set<AbortSignal>
   #writable = true
+  #otherwise: NexusError | undefined
 
   private constructor(bucket: Bucket, timing: LeaseTiming, signals: Set<AbortSignal>) {
     this.#bucket = bucket
@@ -58,9 +62,28 @@ export class S3Storage implements Storage {
     return new S3Storage(await Bucket.open(settings, retries, isStopping), leases, signals)
   }
 
-  /** True until the server refused to let us write. */
+  /**
+   * Makes sure, before a repository is made here, that the store can hold one.
+   * @throws NexusError failed `conditional_write_missing`
+   */
+  async assertCanHold(): Promise<void> {
+    if (this.#bucket.locking === 'conditional') await assertConditionalWrites(this.#bucket)
+  }
+
+  followLocking(recorded: string | undefined): void {
+    const { locking, problem } = agreedLocking(this.location, recorded, this.#bucket.settings.locking)
+    this.#bucket.locking = locking
+    this.#otherwise = problem
+  }
+
+  /** Before anything is written: those who exclude each other in different ways do not exclude each other at all. */
+  #assertLocking(): void {
+    if (this.#otherwise !== undefined) throw this.#otherwise
+  }
+
+  /** True until the server refused to let us write; false where the configuration contradicts the locking. */
   get writable(): boolean {
-    return this.#writable
+    return this.#writable && this.#otherwise === undefined
   }
 
   /** Backups without their manifest, and those on their way out, are shown as a directory shows them: `.partial-ID`. */
@@ -109,6 +132,7 @@ export class S3Storage implements Storage {
   }
 
   async writeOnce(name: string, bytes: Uint8Array): Promise<void> {
+    this.#assertLocking()
     const isWal = name.includes('/wal/')
     const kept = isWal
       ? { storageClass: walStorageClassOf(this.#bucket.settings), locked: true }
@@ -119,7 +143,8 @@ export class S3Storage implements Storage {
   /** What can be seen in a bucket is durable. */
   async persist(): Promise<void> {}
 
-  replace(name: string, bytes: Uint8Array): Promise<void> {
+  async replace(name: string, bytes: Uint8Array): Promise<void> {
+    this.#assertLocking()
     return put(this.#bucket, name, bytes, { locked: isCommon(name) })
   }
 
@@ -134,6 +159,7 @@ export class S3Storage implements Storage {
   }
 
   async begin(directory: string, expected = 0): Promise<PendingDirectory> {
+    this.#assertLocking()
     const layout = partLayout(expected, this.#bucket.settings)
     return beginS3(this.#bucket, directory, this.#leasesOf(directory), layout)
   }
@@ -172,12 +198,18 @@ export class S3Storage implements Storage {
   }
 
   async lockedUntil(directories: readonly string[]): Promise<(Date | undefined)[]> {
-    if (this.#bucket.settings.objectLock === undefined) return directories.map(() => undefined)
-    return mapParallel(directories, 16, name => lockedUntil(this.#bucket, `${name}/${manifestFile}`))
+    const manifests = directories.map(directory => `${directory}/${manifestFile}`)
+    const locks = this.#bucket.settings.objectLock === undefined ? [] : manifests
+    const locked = await mapParallel(locks, 16, name => lockedUntil(this.#bucket, name))
+    return this.#orYoung(manifests, locked)
   }
 
-  filesLockedUntil(names: readonly string[]): Promise<(Date | undefined)[]> {
-    return fileLocks(this.#bucket, names)
+  async filesLockedUntil(names: readonly string[]): Promise<(Date | undefined)[]> {
+    return this.#orYoung(names, await fileLocks(this.#bucket, names))
+  }
+
+  #orYoung(names: readonly string[], locked: readonly (Date | undefined)[]): Promise<(Date | undefined)[]> {
+    return orYoung(this.#bucket, names, locked, 2 * this.#timing.lease)
   }
 
   async freeBytes(): Promise<undefined> {
@@ -188,7 +220,16 @@ export class S3Storage implements Storage {
     // Whoever works here takes a lock first: its signal is that of the run.
     this.#signals.add(options.signal)
     const leases = this.#leasesOf(source)
-    if (mode === 'exclusive') return leases.take(name, mode, options)
+    if (mode === 'exclusive') {
+      this.#assertLocking()
+      if (this.#bucket.locking === 'single-writer')
+        return takeAsOnlyWriter(this.#bucket, leases, { source, name }, options)
+      return leases.take(name, mode, options)
+    }
+    if (this.#otherwise?.code === 'locking_unknown') {
+      return { unlocked: true, why: this.#otherwise.message, release: async () => {} }
+    }
+    if (this.#otherwise !== undefined) options.onWait(`${this.#otherwise.message}: it is only read`)
     // Who writes the first backup of a source already holds another lock of it.
     if (!leases.isHeld && !(await holdsAnything(this.#bucket, source))) throw unknownSource(source, this.location)
     try {

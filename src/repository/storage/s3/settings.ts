@@ -1,3 +1,9 @@
+/**
+ * How writers exclude each other: by writes that succeed only where nothing is (`If-None-Match: *`), or, on stores that
+ * have none, by letting one host alone write.
+ */
+export type Locking = 'conditional' | 'single-writer'
+
 /** Where a repository on an object store lies and how it is reached; validated. */
 export interface S3Settings {
   bucket: string
@@ -28,6 +34,8 @@ export interface S3Settings {
   maxParts?: number
   /** Parts on their way at the same time; by default as many as 16 MiB hold, and two at least. */
   concurrency?: number
+  /** Undefined: as the repository says; a new one is `conditional`. */
+  locking?: Locking
 }
 
 /** How the repository is named everywhere: `s3://BUCKET/PREFIX`. */

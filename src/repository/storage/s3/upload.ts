@@ -1,20 +1,22 @@
 import type { CompletedPart } from '@aws-sdk/client-s3'
-import { NexusError } from '../../../errors.js'
+import { messageOf, NexusError } from '../../../errors.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
-import { type Kept, keptOf } from './objects.js'
+import { digestOfLocked, type Kept, keptOf } from './objects.js'
 
 /** An upload in parts: invisible until it is completed, and kept by the server (and paid for) until it is aborted. */
 export class Upload {
   readonly #bucket: Bucket
   readonly #name: string
   readonly #id: string
+  readonly #isLocked: boolean
   readonly #done: CompletedPart[] = []
   readonly #underWay = new Set<Promise<void>>()
   readonly #stop = new AbortController()
   #failure: unknown
 
-  private constructor(bucket: Bucket, name: string, id: string) {
+  private constructor(bucket: Bucket, name: string, id: string, isLocked: boolean) {
+    this.#isLocked = isLocked
     this.#bucket = bucket
     this.#name = name
     this.#id = id
@@ -34,7 +36,7 @@ export class Upload {
       throw new NexusError('failed', 'repository_error', `the server gave no upload for ${name}`)
     // An answer that was lost on the way: the first attempt's upload must not stay.
     if (($metadata.attempts ?? 1) > 1) await abortAll(bucket, { prefix: bucket.keyOf(name), except: UploadId })
-    return new Upload(bucket, name, UploadId)
+    return new Upload(bucket, name, UploadId, kept.locked === true)
   }
 
   /**
@@ -55,10 +57,16 @@ export class Upload {
   }
 
   async #put(number: number, bytes: Buffer): Promise<void> {
-    const part = { ...this.#bucket.at(this.#name), UploadId: this.#id, PartNumber: number, Body: bytes }
-    const { ETag, ChecksumCRC32 } = await this.#bucket.request('writing', this.#name, (client, sdk) =>
-      client.send(new sdk.UploadPartCommand(part), { abortSignal: this.#stop.signal }),
-    )
+    const digest = this.#isLocked ? digestOfLocked(this.#bucket, bytes) : {}
+    const part = { ...this.#bucket.at(this.#name), UploadId: this.#id, PartNumber: number, Body: bytes, ...digest }
+    const { ETag, ChecksumCRC32 } = await this.#bucket.request('writing', this.#name, async (client, sdk) => {
+      try {
+        return await client.send(new sdk.UploadPartCommand(part), { abortSignal: this.#stop.signal })
+      } catch (error) {
+        const { httpStatusCode: status } = (error as { $metadata?: { httpStatusCode?: number } }).$metadata ?? {}
+        throw status === 400 && number > 1 ? partRefused(this.#bucket.displayed(this.#name), number, error) : error
+      }
+    })
     this.#done.push({ PartNumber: number, ETag, ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }) })
   }
 
@@ -130,5 +138,14 @@ async function abortUpload(bucket: Bucket, name: string, id: string): Promise<vo
     } catch (error) {
       if ((error as { name?: string }).name !== 'NoSuchUpload') throw error
     }
+  })
+}
+
+/** A part that is refused where those before it were taken: some stores let an upload have fewer parts than AWS does. */
+function partRefused(path: string, number: number, cause: unknown): NexusError {
+  const message = `writing ${path} failed: part ${number} of the upload was refused: ${messageOf(cause)}`
+  return new NexusError('failed', 'part_refused', message, {
+    cause,
+    hint: `where the store lets an upload have ${number - 1} parts at most, write "max_parts: ${number - 1}" below s3 in the configuration`,
   })
 }
