@@ -1,4 +1,4 @@
-import { messageOf, NexusError } from '../../../errors.js'
+import { NexusError } from '../../../errors.js'
 import { isCommon } from '../../common-files.js'
 import { manifestFile, partialPrefix } from '../../layout.js'
 import { mapParallel } from '../../parallel.js'
@@ -200,8 +200,8 @@ export class S3Storage implements Storage {
         return { unlocked: true, release: async () => {} }
       }
       // Who only reads is never shut out by what somebody has put beside the backups.
-      if (code === undefined || !unusable.has(code)) throw error
-      return { unlocked: true, why: messageOf(error), release: async () => {} }
+      if (!(error instanceof NexusError) || !unusable.has(error.code)) throw error
+      return { unlocked: true, fault: error, release: async () => {} }
     }
   }
 
