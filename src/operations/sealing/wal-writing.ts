@@ -2,10 +2,10 @@ import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
-import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
 import type { WalSealing } from '../../repository/wal/wal-seal.js'
 import { putBackKeys } from '../keys/kept-keys.js'
+import { readCurrent } from './current-epoch.js'
 import { readPin, walIdentity } from './host-keys.js'
 import { notEncrypted } from './sealing-for.js'
 
@@ -30,8 +30,7 @@ export async function walSealing(
 /** The epoch that counts; where it is not the one that this host knows, what was kept of the keys is put back first. */
 async function currentKept(context: Context, repository: Repository): Promise<Epoch | undefined> {
   const pin = await orUnknown(readPin(context, repository.id))
-  const { storage, id, trustedEpochs } = repository
-  const current = async () => currentEpoch(await readOwnEpochs(storage, id), pin, trustedEpochs)
+  const current = () => readCurrent(context, repository, pin)
   try {
     return await current()
   } catch (error) {
