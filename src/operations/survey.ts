@@ -1,4 +1,5 @@
 import type { Context } from '../context.js'
+import type { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
 import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
 import { standingOnApart } from '../policy/trust.js'
@@ -52,7 +53,10 @@ export async function loadHistory(
 ): Promise<History> {
   const known = await readKnown(context, room.repository.id, room.name)
   const { thorough = false, ...rest } = options
-  return { known, ...(await judgeEntries(context, room, await room.entries({ thorough }), { known, ...rest })) }
+  const onDamage = (error: NexusError) =>
+    warnOnce(context, `${room.name}: ${error.message}; what it sums up is read file by file`)
+  const entries = await room.entries({ thorough, onDamage })
+  return { known, ...(await judgeEntries(context, room, entries, { known, ...rest })) }
 }
 
 /**
