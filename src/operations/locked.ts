@@ -19,10 +19,14 @@ export function lockOptions(context: Context, purpose: string): LockOptions {
 /** Why some of the locks could not be taken, each reason once. */
 function reasons(locks: readonly Lock[]): Set<string> {
   const unlocked = locks.filter(lock => lock.unlocked)
-  return new Set(unlocked.map(({ why }) => (why === undefined ? 'is read-only' : `cannot be locked: ${why}`)))
+  return new Set(unlocked.map(({ fault }) => (fault ? `cannot be locked: ${fault.message}` : 'is read-only')))
 }
 
-/** Runs `work` under locks taken in the order given, and releases them in any case. */
+/**
+ * Runs `work` under locks taken in the order given, and releases them in any case. Who only reads goes on where a lock cannot
+ * be used, with a warning; who writes, and so wants an exclusive lock too, does not.
+ * @throws NexusError as `SourceRoom.lock` does
+ */
 export async function withLocks<T>(
   room: SourceRoom,
   wanted: readonly (readonly [LockName, LockMode])[],
@@ -31,7 +35,12 @@ export async function withLocks<T>(
 ): Promise<T> {
   const held: Lock[] = []
   try {
-    for (const [name, mode] of wanted) held.push(await room.lock(name, mode, options))
+    const isWriter = wanted.some(([, mode]) => mode === 'exclusive')
+    for (const [name, mode] of wanted) {
+      const lock = await room.lock(name, mode, options)
+      held.push(lock)
+      if (isWriter && lock.fault !== undefined) throw lock.fault
+    }
     for (const why of reasons(held)) {
       const { location } = room.repository
       options.onWait(`${location} ${why}: working without a lock, so do not prune it meanwhile`)

@@ -1,4 +1,5 @@
 import type { Context } from '../context.js'
+import type { NexusError } from '../errors.js'
 import { brokenChains } from '../policy/chains.js'
 import { type DrillMark, damagedByProof, drillMarks, provenBackups, unsoundBackups } from '../policy/proven.js'
 import { standingOnApart } from '../policy/trust.js'
@@ -11,6 +12,7 @@ import { type KnownBackups, readKnown } from './known-backups.js'
 import type { ListedProblem } from './results.js'
 import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
 import { loadProofs } from './trust/proofs.js'
+import { warnOnce } from './trust/warn-once.js'
 
 /** What is known of one source's backups in one repository. */
 export interface Survey {
@@ -55,7 +57,10 @@ export async function loadHistory(
 ): Promise<History> {
   const known = await readKnown(context, room.repository.id, room.name)
   const { thorough = false, ...rest } = options
-  return { known, ...(await judgeEntries(context, room, await room.entries({ thorough }), { known, ...rest })) }
+  const onDamage = (error: NexusError) =>
+    warnOnce(context, `${room.name}: ${error.message}; what it sums up is read file by file`)
+  const entries = await room.entries({ thorough, onDamage })
+  return { known, ...(await judgeEntries(context, room, entries, { known, ...rest })) }
 }
 
 /**

@@ -1,8 +1,7 @@
 import { errnoOf, messageOf, NexusError } from '../errors.js'
-import { checksumsLimit, parseChecksums } from './checksums.js'
-import { checksumsFile, isBackupId, manifestFile, partialPrefix } from './layout.js'
+import { isBackupId, partialPrefix } from './layout.js'
 import type { Manifest } from './manifest.js'
-import { checkAgainstSums, checkManifest, checkManifestDigest, manifestLimit } from './manifest-read.js'
+import { ManifestFiles } from './manifest-files.js'
 import { mapParallel } from './parallel.js'
 import type { SmallFiles } from './small-files.js'
 import type { StorageEntry } from './storage/storage.js'
@@ -16,24 +15,66 @@ const LOOKS = 5
 
 /**
  * Every backup directory of a source: good ones by sequence, then damaged, then partial ones, each by id.
- * Damage is an entry with a sentence, never an exception; what cannot be read for want of permission is one.
+ * Damage is an entry with a sentence, never an exception. So is a backup that we have no permission to read among others
+ * that we may read; where there is none of those, the permission is an exception.
  * Creates and prunes go on meanwhile: nothing is called damaged, and no parent missing, that a further look shows otherwise.
  */
 export async function readEntries(storage: SmallFiles, source: string): Promise<Entry[]> {
   const whole = new Map<string, ReadEntry>()
+  const manifests = new ManifestFiles(storage, source)
   for (let look = 1; ; look += 1) {
     const found = await storage.list(source)
-    const backups = found.filter(({ name }) => isBackupId(name))
-    const read = await mapParallel(backups, readers, async ({ name, kind }) => {
-      const known = whole.get(name)
-      return known ?? (kind === 'directory' ? readEntry(storage, source, name) : notADirectory(name))
-    })
+    const read = await readAll(
+      manifests,
+      found.filter(({ name }) => isBackupId(name)),
+      whole,
+    )
     for (const one of read) if (one.entry.status === 'ok') whole.set(one.entry.id, one)
+    const denied = read.find(one => one.denied !== undefined)?.denied
+    if (denied !== undefined && whole.size === 0) throw denied
     const entries = read.map(({ entry }) => entry)
     const isPassing = read.some(({ isMissing }) => isMissing) || lacksParent(entries)
     const isDoubtful = isPassing || (look === 1 && entries.some(({ status }) => status === 'damaged'))
     if (!isDoubtful || look === LOOKS) return [...entries, ...partialAmong(found)].sort(byStatusThenAge)
   }
+}
+
+/** What one directory is. */
+interface ReadEntry {
+  entry: Entry
+  /** Something is missing in it: it may be on its way in or out. */
+  isMissing: boolean
+  /** Why it cannot be read, where that is for want of permission. */
+  denied?: NexusError
+}
+
+/** @param known those that an earlier look found whole */
+async function readAll(
+  manifests: ManifestFiles,
+  backups: readonly StorageEntry[],
+  known: ReadonlyMap<string, ReadEntry>,
+): Promise<ReadEntry[]> {
+  const large = new Map<string, ReadEntry | undefined>()
+  const read = await mapParallel(backups, readers, async ({ name: id, kind }) => {
+    const before = known.get(id) ?? (kind === 'directory' ? undefined : notADirectory(id))
+    if (before !== undefined) return before
+    try {
+      const manifest = await manifests.read(id)
+      if (manifest !== undefined) return whole(id, manifest)
+      large.set(id, undefined)
+      return undefined
+    } catch (error) {
+      return unusable(id, error)
+    }
+  })
+  await manifests.readLarge([...large.keys()], (id, manifest) => {
+    try {
+      large.set(id, whole(id, manifest()))
+    } catch (error) {
+      large.set(id, unusable(id, error))
+    }
+  })
+  return read.flatMap((one, at) => one ?? large.get(backups[at]?.name ?? '') ?? [])
 }
 
 function partialAmong(found: readonly StorageEntry[]): Entry[] {
@@ -53,40 +94,21 @@ function lacksParent(entries: readonly Entry[]): boolean {
   })
 }
 
-/**
- * One backup's manifest, after its bytes were compared with SHA256SUMS.
- * @throws NexusError damage, or not-found when the files are not there
- */
-async function readManifest(storage: SmallFiles, source: string, id: string): Promise<Manifest> {
-  const directory = `${source}/${id}`
-  const sums = await readChecksums(storage, source, id)
-  const bytes = await storage.readSmall(`${directory}/${manifestFile}`, manifestLimit)
-  checkManifestDigest(bytes, sums, id)
-  const manifest = checkManifest(bytes, id, source)
-  checkAgainstSums(manifest, sums, id)
-  return manifest
+function whole(id: string, manifest: Manifest): ReadEntry {
+  return { entry: { status: 'ok', id, manifest }, isMissing: false }
 }
 
-/** SHA256SUMS of a backup, parsed. Throws `damage`, or `not-found` when it is not there. */
-export async function readChecksums(storage: SmallFiles, source: string, id: string): Promise<Map<string, string>> {
-  const bytes = await storage.readSmall(`${source}/${id}/${checksumsFile}`, checksumsLimit)
-  return parseChecksums(bytes, `${checksumsFile} of ${id}`)
+/** @throws the error where it is not about this backup alone */
+function unusable(id: string, error: unknown): ReadEntry {
+  if (!(error instanceof NexusError)) throw error
+  const isDenied = deniedCodes.has(error.code)
+  if (!isDenied && !isOfThisBackup(error)) throw error
+  const entry = { status: 'damaged', id, problem: messageOf(error) } as const
+  return { entry, isMissing: error.kind === 'not-found', ...(isDenied ? { denied: error } : {}) }
 }
 
-/** What one directory is, and whether anything is missing in it: it may be on its way in or out. */
-interface ReadEntry {
-  entry: Entry
-  isMissing: boolean
-}
-
-async function readEntry(storage: SmallFiles, source: string, id: string): Promise<ReadEntry> {
-  try {
-    return { entry: { status: 'ok', id, manifest: await readManifest(storage, source, id) }, isMissing: false }
-  } catch (error) {
-    if (!(error instanceof NexusError) || !isOfThisBackup(error)) throw error
-    return { entry: { status: 'damaged', id, problem: messageOf(error) }, isMissing: error.kind === 'not-found' }
-  }
-}
+/** What a disk and a bucket say where we may not read. */
+const deniedCodes: ReadonlySet<string> = new Set(['repository_permission', 'access_denied'])
 
 /** Whether an error tells of this backup's own state, so that the others can still be listed. */
 function isOfThisBackup(error: NexusError): boolean {

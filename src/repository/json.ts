@@ -1,16 +1,17 @@
 /** Deepest nesting we accept; our own files stay below ten. */
 const depthLimit = 64
 /** Most members of arrays and objects: a few bytes of text make an object of many in memory. */
-const memberLimit = 2_000_000
+const memberLimit = 500_000
 
 /**
  * Parses JSON that came from outside. Throws a plain Error with a sentence when it is not UTF-8, not JSON,
  * or so deep or with so many members that it would exhaust stack or memory.
+ * @param most members that arrays and objects may have together
  */
-export function parseOutsideJson(bytes: Uint8Array): unknown {
+export function parseOutsideJson(bytes: Uint8Array, most = memberLimit): unknown {
+  const counted = countMembers(bytes, most)
+  if (typeof counted === 'string') throw new Error(counted)
   const text = decode(bytes)
-  const excess = excessOf(bytes)
-  if (excess !== undefined) throw new Error(excess)
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -56,8 +57,24 @@ const closeBrace = 0x7d
 const openBracket = 0x5b
 const closeBracket = 0x5d
 
-/** Counts brackets and commas outside strings; text that is not JSON may be miscounted, and then fails to parse. */
-function excessOf(bytes: Uint8Array): string | undefined {
+/** Bytes that a document takes in memory at most, about: two for a character, and what V8 needs for a member. */
+export function memoryOfJson(bytes: Uint8Array): number {
+  const members = countMembers(bytes, Infinity)
+  return memoryOfText(bytes.length) + (typeof members === 'string' ? 0 : members * MEMBER_BYTES)
+}
+
+/** The same of a text of so many bytes alone. */
+export function memoryOfText(bytes: number): number {
+  return bytes * 2
+}
+
+const MEMBER_BYTES = 100
+
+/**
+ * Counts brackets and commas outside strings; text that is not JSON may be miscounted, and then fails to parse.
+ * @returns a sentence where there are too many, or they are nested too deep
+ */
+function countMembers(bytes: Uint8Array, most: number): number | string {
   let depth = 0
   let members = 0
   let inString = false
@@ -73,7 +90,7 @@ function excessOf(bytes: Uint8Array): string | undefined {
       members++
       if (depth > depthLimit) return `it is nested deeper than ${depthLimit} levels`
     } else if (byte === closeBrace || byte === closeBracket) depth--
-    if (members > memberLimit) return `it has more than ${memberLimit} members`
+    if (members > most) return `it has more than ${most} members`
   }
-  return undefined
+  return members
 }

@@ -6,8 +6,13 @@ import { checksumsFile, isBackupId, isPartName, manifestFile, quoted, typeOfId }
 import { FORMAT, type Manifest, manifestSchema } from './manifest.js'
 import { sealedSuffix } from './sealed/sealed-layout.js'
 
-/** Bytes a manifest may have. */
-export const manifestLimit = 64 * 1024 * 1024
+/**
+ * Bytes a manifest may have. Lists of files lie in a part of their own; what is long in a manifest are the results of
+ * checks (up to 100 kB each) and copies of configuration files (up to 256 KiB).
+ */
+export const manifestLimit = 8 * 1024 * 1024
+/** Members of its arrays and objects: the most that its fields may have, and some more. */
+const memberLimit = 150_000
 
 /**
  * A manifest's bytes, believed only after every rule held; unknown fields are kept.
@@ -49,7 +54,7 @@ export function checkManifestDigest(bytes: Uint8Array, sums: ReadonlyMap<string,
 
 function parsed(bytes: Uint8Array, id: string): unknown {
   try {
-    return parseOutsideJson(bytes)
+    return parseOutsideJson(bytes, memberLimit)
   } catch (cause) {
     throw damaged(id, messageOf(cause), cause)
   }

@@ -82,7 +82,7 @@ const encryptionSchema = v.looseObject({
   /** The backup's own key, of which those of its parts come: HPKE. */
   data_key: text,
   /** What of the manifest is not for everybody: digests, results of checks, warnings, some facts. */
-  sealed: v.pipe(v.string(), v.maxLength(64 * 1024 * 1024)),
+  sealed: v.pipe(v.string(), v.maxLength(8 * 1024 * 1024)),
   /** Name of the key that signed. */
   signer: text,
   /** HMAC-SHA-256 by a key of the data key, over the canonical JSON of all but this and the signature. */
@@ -112,7 +112,7 @@ export const manifestSchema = v.looseObject({
   label: v.nullable(text),
   /** nexus-backup's version and, where it matters, the engine's (`sqlite`). */
   versions: v.record(v.string(), text),
-  files: v.pipe(v.array(fileSchema), v.maxLength(10_000_000)),
+  files: v.pipe(v.array(fileSchema), v.maxLength(10_000)),
   /** Only of tree images: their files stand in the part of role `tree`, and `files` is empty. */
   tree: v.optional(treeSchema),
   digest_algorithm: v.picklist(digestAlgorithms),

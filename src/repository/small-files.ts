@@ -2,6 +2,7 @@ import { NexusError } from '../errors.js'
 import { proofsDirectory } from './layout.js'
 import type { Storage, StorageEntry } from './storage/storage.js'
 import {
+  fitting,
   formatSummary,
   parseSummary,
   summarizedLimit,
@@ -12,10 +13,17 @@ import {
 } from './summary.js'
 
 /** Whatever reads a source's manifests and proofs. */
-export type SmallFiles = Pick<Storage, 'list' | 'readSmall'>
+export type SmallFiles = Pick<Storage, 'list' | 'readSmall' | 'sizeOf'>
 
 /** Files that must have been read one by one before a summary of them is worth its writing: those of 50 backups. */
 const WORTH_A_SUMMARY = 100
+
+/** The newest summary; without texts where there is none, or where it cannot be used. */
+interface Newest {
+  number: number
+  texts: Texts
+  damage?: NexusError
+}
 
 /**
  * A source's small files on a store where each costs a request: what the newest summary holds is not asked for again. All
@@ -24,7 +32,7 @@ const WORTH_A_SUMMARY = 100
 export class SummarizedFiles implements SmallFiles {
   readonly #storage: Storage
   readonly #source: string
-  #newest: Promise<{ number: number; texts: Texts }> | undefined
+  #newest: Promise<Newest> | undefined
   readonly #read = new Map<string, string>()
 
   constructor(storage: Storage, source: string) {
@@ -36,6 +44,10 @@ export class SummarizedFiles implements SmallFiles {
     return this.#storage.list(directory)
   }
 
+  sizeOf(name: string): Promise<number> {
+    return this.#storage.sizeOf(name)
+  }
+
   async readSmall(name: string, limit: number): Promise<Buffer> {
     this.#newest ??= this.#load()
     const known = (await this.#newest).texts.get(this.#below(name))
@@ -45,9 +57,14 @@ export class SummarizedFiles implements SmallFiles {
     return bytes
   }
 
+  /** Why the newest summary cannot be used; undefined where it can, where there is none, and where none was asked for. */
+  async damage(): Promise<NexusError | undefined> {
+    return (await this.#newest)?.damage
+  }
+
   /**
-   * Writes a summary when there is enough that the newest one lacks; after a prune also when half of that one is gone. It
-   * is a cache: when it cannot be written the next run tries again. The caller holds the writer lock.
+   * Writes a summary when there is enough that the newest one lacks, or when that one cannot be used; after a prune also when
+   * half of it is gone. It is a cache: when it cannot be written the next run tries again. The caller holds the writer lock.
    */
   async keep(pruned: boolean): Promise<void> {
     try {
@@ -59,15 +76,22 @@ export class SummarizedFiles implements SmallFiles {
 
   async #keep(pruned: boolean): Promise<void> {
     const newest = await this.#newest
-    if (newest === undefined || (this.#read.size < WORTH_A_SUMMARY && !pruned)) return
+    if (newest === undefined) return
+    const isBroken = newest.damage !== undefined
+    if (this.#read.size < WORTH_A_SUMMARY && !pruned && !isBroken) return
     const isThere = await this.#listed()
-    const present = new Map([...newest.texts].filter(([name]) => isThere(name)))
-    if (this.#read.size < WORTH_A_SUMMARY && present.size * 2 >= newest.texts.size) return
-    for (const [name, text] of this.#read) if (isThere(name)) present.set(name, text)
+    const there = (texts: Texts) => [...texts].filter(([name]) => isThere(name))
+    const present = there(newest.texts)
+    const isHalfGone = present.length * 2 < newest.texts.size
+    const texts = fitting(new Map([...present, ...there(this.#read)]))
+    const gained = [...texts.keys()].filter(name => !newest.texts.has(name)).length
+    if (gained < WORTH_A_SUMMARY && !isHalfGone && !isBroken) return
     const directory = `${this.#source}/${summaryDirectory}`
-    await this.#storage.writeOnce(`${directory}/${newest.number + 1}.json.zst`, formatSummary(present))
+    // Somebody else's number may be the last one.
+    const next = summaryNumber(`${newest.number + 1}.json.zst`) ?? 1
+    await this.#storage.writeOnce(`${directory}/${next}.json.zst`, formatSummary(texts))
     if (newest.number > 0) await this.#storage.removeFile(`${directory}/${newest.number}.json.zst`)
-    this.#newest = Promise.resolve({ number: newest.number + 1, texts: present })
+    this.#newest = Promise.resolve({ number: next, texts })
     this.#read.clear()
   }
 
@@ -85,7 +109,7 @@ export class SummarizedFiles implements SmallFiles {
     return name.slice(this.#source.length + 1)
   }
 
-  async #load(): Promise<{ number: number; texts: Texts }> {
+  async #load(): Promise<Newest> {
     const directory = `${this.#source}/${summaryDirectory}`
     const numbers = (await this.#storage.list(directory)).flatMap(({ name }) => summaryNumber(name) ?? [])
     const number = Math.max(0, ...numbers)
@@ -95,11 +119,9 @@ export class SummarizedFiles implements SmallFiles {
       const bytes = await this.#storage.readSmall(name, summaryLimit)
       return { number, texts: parseSummary(bytes, this.#storage.displayed(name)) }
     } catch (error) {
-      // A cache that is broken, or that the next one has just replaced, is done without.
-      if (error instanceof NexusError && (error.kind === 'damage' || error.kind === 'not-found')) {
-        return { number, texts: new Map() }
-      }
-      throw error
+      // A cache that is broken, cannot be read, or was just replaced by the next one, is done without.
+      if (!(error instanceof NexusError) || error.kind === 'interrupted') throw error
+      return { number, texts: new Map(), ...(error.kind === 'not-found' ? {} : { damage: error }) }
     }
   }
 }

@@ -2,8 +2,9 @@ import { NexusError } from '../errors.js'
 import { backupWriter } from './backup-writer.js'
 import { formerClaimsOf } from './claim.js'
 import { enterSource, readClaim } from './entering.js'
-import { readChecksums, readEntries } from './entries.js'
+import { readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
+import { readChecksums } from './manifest-files.js'
 import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
 import { type SmallFiles, SummarizedFiles } from './small-files.js'
@@ -22,6 +23,7 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     const isMeant = (path: string) => thorough.has(path.slice(name.length + 1).split('/', 1)[0] ?? '')
     return {
       list: directory => storage.list(directory),
+      sizeOf: path => storage.sizeOf(path),
       readSmall: (path, limit) => (isMeant(path) ? storage : summarized).readSmall(path, limit),
     }
   }
@@ -29,7 +31,12 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
   return {
     name,
     repository,
-    entries: ({ thorough = false } = {}) => readEntries(filesFor(thorough), name),
+    async entries({ thorough = false, onDamage } = {}) {
+      const entries = await readEntries(filesFor(thorough), name)
+      const damage = await summarized?.damage()
+      if (damage !== undefined) onDamage?.(damage)
+      return entries
+    },
     summarize: async ({ pruned = false } = {}) => summarized?.keep(pruned),
     claim: async () => (await readClaim(storage, name))?.claim,
     formerClaims: async () => formerClaimsOf((await readClaim(storage, name))?.former ?? []),

@@ -67,9 +67,10 @@ export interface SourceRoom {
   readonly repository: Repository
   /**
    * Every backup directory, oldest sequence first; damaged and partial ones last.
-   * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise
+   * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise;
+   *   onDamage: told of a summary that cannot be used, in whose place the files themselves are read
    */
-  entries(how?: { thorough?: boolean | ReadonlySet<string> }): Promise<Entry[]>
+  entries(how?: { thorough?: boolean | ReadonlySet<string>; onDamage?: (error: NexusError) => void }): Promise<Entry[]>
   /**
    * Sums up the manifests and proofs that were read one by one, where that makes reading them cheaper and there are enough
    * of them; after a prune also where the last summary holds little that is still there. The caller holds the writer lock.

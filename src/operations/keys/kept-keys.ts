@@ -38,8 +38,9 @@ export async function keepKeys(context: Told, repository: Repository): Promise<v
   const kept = await keptNames(context, repository)
   const present = await keyFiles(storage)
   const missing = await missingOf(context, repository, { kept, present })
-  for (const { name, bytes } of missing) await putBack(storage, name, bytes)
-  if (missing.length > 0) context.warn(putBackText(repository, missing))
+  const written: Missing[] = []
+  for (const one of missing) if (await putBack(storage, one)) written.push(one)
+  if (written.length > 0) context.warn(putBackText(repository, written))
   const known = new Set(kept)
   await keep(
     context,
@@ -54,6 +55,22 @@ export async function missingKeys(context: Told, repository: Repository): Promis
   if (kept.length === 0) return []
   const present = await keyFiles(repository.storage)
   return (await missingOf(context, repository, { kept, present })).map(({ name }) => name)
+}
+
+/** What this host has kept of a file below `keys`; undefined where it has nothing, or cannot read it. */
+export async function keptFile(
+  context: Pick<Context, 'stateDirectory'>,
+  repository: string,
+  name: string,
+): Promise<{ path: string; bytes: Buffer } | undefined> {
+  const path = pathOf(context, repository, name)
+  try {
+    const text = await readStateFile(path)
+    return text === undefined ? undefined : { path, bytes: Buffer.from(text) }
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return undefined
+  }
 }
 
 /** Forgets files below `keys` that are about to be taken out. */
@@ -99,12 +116,14 @@ async function isTakenOut(context: Told, { id, storage }: Repository, { name, by
   return epoch !== undefined && isRemoved(storage, { ...recipient, bytes }, epoch)
 }
 
-async function putBack(storage: Storage, name: string, bytes: Buffer): Promise<void> {
+/** @returns false where another run was faster, or something that is no file lies in its place */
+async function putBack(storage: Storage, { name, bytes }: Missing): Promise<boolean> {
   try {
     await storage.writeOnce(name, bytes)
+    return true
   } catch (error) {
-    // Another run was faster.
     if (!(error instanceof NexusError) || error.code !== 'exists') throw error
+    return false
   }
 }
 
@@ -140,7 +159,7 @@ async function keptNames({ stateDirectory }: Told, { id }: Repository): Promise<
 }
 
 /** Whether a file is one of ours as it was written: nothing else is kept, or put back. */
-function isWhole(bytes: Uint8Array, name: string): boolean {
+export function isWhole(bytes: Uint8Array, name: string): boolean {
   return orNone(() => parseKeyDocument(v.looseObject({ format: v.literal(1) }), bytes, name)) !== undefined
 }
 
@@ -163,7 +182,7 @@ async function orGone(reading: Promise<Buffer>): Promise<Buffer | undefined> {
   }
 }
 
-function pathOf({ stateDirectory }: Told, repository: string, name: string): string {
+function pathOf({ stateDirectory }: Pick<Context, 'stateDirectory'>, repository: string, name: string): string {
   return join(stateDirectory, ...directory, repository, name)
 }
 

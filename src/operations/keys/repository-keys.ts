@@ -3,9 +3,10 @@ import { defaultMaxKeyAge } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
-import { currentEpoch, readOwnEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { readRecipients } from '../../repository/keys/key-room.js'
 import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
+import { readCurrent } from '../sealing/current-epoch.js'
 import { readPin } from '../sealing/host-keys.js'
 import type { ListedRecipient } from './results.js'
 
@@ -15,13 +16,10 @@ const DAY_MS = 24 * 3600 * 1000
  * The epoch that new backups are sealed to; undefined where the repository has no keys of its own.
  * @throws NexusError damage when its own do not follow what this host knows
  */
-export async function currentOrNone(
-  context: Context,
-  { storage, id, trustedEpochs }: Repository,
-): Promise<Epoch | undefined> {
+export async function currentOrNone(context: Context, repository: Repository): Promise<Epoch | undefined> {
   // Before the keys themselves: another run begins an epoch meanwhile, and this host knows it last.
-  const pin = await readPin(context, id)
-  return currentEpoch(await readOwnEpochs(storage, id), pin, trustedEpochs)
+  const pin = await readPin(context, repository.id)
+  return readCurrent(context, repository, pin)
 }
 
 /** The epoch that new backups are sealed to. @throws NexusError as `currentOrNone`, not-found `not_encrypted` */

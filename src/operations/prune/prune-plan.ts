@@ -24,7 +24,8 @@ const planSchema = v.object({
 /** What a prune is about to delete: written before the first deletion, gone after the last. */
 export type PrunePlan = v.InferOutput<typeof planSchema>
 
-const limit = 64 * 1024 * 1024
+/** Bytes a plan may have: a few hundred for each backup. */
+const limit = 8 * 1024 * 1024
 
 /** Writes the plan down, durably, in place of an interrupted one's. The caller holds the writer lock. */
 export async function writePlan(

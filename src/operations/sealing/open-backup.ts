@@ -22,15 +22,16 @@ export interface OpenedBackup {
  * @throws NexusError refused `key_missing` or `key_wrong`, damage when it was not sealed to its epoch or was changed
  */
 export async function openBackup(
-  { keys }: Pick<Context, 'keys'>,
+  context: Pick<Context, 'keys' | 'stateDirectory' | 'warn'>,
   repository: Repository,
   manifest: Manifest,
 ): Promise<OpenedBackup> {
   const { encryption, id } = manifest
   if (encryption === undefined) return { manifest: withoutNull(manifest), key: null }
+  const { keptOver } = await import('../keys/kept-over.js')
   const { openBackupKey } = await import('../../repository/sealed/backup-key.js')
   const { openManifest } = await import('../../repository/sealed/sealed-manifest.js')
-  const epoch = await keys.open(repository.storage, encryption.epoch)
+  const epoch = await context.keys.open(keptOver(context, repository), encryption.epoch)
   const key = await openBackupKey(encryption.data_key, id, epoch.opening)
   if (key === undefined) {
     throw new NexusError('damage', 'data_key_damaged', `the data key of ${id} was not sealed for it, or was changed`, {
@@ -55,7 +56,7 @@ export async function openSelected(
 
 /** Opens every backup of a chain. */
 export async function openChain(
-  context: Pick<Context, 'keys'>,
+  context: Pick<Context, 'keys' | 'stateDirectory' | 'warn'>,
   { repository }: SourceRoom,
   chain: readonly Manifest[],
 ): Promise<OpenedBackup[]> {

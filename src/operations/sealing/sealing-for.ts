@@ -5,12 +5,14 @@ import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { formatHost, formatVouch, isVouchedFor, readHost } from '../../repository/keys/host-file.js'
 import { hostFile, hostsDirectory, vouchFile } from '../../repository/keys/key-layout.js'
-import { currentEpoch, readEpochs, readOwnEpochs } from '../../repository/keys/key-room.js'
+import { readEpochs, readOwnEpochs } from '../../repository/keys/key-room.js'
 import { isBackupId } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Sealing } from '../../repository/sealed/sealed-backup.js'
 import type { Repository } from '../../repository/types.js'
 import { keepKeys, missingKeys, putBackKeys } from '../keys/kept-keys.js'
+import { keptOver } from '../keys/kept-over.js'
+import { readCurrent } from './current-epoch.js'
 import { type HostSigner, hostSigner, readPin, writePin } from './host-keys.js'
 
 type Wanted = EncryptionSettings | undefined
@@ -41,7 +43,7 @@ async function currentSealing(
   { init }: { init: boolean },
 ): Promise<Sealing | null> {
   const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
+  const current = await readCurrent(context, repository, pin)
   if (current === undefined) {
     if (wanted === undefined) return null
     if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
@@ -64,7 +66,7 @@ export async function assertSealable(
   // What this host has kept is put back before anything is written.
   if ((await missingKeys(context, repository)).length > 0) return
   const pin = await readPin(context, repository.id)
-  const current = currentEpoch(await readOwnEpochs(repository.storage, repository.id), pin, repository.trustedEpochs)
+  const current = await readCurrent(context, repository, pin)
   if (current !== undefined || wanted === undefined) return
   if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
 }
@@ -134,16 +136,18 @@ async function openedToFinish(
  */
 export async function register(
   context: Context,
-  { storage }: Repository,
+  repository: Repository,
   signer: HostSigner,
   { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
 ): Promise<boolean> {
-  let host = await readHost(storage, signer.id)
+  const { storage } = repository
+  const kept = keptOver(context, repository)
+  let host = await readHost(kept, signer.id)
   if (host === undefined) {
     await once(storage.writeOnce(hostFile(signer.id), formatHost(context.host, signer.publicKey, context.now())))
-    host = await readHost(storage, signer.id)
+    host = await readHost(kept, signer.id)
   }
-  if (host === undefined || keys === undefined || (await isVouchedFor(storage, host, [epoch]))) return false
+  if (host === undefined || keys === undefined || (await isVouchedFor(kept, host, [epoch]))) return false
   await once(storage.writeOnce(vouchFile(host.id, epoch.id), formatVouch(host, epoch.id, keys, context.now())))
   return true
 }

@@ -3,11 +3,11 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
-import { currentEpoch, readOwnEpochs } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
 import type { WalSealing } from '../../repository/wal/wal-seal.js'
 import { putBackKeys } from '../keys/kept-keys.js'
 import { shellQuoted } from '../shell.js'
+import { readLine } from './current-epoch.js'
 import { type HostSigner, hostSigner, readPin, walIdentity } from './host-keys.js'
 import { notEncrypted, register } from './sealing-for.js'
 
@@ -70,11 +70,7 @@ function unsignable({ stateDirectory, operator }: Context, { location }: Reposit
  */
 async function lineKept(context: Context, repository: Repository): Promise<readonly Epoch[]> {
   const pin = await orUnknown(readPin(context, repository.id))
-  const { storage, id, trustedEpochs } = repository
-  const known = async () => {
-    const own = await readOwnEpochs(storage, id)
-    return currentEpoch(own, pin, trustedEpochs) === undefined ? [] : own
-  }
+  const known = () => readLine(context, repository, pin)
   try {
     return await known()
   } catch (error) {

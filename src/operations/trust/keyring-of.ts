@@ -4,6 +4,7 @@ import { Keyring } from '../../repository/keyring/keyring.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import type { EpochPin } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
+import { keptOver } from '../keys/kept-over.js'
 import { readPin } from '../sealing/host-keys.js'
 import { warnOnce } from './warn-once.js'
 
@@ -23,14 +24,14 @@ export async function loadKeyring(
   repository: Repository,
   also: readonly Epoch[],
 ): Promise<Keyring> {
-  const { storage, id, trustedEpochs: fingerprints } = repository
+  const { id, trustedEpochs: fingerprints } = repository
   const pins = new Map<string, Promise<EpochPin | undefined>>()
   const pin = (of: string) => {
     const known = pins.get(of) ?? pinOrNone(context, of)
     pins.set(of, known)
     return known
   }
-  const keyring = await Keyring.load(storage, id, { pin, fingerprints, also })
+  const keyring = await Keyring.load(keptOver(context, repository), id, { pin, fingerprints, also })
   for (const problem of keyring.problems) warnOnce(context, `${repository.location}: ${problem}`)
   return keyring
 }

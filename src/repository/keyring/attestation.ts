@@ -5,7 +5,7 @@ import { canonicalJson } from '../json.js'
 import type { Epoch } from '../keys/epoch.js'
 import { signerIdOf } from '../keys/host-file.js'
 import { base64, formatKeyDocument, instant, parseKeyDocument, shortText } from '../keys/key-document.js'
-import { attestationFile, attestationsDirectory, isEpochId, keyFileLimit } from '../keys/key-layout.js'
+import { attestationFile, attestationsDirectory, isEpochId, type KeyReader, keyFileLimit } from '../keys/key-layout.js'
 import type { Storage } from '../storage/storage.js'
 
 const schema = v.looseObject({
@@ -42,7 +42,7 @@ const most = 100
  * What is attested of a source's copies, in the order in which it was written. What is damaged, not signed, or of another
  * repository or source says nothing.
  */
-export async function readAttestations(storage: Storage, repository: string, source: string): Promise<Attestation[]> {
+export async function readAttestations(storage: KeyReader, repository: string, source: string): Promise<Attestation[]> {
   const found = await storage.list(attestationsDirectory(source))
   const numbers = found.flatMap(({ name }) => numberOf(name) ?? []).sort((a, b) => a - b)
   const attestations: Attestation[] = []
@@ -93,7 +93,7 @@ export function attesterOf({ signing_key }: Attestation): string {
   return signerIdOf(signing_key)
 }
 
-async function readOne(storage: Storage, name: string): Promise<Attestation | undefined> {
+async function readOne(storage: KeyReader, name: string): Promise<Attestation | undefined> {
   try {
     const attestation = parseKeyDocument(schema, await storage.readSmall(name, keyFileLimit), name)
     const { signature, ...rest } = attestation

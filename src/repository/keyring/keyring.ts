@@ -1,11 +1,10 @@
 import { messageOf, NexusError } from '../../errors.js'
 import { type Epoch, fingerprintOf, follows } from '../keys/epoch.js'
 import { type HostDocument, isVouchedFor, readHost } from '../keys/host-file.js'
-import { isEpochId, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
+import { isEpochId, type KeyReader, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
 import { type EpochPin, ownAmong, readEpochs } from '../keys/key-room.js'
 import type { Manifest } from '../manifest.js'
 import { isSignedBy } from '../sealed/sealed-manifest.js'
-import type { Storage } from '../storage/storage.js'
 import { attesterOf, attests, readAttestations } from './attestation.js'
 
 /** What is known of epochs beside what the repository says. */
@@ -37,7 +36,7 @@ export class Keyring {
   readonly problems: readonly string[]
   /** Whether the repository has, or this host knows it to have had, keys of its own. */
   readonly isEncrypted: boolean
-  readonly #storage: Storage
+  readonly #storage: KeyReader
   readonly #repository: string
   readonly #known: KnownEpochs
   /** Connected epochs that are not the repository's own. */
@@ -48,7 +47,7 @@ export class Keyring {
   readonly #vouched = new Map<string, Promise<ReadonlySet<string>>>()
 
   private constructor(
-    place: { storage: Storage; repository: string },
+    place: { storage: KeyReader; repository: string },
     known: KnownEpochs,
     found: { own: readonly Epoch[]; foreign: readonly (readonly Epoch[])[]; problems: string[]; isEncrypted: boolean },
   ) {
@@ -61,7 +60,7 @@ export class Keyring {
     this.isEncrypted = found.isEncrypted
   }
 
-  static async load(storage: Storage, repository: string, known: KnownEpochs): Promise<Keyring> {
+  static async load(storage: KeyReader, repository: string, known: KnownEpochs): Promise<Keyring> {
     const problems: string[] = []
     const told = (error: NexusError) => void problems.push(error.message)
     const pin = await known.pin(repository)

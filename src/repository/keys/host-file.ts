@@ -3,10 +3,9 @@ import * as v from 'valibot'
 import { NexusError } from '../../errors.js'
 import { type EpochPrivate, isSigned } from '../../keys/epoch-keys.js'
 import { canonicalJson } from '../json.js'
-import type { Storage } from '../storage/storage.js'
 import type { Epoch } from './epoch.js'
 import { base64, formatKeyDocument, instant, keysDamaged, parseKeyDocument, shortText } from './key-document.js'
-import { hostFile, isEpochId, isSignerId, keyFileLimit, vouchFile } from './key-layout.js'
+import { hostFile, isEpochId, isSignerId, type KeyReader, keyFileLimit, vouchFile } from './key-layout.js'
 
 const hostSchema = v.looseObject({
   format: v.literal(1),
@@ -45,7 +44,7 @@ export function formatHost(host: string, publicKey: Uint8Array, now: Date): Buff
 }
 
 /** A host's key; undefined where none of that name is registered. @throws NexusError damage */
-export async function readHost(storage: Storage, id: string): Promise<HostDocument | undefined> {
+export async function readHost(storage: Pick<KeyReader, 'readSmall'>, id: string): Promise<HostDocument | undefined> {
   const name = hostFile(id)
   const bytes = isSignerId(id) ? await readOrNone(storage, name) : undefined
   if (bytes === undefined) return undefined
@@ -61,7 +60,7 @@ export function formatVouch(host: HostDocument, epoch: string, keys: EpochPrivat
 }
 
 /** Whether one of these epochs vouches for a host's key. @throws NexusError damage */
-export async function isVouchedFor(storage: Storage, host: HostDocument, epochs: readonly Epoch[]): Promise<boolean> {
+export async function isVouchedFor(storage: KeyReader, host: HostDocument, epochs: readonly Epoch[]): Promise<boolean> {
   for (const epoch of epochs) {
     const name = vouchFile(host.id, epoch.id)
     const bytes = await readOrNone(storage, name)
@@ -80,7 +79,7 @@ function vouchText(document: object, host: HostDocument): string {
   return `nexus-backup 1 host ${canonicalJson({ ...document, signing_key: host.signing_key.toString('base64') })}`
 }
 
-async function readOrNone(storage: Storage, name: string): Promise<Buffer | undefined> {
+async function readOrNone(storage: Pick<KeyReader, 'readSmall'>, name: string): Promise<Buffer | undefined> {
   try {
     return await storage.readSmall(name, keyFileLimit)
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { EpochPrivate } from '../../keys/epoch-keys.js'
 import type { KeyTools, RecipientSettings } from '../../keys/recipient.js'
-import type { Storage } from '../storage/storage.js'
+import type { KeyReader } from './key-layout.js'
 
 /** Files are tried before programs, and passphrases last: they take the longest. */
 const costs = { 'key-file': 0, 'aws-kms': 1, gpg: 2, passphrase: 3 }
@@ -33,7 +33,7 @@ export class KeyAccess {
    * The private half of an epoch.
    * @throws NexusError refused `key_missing` when no means are known, `key_wrong` when none of them opens it; damage
    */
-  open(storage: Storage, id: string): Promise<EpochPrivate> {
+  open(storage: KeyReader, id: string): Promise<EpochPrivate> {
     const name = `${storage.location} ${id}`
     const asked = this.#asked.get(name) ?? this.#open(storage, id)
     // A failure is kept too: a wrong passphrase is tried once, not once for each backup.
@@ -41,7 +41,7 @@ export class KeyAccess {
     return asked
   }
 
-  async #open(storage: Storage, id: string): Promise<EpochPrivate> {
+  async #open(storage: KeyReader, id: string): Promise<EpochPrivate> {
     const { findEpoch, unwrapEpoch } = await import('./unwrap.js')
     const { epoch, epochs } = await findEpoch(storage, id)
     const name = epoch.sealing_key.toString('base64')

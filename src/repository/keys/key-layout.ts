@@ -1,3 +1,5 @@
+import type { Storage } from '../storage/storage.js'
+
 /** Directory of everything about keys in a repository's root. */
 export const keysDirectory = 'keys'
 const epochPattern = /^\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}$/
@@ -40,6 +42,21 @@ export function removalsDirectory(epoch: string): string {
 /** An epoch's word that a recipient was taken out, by the SHA-256 of what he opened it with. */
 export function removalFile(epoch: string, id: string, wrap: string): string {
   return `${removalsDirectory(epoch)}/${id}-${wrap.slice(0, 16)}.json`
+}
+
+/** Whatever reads documents about keys. */
+export type KeyReader = Pick<Storage, 'location' | 'list' | 'readSmall'>
+
+/** The epoch whose document this is; undefined for any other file. */
+export function epochOf(name: string): string | undefined {
+  const [, epoch = ''] = /^keys\/([^/]+)\/epoch\.json$/.exec(name) ?? []
+  return isEpochId(epoch) ? epoch : undefined
+}
+
+/** The host whose document this is; undefined for any other file. */
+export function hostOf(name: string): string | undefined {
+  const [, host = ''] = /^keys\/hosts\/([^/]+)\.json$/.exec(name) ?? []
+  return isSignerId(host) ? host : undefined
 }
 
 /** The epoch and the recipient whose file this is; undefined for any other file. */

@@ -9,6 +9,7 @@ import {
   firstFile,
   isEpochId,
   isRecipientId,
+  type KeyReader,
   keyFileLimit,
   keysDirectory,
   nextFile,
@@ -21,7 +22,7 @@ import { parseRecipient, type RecipientDocument } from './recipient-file.js'
 export type OnDamage = (error: NexusError, id: string) => void
 
 /** Every epoch in a repository, oldest first. Empty for one that is not encrypted. @throws NexusError damage */
-export async function readEpochs(storage: Storage, onDamage?: OnDamage): Promise<Epoch[]> {
+export async function readEpochs(storage: KeyReader, onDamage?: OnDamage): Promise<Epoch[]> {
   const found = await storage.list(keysDirectory)
   const ids = found.filter(({ name, kind }) => kind === 'directory' && isEpochId(name)).map(({ name }) => name)
   const epochs = await mapParallel(ids.sort(), 8, async id => {
@@ -58,25 +59,26 @@ export async function writeBegun(storage: Storage, epoch: string, before: string
 
 /**
  * A repository's own epochs, oldest first, as far as one follows the other; empty where it is not encrypted.
- * @param onDamage told of what is damaged, with which the line then ends; without it damage is thrown
+ * @param onDamage told of what is damaged, without which it is thrown. Damage of the line itself is told with the id of the
+ *   last epoch before it, or '' where there is none. A damaged file that names the next epoch is done without where only
+ *   one epoch can be meant; else the line ends there.
  */
-export async function readOwnEpochs(storage: Storage, repository: string, onDamage?: OnDamage): Promise<Epoch[]> {
+export async function readOwnEpochs(storage: KeyReader, repository: string, onDamage?: OnDamage): Promise<Epoch[]> {
   return ownAmong(storage, await readEpochs(storage, onDamage), repository, onDamage)
 }
 
 /** The same of epochs that were read already. */
 export async function ownAmong(
-  storage: Storage,
+  storage: KeyReader,
   epochs: readonly Epoch[],
   repository: string,
   onDamage?: OnDamage,
 ): Promise<Epoch[]> {
-  const first = await begunOrTold(storage, null, onDamage)
-  if (first === undefined) return []
   const own = ofRepository(epochs, repository)
-  const following = new Map(
-    await mapParallel([...own.keys()], 8, async id => [id, await begunOrTold(storage, id, onDamage)] as const),
-  )
+  const begunAfter = (id: string | null) => begunOrOnly(storage, own, id, onDamage)
+  const first = await begunAfter(null)
+  if (first === undefined) return []
+  const following = new Map(await mapParallel([...own.keys()], 8, async id => [id, await begunAfter(id)] as const))
   // Another run begins an epoch meanwhile: what names it comes after it, so a second look finds it.
   if ([first, ...following.values()].some(id => id !== undefined && !own.has(id))) {
     for (const [id, epoch] of ofRepository(await readEpochs(storage, () => {}), repository)) own.set(id, epoch)
@@ -84,7 +86,7 @@ export async function ownAmong(
   const line: Epoch[] = []
   const ends = (id: string, problem: string) => {
     if (onDamage === undefined) throw keysDamaged(epochFile(id), problem)
-    onDamage(keysDamaged(epochFile(id), problem), id)
+    onDamage(keysDamaged(epochFile(id), problem), line.at(-1)?.id ?? '')
     return line
   }
   for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
@@ -103,14 +105,27 @@ function ofRepository(epochs: readonly Epoch[], repository: string): Map<string,
   return new Map(epochs.filter(epoch => epoch.repository === repository).map(epoch => [epoch.id, epoch]))
 }
 
-/** @param onDamage told of a damaged file, which then names none */
-async function begunOrTold(storage: Storage, before: string | null, onDamage?: OnDamage): Promise<string | undefined> {
+/**
+ * The epoch that counts as the one after another, or as the first. Where the file that names it is damaged, it is the only one
+ * that can: whoever could make a second one could have replaced that file.
+ * @param onDamage told of a damaged file; without it damage is thrown
+ */
+async function begunOrOnly(
+  storage: KeyReader,
+  own: ReadonlyMap<string, Epoch>,
+  before: string | null,
+  onDamage?: OnDamage,
+): Promise<string | undefined> {
   try {
     return await readBegun(storage, before)
   } catch (error) {
     if (onDamage === undefined || !(error instanceof NexusError) || error.kind !== 'damage') throw error
     onDamage(error, before ?? '')
-    return undefined
+    const last = before === null ? undefined : own.get(before)
+    const next = [...own.values()].filter(epoch => {
+      return last === undefined ? epoch.previous === null : follows(epoch, last)
+    })
+    return next.length === 1 ? next[0]?.id : undefined
   }
 }
 
@@ -118,7 +133,7 @@ async function begunOrTold(storage: Storage, before: string | null, onDamage?: O
  * The epochs that something can be sealed to: the first of each line, and those that are named by the one before. An
  * interrupted rotation leaves one that nothing ever will be.
  */
-export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], repository: string): Promise<Epoch[]> {
+export async function begunEpochs(storage: KeyReader, epochs: readonly Epoch[], repository: string): Promise<Epoch[]> {
   const first = await readBegun(storage, null)
   const begun = await mapParallel(epochs, 8, async epoch => {
     if (epoch.previous !== null) return (await readBegun(storage, epoch.previous)) === epoch.id
@@ -128,7 +143,7 @@ export async function begunEpochs(storage: Storage, epochs: readonly Epoch[], re
 }
 
 /** The epoch that counts as the one after another, or as the first; undefined where there is none. */
-async function readBegun(storage: Storage, before: string | null): Promise<string | undefined> {
+async function readBegun(storage: KeyReader, before: string | null): Promise<string | undefined> {
   const name = nameOfBegun(before)
   try {
     return parseKeyDocument(begunSchema, await storage.readSmall(name, keyFileLimit), name).epoch
@@ -181,9 +196,44 @@ export function currentEpoch(
   return own.at(-1)
 }
 
+/**
+ * The repository's own epochs, up to the one that new backups are sealed to, as the repository has them. What is damaged beside its own line is told and stops
+ * nothing; neither does damage of the line itself where this host or the configuration knows an epoch that is still in it.
+ * @param known what this host and the configuration know, and who is told of damage
+ * @returns none where the repository has no keys of its own
+ * @throws NexusError damage as `currentEpoch` does, and where the line is damaged and nothing else is known of it
+ */
+export async function readCurrentLine(
+  storage: KeyReader,
+  repository: string,
+  known: { pin: EpochPin | undefined; pinned: readonly string[]; onDamage: (error: NexusError) => void },
+): Promise<Epoch[]> {
+  const damages: { error: NexusError; id: string }[] = []
+  const found = await readEpochs(storage, (error, id) => void damages.push({ error, id }))
+  // Without any epoch, one that is not even named cannot be missing.
+  const isPlain = found.length === 0 && damages.length === 0 && (await isNoneNamed(storage))
+  const own = await ownAmong(storage, found, repository, (error, id) => void damages.push({ error, id }))
+  const ofLine = damages.find(({ id }) => id === '' || own.some(epoch => epoch.id === id))
+  const isKnown = own.length > 0 && (known.pin !== undefined || known.pinned.length > 0)
+  if (ofLine !== undefined && !isKnown && !isPlain) throw ofLine.error
+  const current = currentEpoch(own, known.pin, known.pinned)
+  for (const { error } of damages) known.onDamage(error)
+  return current === undefined ? [] : own
+}
+
+/** Whether nothing names a first epoch, or what does is garbage. */
+async function isNoneNamed(storage: KeyReader): Promise<boolean> {
+  try {
+    return (await readBegun(storage, null)) === undefined
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return true
+    throw error
+  }
+}
+
 /** Who can open an epoch, oldest first. @throws NexusError damage */
 export async function readRecipients(
-  storage: Storage,
+  storage: KeyReader,
   epoch: string,
   onDamage?: OnDamage,
 ): Promise<RecipientDocument[]> {

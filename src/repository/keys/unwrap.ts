@@ -2,10 +2,9 @@ import { NexusError } from '../../errors.js'
 import { type EpochPrivate, epochPrivate } from '../../keys/epoch-keys.js'
 import { describeRecipient, type KeyTools, type RecipientSettings } from '../../keys/recipient.js'
 import { unwrapWith } from '../../keys/wrapping.js'
-import type { Storage } from '../storage/storage.js'
 import { type Epoch, follows, previousSecret } from './epoch.js'
 import { keysDamaged } from './key-document.js'
-import { epochFile } from './key-layout.js'
+import { epochFile, type KeyReader } from './key-layout.js'
 import { readEpochs, readRecipients } from './key-room.js'
 import type { RecipientDocument } from './recipient-file.js'
 
@@ -20,7 +19,7 @@ interface Means {
 }
 
 /** The document of an epoch, and those of all. @throws NexusError damage */
-export async function findEpoch(storage: Storage, id: string): Promise<{ epoch: Epoch; epochs: Epoch[] }> {
+export async function findEpoch(storage: KeyReader, id: string): Promise<{ epoch: Epoch; epochs: Epoch[] }> {
   const damaged = new Map<string, NexusError>()
   const epochs = await readEpochs(storage, (error, damagedId) => damaged.set(damagedId, error))
   const epoch = epochs.find(candidate => candidate.id === id)
@@ -36,7 +35,7 @@ export async function findEpoch(storage: Storage, id: string): Promise<{ epoch: 
  * @throws NexusError refused `key_missing` when no means are known, `key_wrong` when none of them opens it; damage
  */
 export async function unwrapEpoch(
-  storage: Storage,
+  storage: KeyReader,
   epoch: Epoch,
   epochs: readonly Epoch[],
   means: Means,
@@ -128,13 +127,13 @@ function listed(recipients: readonly RecipientDocument[]): string {
   return [...new Set(names)].join(', ') || 'nobody'
 }
 
-function missing(storage: Storage, recipients: readonly RecipientDocument[]): NexusError {
+function missing(storage: KeyReader, recipients: readonly RecipientDocument[]): NexusError {
   return new NexusError('refused', 'key_missing', `${storage.location} is encrypted, and there is no key to open it`, {
     hint: `give --key-file FILE or --passphrase-file FILE, or configure encryption; it opens for: ${listed(recipients)}`,
   })
 }
 
-function wrong(storage: Storage, tried: readonly string[], recipients: readonly RecipientDocument[]): NexusError {
+function wrong(storage: KeyReader, tried: readonly string[], recipients: readonly RecipientDocument[]): NexusError {
   const why = [...new Set(tried)].join('; ')
   return new NexusError('refused', 'key_wrong', `no key at hand opens ${storage.location}: ${why}`, {
     hint: `give another one with --key-file FILE or --passphrase-file FILE; it opens for: ${listed(recipients)}`,

@@ -15,7 +15,8 @@ const pauses = { grace: [5, 20, 50], first: 100, longest: 1000 }
 
 /**
  * Takes a lock of a source: a lock on the open file SOURCE/.locks/NAME, which the kernel drops with the process.
- * On a read-only repository a shared lock is a token with `unlocked: true`: the caller warns.
+ * A shared lock is a token with `unlocked: true` on a read-only repository, and where the lock's files cannot be used, whatever
+ * the reason (`fault`): the caller warns. What anybody may put beside the backups keeps nobody from reading them.
  * @throws NexusError locked when it stays held, not-found for a shared lock of a source that is not there,
  *   interrupted when the signal ends the waiting
  */
@@ -37,7 +38,9 @@ export async function lockLocal(
     return { unlocked: false, release: () => lock.release().finally(() => reach.close()) }
   } catch (error) {
     reach.close()
-    throw error
+    const isUnusable = error instanceof NexusError && (error.kind === 'damage' || error.kind === 'failed')
+    if (mode !== 'shared' || !isUnusable) throw error
+    return { unlocked: true, fault: error, release: async () => {} }
   }
 }
 
@@ -48,7 +51,13 @@ async function take(
   options: LockOptions,
 ): Promise<{ release(): Promise<void> }> {
   const below = `${source}/${locksDirectory}`
-  const directory = await at(ground, 'writing', below, () => reach.ensureDirectory(below))
+  const directory = await at(ground, 'writing', below, async () => {
+    const found = await orAbsent(reach.pathOf(below).then(path => lstat(path)))
+    if (found !== undefined && !found.isDirectory() && !found.isSymbolicLink()) {
+      throw notOurs(join(ground.location, below), 'is not a directory')
+    }
+    return reach.ensureDirectory(below)
+  })
   const path = join(ground.location, below, name)
   await guarded({ verb: 'locking', path, location: ground.location }, () =>
     ensureLockFile(ground, directory, `${below}/${name}`),
@@ -90,12 +99,10 @@ async function isDirectory(ground: Ground, name: string): Promise<boolean> {
  */
 async function ensureLockFile(ground: Ground, directory: string, name: string): Promise<void> {
   const shown = join(ground.location, name)
-  const found = await lstat(join(directory, name.slice(name.lastIndexOf('/') + 1))).catch(error => {
-    if (errnoOf(error) === 'ENOENT') return undefined
-    throw error
-  })
+  const found = await orAbsent(lstat(join(directory, name.slice(name.lastIndexOf('/') + 1))))
   if (found?.isSymbolicLink()) throw symlinkFault(shown)
-  if (found && (!found.isFile() || found.size !== 0)) throw foreignLockFile(shown)
+  if (found && (!found.isFile() || found.size !== 0))
+    throw notOurs(shown, 'is not a lock file of nexus-backup: those are empty')
   if (found) return
   try {
     await writeLocalOnce(ground, name, new Uint8Array())
@@ -105,8 +112,17 @@ async function ensureLockFile(ground: Ground, directory: string, name: string): 
   }
 }
 
-function foreignLockFile(path: string): NexusError {
-  return new NexusError('damage', 'lock_file_damaged', `${path} is not a lock file of nexus-backup: those are empty`, {
-    hint: `when no nexus-backup runs, remove it: rm ${path}`,
+async function orAbsent<T>(looking: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looking
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function notOurs(path: string, problem: string): NexusError {
+  return new NexusError('damage', 'lock_file_damaged', `${path} ${problem}`, {
+    hint: `when no nexus-backup runs, move it out of the repository: mv ${path} /tmp`,
   })
 }

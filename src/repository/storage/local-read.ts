@@ -87,5 +87,5 @@ function cutShort(ground: Ground, name: string, end: number): NexusError {
 
 function tooLarge(ground: Ground, name: string, size: number, limit: number): NexusError {
   const { path } = doing(ground, 'reading', name)
-  return new NexusError('damage', 'repository_damaged', `${path} has ${size} bytes where at most ${limit} are believed`)
+  return new NexusError('damage', 'file_too_large', `${path} has ${size} bytes where at most ${limit} are believed`)
 }

@@ -30,7 +30,7 @@ export async function openLockFile(path: string, shown: string): Promise<LockFil
   for (const suffix of ['-journal', '-wal', '-shm']) {
     if (lstatSync(path + suffix, { throwIfNoEntry: false })) {
       throw new NexusError('damage', 'lock_file_damaged', `${shown}${suffix} does not belong there`, {
-        hint: `when no nexus-backup runs, remove it: rm ${shown}${suffix}`,
+        hint: `when no nexus-backup runs, move it out of the repository: mv ${shown}${suffix} /tmp`,
       })
     }
   }

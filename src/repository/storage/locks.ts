@@ -1,3 +1,5 @@
+import type { NexusError } from '../../errors.js'
+
 /** `writer`: create and prune, exclusive. `delete`: prune exclusive; create, restore, verify shared (design section 5). */
 export type LockName = 'writer' | 'delete'
 export type LockMode = 'exclusive' | 'shared'
@@ -33,7 +35,7 @@ export interface WriterHost {
 export interface Lock {
   /** True where nothing could be locked: the caller warns and goes on. */
   readonly unlocked: boolean
-  /** Why not; absent on a repository that is read-only. */
-  readonly why?: string
+  /** Why not; absent on a repository that is read-only. Whoever writes must not go on. */
+  readonly fault?: NexusError
   release(): Promise<void>
 }

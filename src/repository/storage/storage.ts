@@ -13,7 +13,7 @@ export interface Storage {
 
   /** The direct children of a directory ('' is the root); empty when it does not exist. */
   list(directory: string): Promise<StorageEntry[]>
-  /** The whole of a small file. Throws `not-found` when absent, `damage` when larger than `limit` bytes. */
+  /** The whole of a small file. Throws `not-found` when absent, damage `file_too_large` when larger than `limit` bytes. */
   readSmall(name: string, limit: number): Promise<Buffer>
   /**
    * A reader for a file of any size. Throws `not-found` when absent.

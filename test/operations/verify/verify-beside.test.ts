@@ -160,7 +160,7 @@ describe('a listing', () => {
       looks += 1
       return looks > 1 ? found : found.filter(entry => entry.name !== full)
     }
-    const late = { list, readSmall: storage.readSmall.bind(storage) }
+    const late = { list, readSmall: storage.readSmall.bind(storage), sizeOf: storage.sizeOf.bind(storage) }
     expect((await readEntries(late, 'app')).map(({ status, id }) => [status, id])).toEqual([
       ['ok', full],
       ['ok', incr],

@@ -30,7 +30,7 @@ export async function getSmall(bucket: Bucket, name: string, limit: number): Pro
       ;(Body as { destroy?(): void } | undefined)?.destroy?.()
       throw new NexusError(
         'damage',
-        'repository_damaged',
+        'file_too_large',
         `${bucket.displayed(name)} has ${ContentLength} bytes where at most ${limit} are believed`,
       )
     }

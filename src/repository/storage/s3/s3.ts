@@ -1,4 +1,4 @@
-import { messageOf, NexusError } from '../../../errors.js'
+import { NexusError } from '../../../errors.js'
 import { isCommon } from '../../common-files.js'
 import { manifestFile, partialPrefix } from '../../layout.js'
 import { mapParallel } from '../../parallel.js'
@@ -227,7 +227,7 @@ export class S3Storage implements Storage {
       return leases.take(name, mode, options)
     }
     if (this.#otherwise?.code === 'locking_unknown') {
-      return { unlocked: true, why: this.#otherwise.message, release: async () => {} }
+      return { unlocked: true, fault: this.#otherwise, release: async () => {} }
     }
     if (this.#otherwise !== undefined) options.onWait(`${this.#otherwise.message}: it is only read`)
     // Who writes the first backup of a source already holds another lock of it.
@@ -241,8 +241,8 @@ export class S3Storage implements Storage {
         return { unlocked: true, release: async () => {} }
       }
       // Who only reads is never shut out by what somebody has put beside the backups.
-      if (code === undefined || !unusable.has(code)) throw error
-      return { unlocked: true, why: messageOf(error), release: async () => {} }
+      if (!(error instanceof NexusError) || !unusable.has(error.code)) throw error
+      return { unlocked: true, fault: error, release: async () => {} }
     }
   }
 

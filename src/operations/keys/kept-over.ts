@@ -1,0 +1,60 @@
+import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import { parseEpoch } from '../../repository/keys/epoch.js'
+import { readHost } from '../../repository/keys/host-file.js'
+import { epochOf, hostOf, type KeyReader, keysDirectory } from '../../repository/keys/key-layout.js'
+import type { Repository } from '../../repository/types.js'
+import { warnOnce } from '../trust/warn-once.js'
+import { isWhole, keptFile } from './kept-keys.js'
+
+/**
+ * The documents about a repository's keys as they lie in it, and in the place of each that is damaged what this host has kept
+ * of it: one file that somebody has changed must not make every backup unreadable, or not ours.
+ */
+export function keptOver(context: Pick<Context, 'stateDirectory' | 'warn'>, repository: Repository): KeyReader {
+  const { storage, id, location } = repository
+  return {
+    location: storage.location,
+    list: directory => storage.list(directory),
+    async readSmall(name, limit) {
+      const read = await orDamage(storage.readSmall(name, limit))
+      if (!name.startsWith(`${keysDirectory}/`) || (read instanceof Buffer && (await isSound(read, name))))
+        return bytesOf(read)
+      const kept = await keptFile(context, id, name)
+      if (kept === undefined || !(await isSound(kept.bytes, name))) return bytesOf(read)
+      const message = `${location}: ${name} is damaged: this host goes on with what it has kept of it; find out who changed it, and put ${kept.path} in its place`
+      warnOnce(context, message)
+      return kept.bytes
+    },
+  }
+}
+
+function bytesOf(read: Buffer | NexusError): Buffer {
+  if (read instanceof NexusError) throw read
+  return read
+}
+
+async function orDamage(reading: Promise<Buffer>): Promise<Buffer | NexusError> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return error
+    throw error
+  }
+}
+
+/** Whether a document is as it was written; of an epoch and a host also whether it is the one that its name says. */
+async function isSound(bytes: Buffer, name: string): Promise<boolean> {
+  const epoch = epochOf(name)
+  const host = hostOf(name)
+  const here = { readSmall: async () => bytes }
+  try {
+    if (epoch !== undefined) parseEpoch(bytes, epoch)
+    else if (host !== undefined) await readHost(here, host)
+    else return isWhole(bytes, name)
+    return true
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return false
+    throw error
+  }
+}
