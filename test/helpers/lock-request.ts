@@ -1,6 +1,7 @@
 import { rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterAll } from 'vitest'
 import { writerHost } from '../../src/operations/writer-host.js'
 import type { LockOptions, WriterHost } from '../../src/repository/storage/locks.js'
 import { testContext } from './context.js'
@@ -11,7 +12,7 @@ export function writerOn(stateDirectory?: string, takeOver = false): WriterHost 
 }
 
 const sharedState = join(tmpdir(), `nexus-backup-test-state-${process.pid}`)
-process.once('exit', () => rmSync(sharedState, { recursive: true, force: true }))
+afterAll(() => rmSync(sharedState, { recursive: true, force: true }))
 
 /** A request for a lock that does not wait, of `create itsm` on db1. */
 export function lockRequest(change: Partial<LockOptions> = {}): LockOptions {
