@@ -24,6 +24,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   'keys rotate': async () => (await import('./commands/keys-rotate.js')).runKeysRotate,
   'keys test': async () => (await import('./commands/keys-test.js')).runKeysTest,
   'keys create': async () => (await import('./commands/keys-create.js')).runKeysCreate,
+  'keys distrust': async () => (await import('./commands/keys-distrust.js')).runKeysDistrust,
   'keys trust': async () => (await import('./commands/keys-trust.js')).runKeysTrust,
   completion: async () => (await import('./commands/completion.js')).runCompletion,
 }

@@ -85,6 +85,15 @@ export interface KeysTestResult {
   repositories: { repository: string; epoch: string | null; recipients: TestedRecipient[] }[]
 }
 
+export interface KeysDistrustResult {
+  command: 'keys distrust'
+  repository: string
+  id: string
+  host: string
+  /** Ids of the backups signed with the key that count all the same. */
+  spared: string[]
+}
+
 export interface KeysTrustResult {
   command: 'keys trust'
   repository: string

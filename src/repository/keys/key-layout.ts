@@ -73,6 +73,11 @@ export function vouchFile(signer: string, epoch: string): string {
   return `${vouchDirectory(signer)}/${epoch}.json`
 }
 
+/** An epoch's word against a host's key. */
+export function distrustFile(signer: string, epoch: string): string {
+  return `${vouchDirectory(signer)}/distrusted-${epoch}.json`
+}
+
 /** What copies attest of the epochs that came with them. */
 export const copiesDirectory = `${keysDirectory}/copies`
 
