@@ -25,6 +25,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   'keys test': async () => (await import('./commands/keys-test.js')).runKeysTest,
   'keys create': async () => (await import('./commands/keys-create.js')).runKeysCreate,
   'keys recovery': async () => (await import('./commands/keys-recovery.js')).runKeysRecovery,
+  'keys distrust': async () => (await import('./commands/keys-distrust.js')).runKeysDistrust,
   'keys trust': async () => (await import('./commands/keys-trust.js')).runKeysTrust,
   completion: async () => (await import('./commands/completion.js')).runCompletion,
 }

@@ -52,6 +52,7 @@ function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
     object_lock: objectLock && { mode: objectLock.mode.toLowerCase(), days: objectLock.days },
     profile,
     timeout: timeout === undefined ? undefined : formatDuration(timeout),
+    as_of: s3.asOf?.toISOString(),
     part_size: partSize === undefined ? undefined : formatSize(partSize),
     max_parts: maxParts,
     concurrency,

@@ -7,6 +7,7 @@ const words = (message: string, pattern: RegExp) => v.pipe(v.string(message), v.
 const bucketMessage = 'must be the name of a bucket: 3 to 63 characters of a-z, 0-9, "." and "-"'
 const prefixMessage = 'must be a path within the bucket, such as backups/db1'
 const endpointMessage = 'must be a URL such as https://s3.example.com:9000'
+const instantMessage = 'must be an instant with its zone, such as 2025-11-03T02:30:00Z'
 const daysMessage = 'must be a number of days, from 1'
 const secretMessage =
   'credentials never stand in a configuration: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile'
@@ -71,6 +72,7 @@ export const s3Keys = mapping({
   profile: v.optional(words('must be the name of a profile', /^[^\p{Cc}]{1,255}$/u)),
   // Longer ones would outlast a lease (storage/s3/retries.ts).
   timeout: v.optional(v.pipe(duration, v.maxValue(120_000, 'must be 2min at most'))),
+  as_of: v.optional(v.pipe(v.string(instantMessage), v.isoTimestamp(instantMessage))),
   part_size: v.optional(partSize),
   max_parts: v.optional(wholeNumber(2, 10_000)),
   concurrency: v.optional(wholeNumber(1, 64)),
@@ -95,7 +97,7 @@ export const s3RepositorySchema = mapping({
 
 /** The keys of a configuration as the storage knows them. */
 export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Settings {
-  const { bucket, prefix = '', region, endpoint, profile, timeout, sse } = written
+  const { bucket, prefix = '', region, endpoint, profile, timeout, as_of, sse } = written
   const { storage_class, force_path_style, kms_key_id, ca_file, object_lock } = written
   const { part_size, max_parts, concurrency, locking } = written
   return {
@@ -115,6 +117,7 @@ export function s3SettingsOf(written: v.InferOutput<typeof s3Schema>): S3Setting
         }),
     ...(profile === undefined ? {} : { profile }),
     ...(timeout === undefined ? {} : { timeout }),
+    ...(as_of === undefined ? {} : { asOf: new Date(as_of) }),
     ...(part_size === undefined ? {} : { partSize: part_size }),
     ...(max_parts === undefined ? {} : { maxParts: max_parts }),
     ...(concurrency === undefined ? {} : { concurrency }),

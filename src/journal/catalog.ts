@@ -7,11 +7,17 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
+  type Stats,
   statSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { errnoOf } from '../errors.js'
+import { exchanged, sameFile, whileHeld } from '../system/held-directory.js'
+import { givesFilesAway } from '../system/ownership.js'
+import { assertOwnSidecars } from '../system/sidecars.js'
+import { isOursAlone, trustedPath } from '../system/trusted-path.js'
 import { unusable } from './faults.js'
 
 /** `NXBK`: marks the file as ours (SQLite file format, 1.3.18). */
@@ -55,7 +61,7 @@ export function createCatalog(file: string, ownerOf: (directory: string) => Owne
   if (catalogExists(file)) return
   const owner = ownerOf(directory)
   try {
-    const descriptor = openSync(file, 'wx', 0o600)
+    const descriptor = whileHeld(trustedPath(directory), held => openSync(held.at(basename(file)), 'wx', 0o600))
     if (owner) fchownSync(descriptor, owner.uid, owner.gid)
     closeSync(descriptor)
   } catch (error) {
@@ -71,11 +77,14 @@ export function createCatalog(file: string, ownerOf: (directory: string) => Owne
  * user's process would have to be able to write, and nothing lies beside the file afterwards. EXTRA also makes the
  * end of a transaction durable (SQLite pragma.html, synchronous), for a link that a manifest already names must not
  * be rolled back by a power failure.
- * @throws NexusError damage or refused for a file that is not our catalog; SQLite's errors as they are
+ * @throws NexusError damage or refused for a file that is not our catalog, `refused` (`directory_exchanged`,
+ *   `sidecar_linked`) where another user leads it elsewhere; SQLite's errors as they are
  */
 export function openCatalog(file: string): Database.Database {
+  const expected = expectedFile(file)
   const database = new Database(file, { fileMustExist: true, timeout: busyTimeoutMs, readonly: !isWritable(file) })
   try {
+    if (expected !== null && !hasOpen(expected)) throw exchanged(file)
     database.pragma('synchronous = EXTRA')
     database.pragma('trusted_schema = OFF')
     if (isEmpty(database) && !database.readonly) initialise(database)
@@ -114,6 +123,24 @@ function recognise(database: Database.Database, file: string): void {
   }
   const tables = database.prepare("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'journal'")
   if (tables.pluck().get() !== 1) throw unusable('damage', 'journal_damaged', file, 'its table is gone')
+}
+
+/** For root in another user's directory: what lies there, which SQLite must open and not what a link leads to. */
+function expectedFile(file: string): Stats | null {
+  const directory = trustedPath(dirname(file))
+  if (!givesFilesAway() || isOursAlone(directory)) return null
+  assertOwnSidecars(file)
+  const found = lstatSync(file)
+  if (!found.isFile() || found.nlink > 1) {
+    throw unusable('refused', 'journal_foreign', file, 'it has other names, or is no plain file')
+  }
+  return found
+}
+
+/** Whether this process has a file open. */
+function hasOpen(file: Stats): boolean {
+  const open = '/proc/self/fd'
+  return readdirSync(open).some(fd => sameFile(file, statSync(`${open}/${fd}`, { throwIfNoEntry: false })))
 }
 
 function isWritable(file: string): boolean {

@@ -1,7 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, existsSync, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, fstatSync, fsyncSync, linkSync, lstatSync, openSync, rmSync, type Stats, writeSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { exchanged, type HeldDirectory, sameFile, whileHeld } from '../system/held-directory.js'
+import { nameExists } from '../system/names.js'
+import { splitPath, trustedPath } from '../system/trusted-path.js'
 import { KEY_BYTES, secretName } from './derive.js'
 import { readSecretFile } from './secret-file.js'
 
@@ -20,18 +23,19 @@ export function formatKeyFile(key: Uint8Array, created: Date): string {
 }
 
 /**
- * Makes a new key file, 0600: whole and durable, or not at all. Returns its name.
- * @throws NexusError usage when the file exists, failed
+ * Makes a new key file, 0600: whole and durable, or not at all. Returns its name. Its directory is held: another user who
+ * may write there leads neither the key nor what is named to another place.
+ *
+ * @throws NexusError usage when the file exists, failed, `refused` (`link_of_another_user`, `directory_exchanged`)
  */
 export function createKeyFile(path: string, now: Date): string {
   const key = randomBytes(KEY_BYTES)
-  const draft = `${path}.new-${randomBytes(4).toString('hex')}`
+  const { directory, name } = splitPath(resolve(path))
   try {
-    if (existsSync(path)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
-    writeSynced(draft, formatKeyFile(key, now))
-    putOnce(draft, path, formatKeyFile(key, now))
+    whileHeld(trustedPath(directory), held => putOnce(held, name, formatKeyFile(key, now)))
     return secretName(key)
   } catch (error) {
+    if (error instanceof NexusError) throw error
     if (errnoOf(error) === 'EEXIST') {
       throw new NexusError('usage', 'key_file_exists', `${path} already exists and is never overwritten`, {
         hint: 'choose another path: overwriting a key would lose everything that only it opens',
@@ -40,31 +44,38 @@ export function createKeyFile(path: string, now: Date): string {
     throw new NexusError('failed', 'key_file_not_written', `cannot write ${path}: ${messageOf(error)}`, {
       cause: error,
     })
-  } finally {
-    rmSync(draft, { force: true })
   }
 }
 
 /** A hard link fails when the name exists, which a rename does not; a USB stick's file system may have none. */
-function putOnce(draft: string, path: string, text: string): void {
-  const directory = openSync(dirname(path), constants.O_RDONLY)
+function putOnce(directory: HeldDirectory, name: string, text: string): void {
+  const [draft, final] = [directory.at(`${name}.new-${randomBytes(4).toString('hex')}`), directory.at(name)]
   try {
-    linkSync(draft, path)
+    if (nameExists(final)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
+    const written = writeSynced(draft, text)
+    try {
+      linkSync(draft, final)
+      if (!sameFile(written, lstatSync(final))) throw exchanged(join(directory.path, name))
+    } catch (error) {
+      const errno = errnoOf(error)
+      if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
+      writeSynced(final, text)
+    }
   } catch (error) {
-    const errno = errnoOf(error)
-    if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
-    writeSynced(path, text)
+    directory.nameIn(error)
+    throw error
   } finally {
-    fsyncSync(directory)
-    closeSync(directory)
+    rmSync(draft, { force: true })
+    fsyncSync(directory.fd)
   }
 }
 
-function writeSynced(path: string, text: string): void {
+function writeSynced(path: string, text: string): Stats {
   const descriptor = openSync(path, 'wx', 0o600)
   try {
     writeSync(descriptor, text)
     fsyncSync(descriptor)
+    return fstatSync(descriptor)
   } finally {
     closeSync(descriptor)
   }

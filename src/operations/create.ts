@@ -67,10 +67,11 @@ function createOne(context: Context, journal: Journal, one: OneSource): Promise<
     ({ manifest: { id, damaged_source: damaged }, unvouched }) => {
       return { result: damaged ? 'damage' : unvouched === null ? 'done' : 'partial', backup: id }
     },
-  ).then(({ manifest, lock, concerns, unvouched }) => ({
+  ).then(({ manifest, lock, concerns, unvouched, isDistrusted }) => ({
     ...reportOf(manifest, source.repository.path),
     ...(lock === null ? {} : { lock }),
     ...(unvouched === null ? {} : { unvouched }),
+    ...(isDistrusted ? { distrusted: true } : {}),
     ...(concerns.length === 0 ? {} : { concerns }),
   }))
 }

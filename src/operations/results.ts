@@ -36,6 +36,8 @@ export interface LockReport {
 export interface CreatedBackup extends BackupReport {
   /** The key that it is signed with, where nobody has vouched for that yet: it is not ours until somebody does. */
   unvouched?: string
+  /** That key is distrusted: nobody can vouch for it any more. */
+  distrusted?: boolean
   /** Absent where the repository has no object lock. */
   lock?: LockReport
   /** What was seen meanwhile; absent when there is nothing. */

@@ -1,11 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   DeleteObjectCommand,
   HeadObjectCommand,
   ListObjectsV2Command,
   ListObjectVersionsCommand,
   type ObjectVersion,
+  PutObjectCommand,
 } from '@aws-sdk/client-s3'
 import { describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
@@ -125,5 +127,122 @@ describe('an intruder with full credentials, in a bucket that locks', () => {
     }
     await destroyEverything(at.settings)
     expect(await restoredOnBareMachine(at)).toEqual(expectedState(1))
+  })
+
+  it('leaves all of it to whoever reads the bucket as it was before, whatever was deleted and written over', async () => {
+    const at = await lockedPlace()
+    await at.create('--init')
+    await changeDatabase(at.database, 1)
+    await at.create('--type', 'incr')
+    await at.json(['verify'], { mode: 'compliance', days: 3 })
+    const names = await currentNames(at.settings)
+    // Stores tell the time of a version to the second.
+    await sleep(1100)
+    const before = new Date()
+    await sleep(1100)
+    const kinds = [
+      /^keys\//,
+      /\/source\.json$/,
+      /\/manifest\.json$/,
+      /\/SHA256SUMS$/,
+      /\.(zst|idx)/,
+      /^[^/]+$/,
+      /\/proofs\//,
+    ]
+    for (const kind of kinds)
+      expect(
+        names.some(name => kind.test(name)),
+        String(kind),
+      ).toBe(true)
+    for (const [n, name] of names.entries()) {
+      const object = { Bucket: at.settings.bucket, Key: `${at.settings.prefix}/${name}` }
+      if (n % 2 === 0) await server.client.send(new DeleteObjectCommand(object))
+      else await server.client.send(new PutObjectCommand({ ...object, Body: 'not what was there' }))
+    }
+    const config = join(at.directory, 'as-of.yaml')
+    const { bucket, prefix } = at.settings
+    const s3 = { bucket, prefix, endpoint: at.proxy.endpoint, as_of: before.toISOString() }
+    const offsite = { s3, encryption: { recipients: [{ key_file: at.key }] } }
+    writeFileSync(config, stringify({ state: join(at.directory, 'bare'), repositories: { offsite } }))
+    const command = async (...words: string[]) => {
+      const { code, stdout, stderr } = await run([...words, '--config', config, '--json'], { env: server.env })
+      return { code, document: stdout === '' ? undefined : JSON.parse(stdout), stderr }
+    }
+    const versionsBefore = (await versions(at.settings)).length
+    expect((await command('list')).document.backups).toHaveLength(2)
+    expect(await command('verify')).toMatchObject({
+      code: 0,
+      document: { results: [{ status: 'ok' }, { status: 'ok' }] },
+    })
+    const to = join(at.directory, 'seen-through.db')
+    expect(await command('restore', 'app', '--to', to)).toMatchObject({ code: 0 })
+    expect(stateOf(to)).toEqual(expectedState(1))
+    // A new repository is made of it.
+    const copied = join(at.directory, 'copied')
+    const both = { offsite, here: { path: copied } }
+    const sources = { app: { kind: 'sqlite', path: at.database, repository: 'offsite', copies: ['here'] } }
+    writeFileSync(config, stringify({ state: join(at.directory, 'bare'), repositories: both, sources }))
+    expect(await command('copy', '--init')).toMatchObject({ code: 0 })
+    const pruned = await command('prune', 'app', '--keep-last', '1', '--yes')
+    expect({ code: pruned.code, error: JSON.parse(pruned.stderr.trim().split('\n').at(-1) ?? '').error.code }).toEqual({
+      code: 8,
+      error: 'access_denied',
+    })
+    expect((await versions(at.settings)).length).toBe(versionsBefore)
+    const plain = await run(['verify', '--repo', copied, '--key-file', at.key, '--state', join(at.directory, 'other')])
+    expect({ code: plain.code, stderr: plain.stderr }).toEqual({ code: 0, stderr: '' })
+  })
+
+  it('is told by every command, none of which loses or invents anything', async () => {
+    const at = await lockedPlace()
+    await at.create('--init')
+    await changeDatabase(at.database, 1)
+    await at.create('--type', 'incr')
+    const names = await currentNames(at.settings)
+    const object = (name: string) => ({ Bucket: at.settings.bucket, Key: `${at.settings.prefix}/${name}` })
+    const hide = (name: string) => server.client.send(new DeleteObjectCommand(object(name)))
+    const show = async (name: string) => {
+      const { DeleteMarkers = [] } = await server.client.send(
+        new ListObjectVersionsCommand({ Bucket: at.settings.bucket, Prefix: object(name).Key }),
+      )
+      for (const { VersionId } of DeleteMarkers) {
+        await server.client.send(new DeleteObjectCommand({ ...object(name), VersionId }))
+      }
+    }
+    const config = join(at.directory, 'config.yaml')
+    const code = async (...words: string[]) => (await run([...words, '--config', config], { env: server.env })).code
+    const restores = () => code('restore', 'app', '--to', join(at.directory, `to-${Math.random()}.db`))
+    const full = names.find(name => /-full-\w+\/manifest\.json$/.test(name)) ?? ''
+    const outcomes: Record<string, (number | null)[]> = {}
+    const hidden: [string, string][] = [
+      ['a manifest', full],
+      ['a part', full.replace('manifest.json', 'app.db.zst.enc')],
+      ['the claim', 'app/source.json'],
+      ['an epoch', names.find(name => name.endsWith('/epoch.json')) ?? ''],
+      ['recover.mjs', 'recover.mjs'],
+      ['nexus-backup.json', 'nexus-backup.json'],
+    ]
+    for (const [what, name] of hidden) {
+      expect(names, what).toContain(name)
+      await hide(name)
+      outcomes[what] = [
+        await code('list'),
+        await code('verify'),
+        await restores(),
+        await code('prune', 'app', '--keep-last', '1', '--yes'),
+      ]
+      await show(name)
+    }
+    expect(await restores()).toBe(0)
+    expect((await currentNames(at.settings)).filter(name => name.endsWith('/manifest.json'))).toHaveLength(2)
+    // In the order list, verify, restore, prune. What a verify has found damaged is listed so until one finds it whole.
+    expect(outcomes).toEqual({
+      'a manifest': [4, 4, 4, 4],
+      'a part': [4, 4, 4, 4],
+      'the claim': [4, 4, 0, 0],
+      'an epoch': [0, 4, 8, 0],
+      'recover.mjs': [0, 4, 0, 0],
+      'nexus-backup.json': [4, 4, 4, 4],
+    })
   })
 })

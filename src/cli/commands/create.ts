@@ -106,9 +106,17 @@ function unvouchedHosts(backups: CreateResult['backups']): NexusError[] {
     const sources = backups.filter(backup => backup.repository === repository && backup.unvouched !== undefined)
     const names = sources.map(({ source }) => source).join(', ')
     const message = `nobody has vouched for the key ${key} with which this host signs in ${repository}: the backups of ${names} count for nothing until somebody does`
+    if (sources.some(({ distrusted }) => distrusted)) return distrustedHost(repository, key, names)
     return new NexusError('partial', 'host_untrusted', message, {
       hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(repository)} --key-file FILE`,
     })
+  })
+}
+
+function distrustedHost(repository: string, key: string, names: string): NexusError {
+  const message = `the key ${key} with which this host signs is distrusted in ${repository}: the backups of ${names} count for nothing`
+  return new NexusError('partial', 'host_distrusted', message, {
+    hint: 'move keys/signing-key out of the state directory: the next create makes a new one and names the command that vouches for it',
   })
 }
 

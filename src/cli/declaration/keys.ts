@@ -190,9 +190,37 @@ const trust: CommandDeclaration = {
       0: 'the host is vouched for',
       4: 'what is stored of the keys is damaged',
       5: 'no such signing key',
-      8: 'no key here opens the repository',
+      8: 'no key here opens the repository, or the signing key is distrusted',
     },
     [3, 6],
+  ),
+}
+
+const distrust: CommandDeclaration = {
+  name: 'keys distrust',
+  summary: 'believe a signing key no more',
+  description: [
+    "Give the epoch's word against the key that a host signs with: because it was stolen, or its host is gone. What it signs from now on counts for nothing; the backups that are ours now stay so, each by the digest of its manifest. It is not taken back.",
+    "Rotating the keys does not do this: a new epoch goes on believing the hosts of those before. See first that none of the host's backups is the thief's.",
+  ],
+  group: 'further',
+  arguments: [{ name: 'ID', required: true, variadic: false, description: 'The signing key, as keys list names it' }],
+  options: [{ name: 'all', description: 'Believe none of its backups, not even those that are ours now' }],
+  examples: [
+    {
+      does: 'After a host was broken into',
+      command: 'nexus-backup keys distrust 0123456789abcdef --key-file /media/usb/key',
+    },
+  ],
+  exits: exitsWith(
+    {
+      0: 'the key is distrusted',
+      4: 'what is stored of the keys is damaged',
+      5: 'no such signing key',
+      6: 'another run changes the keys',
+      8: 'no key here opens the repository, or too many backups are signed with it',
+    },
+    [3],
   ),
 }
 
@@ -207,5 +235,5 @@ export const keysCommand: CommandDeclaration = {
   options: [],
   examples: [...create.examples, ...list.examples, ...add.examples, ...test.examples],
   exits: exitsWith({}, [3]),
-  subcommands: [list, add, remove, rotate, test, create, trust, recovery],
+  subcommands: [list, add, remove, rotate, test, create, trust, distrust, recovery],
 }

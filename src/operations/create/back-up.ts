@@ -57,6 +57,8 @@ export interface BackedUp {
   concerns: Concern[]
   /** The key that it is signed with, where no epoch vouches for that. */
   unvouched: string | null
+  /** Whether an epoch has given its word against it. */
+  isDistrusted: boolean
 }
 
 /** Takes one backup of one source, under its locks. */
@@ -119,7 +121,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
       manifest: written.manifest,
       lock,
       concerns: (await work.concerns?.(request)) ?? [],
-      unvouched: await unvouchedKey(context, repository, sealing),
+      ...(await unvouchedKey(context, repository, sealing)),
     }
   })
 }
@@ -138,10 +140,16 @@ async function renewOnce(context: Context, repository: Repository, signer: strin
 }
 
 /** A host that was not let in, or has lost its state, makes backups that are not ours until somebody vouches for its key. */
-async function unvouchedKey(context: Context, repository: Repository, sealing: Sealing | null): Promise<string | null> {
-  if (sealing === null) return null
+async function unvouchedKey(
+  context: Context,
+  repository: Repository,
+  sealing: Sealing | null,
+): Promise<Pick<BackedUp, 'unvouched' | 'isDistrusted'>> {
+  if (sealing === null) return { unvouched: null, isDistrusted: false }
   const keyring = await keyringOf(context, repository)
-  return (await keyring.vouchesFor(sealing.signer.id)) ? null : sealing.signer.id
+  const { id } = sealing.signer
+  if (await keyring.vouchesFor(id)) return { unvouched: null, isDistrusted: false }
+  return { unvouched: id, isDistrusted: (await keyring.distrustOf(id, '')) !== undefined }
 }
 
 /** What the new backup will depend on. */

@@ -97,6 +97,15 @@ export interface KeysRecoveryResult {
   signed: boolean
 }
 
+export interface KeysDistrustResult {
+  command: 'keys distrust'
+  repository: string
+  id: string
+  host: string
+  /** Ids of the backups signed with the key that count all the same. */
+  spared: string[]
+}
+
 export interface KeysTrustResult {
   command: 'keys trust'
   repository: string

@@ -13,6 +13,7 @@ import type { PruneSource } from '../requests.js'
 import type { ListedProblem, PrunedWal } from '../results.js'
 import type { ApartBackup } from '../trust/judged.js'
 import { tidyProofs } from '../trust/proofs.js'
+import { PruneNotes } from './note-pruned.js'
 import { type PrunePlan, readPlan, removePlan, writePlan } from './prune-plan.js'
 import { planPrune } from './prune-survey.js'
 import { describeWal, noteWal, removeWal } from './prune-wal.js'
@@ -83,12 +84,19 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
 async function carryOut(context: Context, room: SourceRoom, source: PruneSource): Promise<SourceOutcome> {
   const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source)
   await noteDown(context, room, plan, wal)
+  const notes = await PruneNotes.begin(
+    context,
+    room,
+    plan.delete.map(({ id }) => id),
+  )
   const outcome: SourceOutcome = { ...nothing, keep: plan.keep, deleted: [], problems, apart }
+  const noted = () => notes?.write(outcome.deleted.map(({ id }) => id))
   for (const decision of plan.delete) {
     context.signal.throwIfAborted()
     try {
       outcome.bytes += await room.remove(decision.id)
     } catch (failure) {
+      await noted()
       return { ...outcome, failure: stopped(room, decision, outcome.deleted.length, plan, failure) }
     }
     outcome.deleted.push(decision)
@@ -100,6 +108,7 @@ async function carryOut(context: Context, room: SourceRoom, source: PruneSource)
       unit: 'items',
     })
   }
+  await noted()
   const isNoted = await noteWal(context, room, wal)
   const { pruned, failure } = await removeWal(context, room, wal)
   if (!isNoted) await noteWal(context, room, wal)

@@ -48,8 +48,11 @@ async function trustOf(
   for (const member of members) {
     if (member.encryption === undefined) continue
     const signature = await keyring.signatureOf(member, member.encryption)
-    if (signature.trust === 'ours') lines.push({ sequence: member.sequence, line: signature.line })
-    signatures.set(member.id, verdictOf(signature))
+    const distrust = signature.trust === 'stranger' ? await keyring.distrustOf(signature.signer, room.name) : undefined
+    const line = signature.trust === 'ours' ? signature.line : distrust?.word.spares(member) ? distrust.line : undefined
+    if (line !== undefined) lines.push({ sequence: member.sequence, line })
+    const isSpared = line !== undefined && signature.trust === 'stranger'
+    signatures.set(member.id, isSpared ? OURS : verdictOf(signature, distrust?.word.since))
   }
   const present = new Map(members.map(member => [member.id, member]))
   const remembered = Object.entries(known).map(([id, { sequence, manifest }]) => {
@@ -60,10 +63,17 @@ async function trustOf(
   return judgeTrust({ members, signatures, known: new Map(remembered), beginning })
 }
 
-function verdictOf(signature: Awaited<ReturnType<Keyring['signatureOf']>>): Verdict {
-  if (signature.trust === 'ours') return { trust: 'ours', problem: '' }
+const OURS: Verdict = { trust: 'ours', problem: '' }
+
+/** @param since when the epochs gave their word against the key */
+function verdictOf(signature: Awaited<ReturnType<Keyring['signatureOf']>>, since: string | undefined): Verdict {
+  if (signature.trust === 'ours') return OURS
   if (signature.trust === 'badly-signed') return signature
   const { host, signer } = signature
+  if (since !== undefined) {
+    const problem = `was signed by ${quoted(host)} with the key ${signer}, which is distrusted since ${since}, and was not there then`
+    return { trust: 'stranger', problem }
+  }
   return {
     trust: 'stranger',
     problem: `was signed by ${quoted(host)} with the key ${signer}, for which nobody has vouched`,

@@ -1,15 +1,19 @@
 import type { Context } from '../../context.js'
+import { quoted } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
+import { type PruneRecord, readPruneRecords } from '../../repository/prune-record.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import { changeKnown, type KnownBackups, knownSources, memoryOf, readKnown } from '../known-backups.js'
 import type { VerifiedBackup } from '../results.js'
 import { judge, loadHistory } from '../survey.js'
+import { keyringOf } from '../trust/keyring-of.js'
 import type { VerifyPlan } from './verify-plan.js'
 
 /**
  * Compares a whole source's backups with what this host remembers of them, and remembers those that are there now. One
- * that is another than it was is damage. Of those that are gone, no prune takes the newest: then it is damage too, for
- * somebody has removed them or put back an older state; older ones may have been pruned by another host, and are said.
+ * that is another than it was is damage. What is gone is damage too, unless a host for which the epochs vouch has
+ * written down that it pruned it: somebody has removed it or put back an older state. No prune takes the newest; that is
+ * told until a newer one is there, the others once.
  * @param known what this host remembered before the backups were listed
  */
 export async function verifyKnown(
@@ -25,10 +29,8 @@ export async function verifyKnown(
   const changed = [...manifests.values()].filter(stored => isOther(known, stored))
   const strangers = [...apart.keys()].map(id => ({ id }))
   const { gone, taken } = await goneOf(context, room, known, [...ours, ...strangers, ...lost])
-  for (const [id] of gone) {
-    if (taken.some(([other]) => other === id)) continue
-    context.warn(`${room.name}: ${id}, which this host remembers, is gone: pruned by another host, or removed`)
-  }
+  const missed = gone.filter(([id]) => !taken.some(([other]) => other === id))
+  const pruners = await prunersOf(context, room, missed)
   await changeKnown(context, repository, room.name, before => learned(before, sealed, gone, taken))
   return [
     ...changed.map(({ id }) => finding(room.name, id, 'is another one than this host remembers under this id')),
@@ -39,6 +41,10 @@ export async function verifyKnown(
         'is gone, and no prune removes the newest: an older state was put back, or it was removed',
       ),
     ),
+    ...missed.flatMap(([id]) => {
+      const pruner = pruners.get(id)
+      return pruner === 'ours' ? [] : [finding(room.name, id, whyMissed(pruner, room.repository))]
+    }),
   ]
 }
 
@@ -60,6 +66,30 @@ async function goneOf(
   const newest = there.reduce((highest, { sequence = 0 }) => Math.max(highest, sequence), 0)
   const gone = missing(there)
   return { gone, taken: gone.filter(([, { sequence }]) => sequence > newest) }
+}
+
+/** Which of these backups a host says it pruned: one that the epochs vouch for, or the name and key of another one. */
+async function prunersOf(
+  context: Context,
+  { name: source, repository: { storage, id: repository }, repository: opened }: SourceRoom,
+  missed: readonly Remembered[],
+): Promise<Map<string, 'ours' | PruneRecord>> {
+  const pruners = new Map<string, 'ours' | PruneRecord>()
+  if (missed.length === 0) return pruners
+  const keyring = await keyringOf(context, opened)
+  for (const record of await readPruneRecords(storage, repository, source)) {
+    const isBelieved = await keyring.believes(record.signer, source)
+    for (const id of record.pruned) if (isBelieved || !pruners.has(id)) pruners.set(id, isBelieved ? 'ours' : record)
+  }
+  return pruners
+}
+
+function whyMissed(pruner: PruneRecord | undefined, { location }: Repository): string {
+  if (pruner === undefined) {
+    return 'is gone, and no prune is on record that took it: it was removed, or pruned by an earlier version on another host'
+  }
+  const { host, signer } = pruner
+  return `is gone; ${quoted(host)} says that it pruned it, with the key ${signer}, for which nobody has vouched: nexus-backup keys trust ${signer} --repo ${location}, if that host is yours`
 }
 
 /** What another look shows; only of ours does the place in the order count. */

@@ -1,7 +1,8 @@
 import { messageOf, NexusError } from '../../errors.js'
+import { type Distrust, readDistrust } from '../keys/distrust-file.js'
 import { type Epoch, fingerprintOf, follows } from '../keys/epoch.js'
 import { type HostDocument, isVouchedFor, readHost } from '../keys/host-file.js'
-import { isEpochId, type KeyReader, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
+import { type KeyReader, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
 import { type EpochPin, ownAmong, readEpochs } from '../keys/key-room.js'
 import type { Manifest } from '../manifest.js'
 import { isSignedBy } from '../sealed/sealed-manifest.js'
@@ -43,8 +44,9 @@ export class Keyring {
   readonly #foreign: readonly (readonly Epoch[])[]
   readonly #bySource = new Map<string, Promise<readonly (readonly Epoch[])[]>>()
   readonly #hosts = new Map<string, Promise<HostDocument | string>>()
+  readonly #distrusts = new Map<string, Promise<Distrust | undefined>>()
   readonly #vouches = new Map<string, Promise<boolean>>()
-  readonly #vouched = new Map<string, Promise<ReadonlySet<string>>>()
+  readonly #words = new Map<string, Promise<ReadonlySet<string>>>()
 
   private constructor(
     place: { storage: KeyReader; repository: string },
@@ -147,6 +149,11 @@ export class Keyring {
     return undefined
   }
 
+  /** Whether the epochs that count for a source vouch for a key. */
+  async believes(signer: string, source: string): Promise<boolean> {
+    return (await this.keyOf(source, signer)) !== undefined
+  }
+
   async #linesOf(source: string): Promise<(readonly Epoch[])[]> {
     if (this.#foreign.length === 0) return []
     const attestations = await this.#attestations(source)
@@ -193,21 +200,48 @@ export class Keyring {
     }
   }
 
-  /** Whether one of these epochs vouches for a host's key. */
+  /** Whether one of these epochs vouches for a host's key, and none has given its word against it. */
   async isVouched(host: HostDocument, line: readonly Epoch[]): Promise<boolean> {
+    return (await this.#hasVouch(host, line)) && (await this.#distrust(host, line)) === undefined
+  }
+
+  /**
+   * What the epochs that count for a source say against a key that they once vouched for; undefined where they say nothing.
+   * What was signed with it counts only where that spares it.
+   */
+  async distrustOf(signer: string, source: string): Promise<{ line: readonly Epoch[]; word: Distrust } | undefined> {
+    const host = await this.#host(signer)
+    if (typeof host === 'string') return undefined
+    for (const line of [this.own, ...(await this.linesOf(source))]) {
+      const word = (await this.#hasVouch(host, line)) ? await this.#distrust(host, line) : undefined
+      if (word !== undefined) return { line, word }
+    }
+    return undefined
+  }
+
+  #distrust(host: HostDocument, line: readonly Epoch[]): Promise<Distrust | undefined> {
+    const name = `${host.id} ${line.map(({ id }) => id).join(' ')}`
+    const reading = async () => readDistrust(this.#storage, { host, names: await this.#wordsFor(host.id) }, line)
+    const known = this.#distrusts.get(name) ?? reading()
+    this.#distrusts.set(name, known)
+    return known
+  }
+
+  async #hasVouch(host: HostDocument, line: readonly Epoch[]): Promise<boolean> {
     if (line.length === 0) return false
-    const names = this.#vouched.get(host.id) ?? this.#epochsVouching(host.id)
-    this.#vouched.set(host.id, names)
-    const vouching = await names
+    const words = await this.#wordsFor(host.id)
     for (const epoch of line) {
-      if (vouching.has(epoch.id) && (await this.#isVouchedBy(host, epoch))) return true
+      if (words.has(`${epoch.id}.json`) && (await this.#isVouchedBy(host, epoch))) return true
     }
     return false
   }
 
-  async #epochsVouching(signer: string): Promise<ReadonlySet<string>> {
-    const found = await this.#storage.list(vouchDirectory(signer))
-    return new Set(found.map(({ name }) => name.replace(/\.json$/, '')).filter(isEpochId))
+  /** Names of what epochs have written for or against a key. */
+  #wordsFor(signer: string): Promise<ReadonlySet<string>> {
+    const listing = async () => new Set((await this.#storage.list(vouchDirectory(signer))).map(({ name }) => name))
+    const known = this.#words.get(signer) ?? listing()
+    this.#words.set(signer, known)
+    return known
   }
 
   #isVouchedBy(host: HostDocument, epoch: Epoch): Promise<boolean> {

@@ -92,6 +92,10 @@ export function vouchFile(signer: string, epoch: string): string {
 
 /** What hosts have signed of the files in the repository's root. */
 export const recoveryDirectory = `${keysDirectory}/recovery`
+/** An epoch's word against a host's key. */
+export function distrustFile(signer: string, epoch: string): string {
+  return `${vouchDirectory(signer)}/distrusted-${epoch}.json`
+}
 
 /** What copies attest of the epochs that came with them. */
 export const copiesDirectory = `${keysDirectory}/copies`

@@ -1,8 +1,9 @@
-import { mkdir, readdir, realpath } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
 import { exchanged, HeldDirectory } from '../../system/held-directory.js'
 import { give } from '../../system/ownership.js'
+import { trustedPath } from '../../system/trusted-path.js'
 import { guarded } from './faults.js'
 import { syncDirectory } from './ground.js'
 import { LocalStorage } from './local.js'
@@ -23,28 +24,34 @@ export async function makeLocalRoot(location: string, owner: string | undefined)
     async assertOwned() {
       if (ids) await assertOwner(location, ids)
     },
-    async take(mayLieThere) {
-      await guarded({ verb: 'preparing', path: location, location }, async () => {
-        await takeDirectory(location, ids ?? null, mayLieThere)
-      })
-      // Opened again: its files go to the owner that the directory has now.
-      return LocalStorage.open(location)
+    take(mayLieThere) {
+      return guarded({ verb: 'preparing', path: location, location }, () =>
+        takeDirectory(location, ids ?? null, mayLieThere),
+      )
     },
   }
 }
 
-/** A directory that is given away must be the one that was looked at, and hold nothing of somebody else's. */
+/**
+ * A directory that is given away must be the one that was looked at, and hold nothing of somebody else's; it is not found
+ * through another user's link, and the storage that is opened then is in it.
+ *
+ * @throws NexusError `refused` (`link_of_another_user`, `directory_exchanged`)
+ */
 async function takeDirectory(
   location: string,
   owner: Ids | null,
   mayLieThere: (name: string) => boolean,
-): Promise<void> {
-  const path = await realpath(location)
-  const directory = HeldDirectory.open(path)
+): Promise<LocalStorage> {
+  const directory = HeldDirectory.open(trustedPath(location))
   try {
     const foreign = owner === null ? undefined : (await readdir(directory.at('.'))).find(name => !mayLieThere(name))
     if (foreign !== undefined) throw exchanged(location)
     give(directory.fd, owner, 0o700)
+    // Opened again: its files go to the owner that the directory has now.
+    const storage = await LocalStorage.open(location)
+    if (storage.root !== directory.path) throw exchanged(location)
+    return storage
   } finally {
     directory.close()
   }

@@ -33,6 +33,11 @@ export class LocalStorage implements Storage {
     return new LocalStorage(ground, await isWritable(ground.root))
   }
 
+  /** Where it really lies. */
+  get root(): string {
+    return this.#ground.root
+  }
+
   list(directory: string): Promise<StorageEntry[]> {
     return at(this.#ground, 'listing', directory, async reach => {
       try {

@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { NexusError } from '../../errors.js'
+import { assertOwnSidecars } from '../../system/sidecars.js'
 import { diskFull } from './disk-full.js'
 import { describeUsers, type FileUser, usersOf } from './users.js'
 
@@ -13,9 +14,11 @@ const BUSY_TIMEOUT_MS = 3000
  * moved into the file, and the sidecars are gone. Without this, a database put in its place would be read with the old
  * one's log over it (design section 4). Returns `damaged` when SQLite cannot open it; it is then as it was.
  *
- * @throws NexusError `refused` (`database_in_use`) when somebody has it open, `failed` when the disk is full or refuses
+ * @throws NexusError `refused` (`database_in_use`) when somebody has it open, (`sidecar_linked`); `failed` when the disk is
+ *   full or refuses
  */
 export function foldLog(path: string): 'folded' | 'damaged' {
+  assertOwnSidecars(path)
   if (isUnreadable(path)) return 'damaged'
   let database: Database.Database | undefined
   try {
@@ -67,6 +70,7 @@ export interface Hold {
  * sidecars go by the name, so whatever it leaves or removes is not beside the live path.
  */
 export function holdExclusively(otherName: string): Hold {
+  assertOwnSidecars(otherName)
   const database = new Database(otherName, { fileMustExist: true, timeout: BUSY_TIMEOUT_MS })
   try {
     database.pragma('locking_mode = EXCLUSIVE')
@@ -80,6 +84,7 @@ export function holdExclusively(otherName: string): Hold {
 
 /** As `holdExclusively`; null for what SQLite cannot open, into which nobody can write. */
 export function holdUnlessDamaged(otherName: string): Hold | null {
+  assertOwnSidecars(otherName)
   return isUnreadable(otherName) ? null : holdExclusively(otherName)
 }
 

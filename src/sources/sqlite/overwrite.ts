@@ -18,6 +18,7 @@ import Database from 'better-sqlite3'
 import { messageOf, NexusError } from '../../errors.js'
 import { exchanged, HeldDirectory, sameFile } from '../../system/held-directory.js'
 import { nameExists, removeName } from '../../system/names.js'
+import { assertOwnSidecars } from '../../system/sidecars.js'
 import { copyAttributes } from './attributes.js'
 import { assertUnused, foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
 import { lockBytePage, readHeader } from './header.js'
@@ -202,6 +203,7 @@ function rollBack(target: string, why: unknown): void {
 }
 
 function readOnce(path: string): void {
+  assertOwnSidecars(path)
   const database = new Database(path, { fileMustExist: true })
   try {
     database.pragma('schema_version')

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { NexusError } from '../../errors.js'
+import { assertOwnSidecars } from '../../system/sidecars.js'
 import { whileBusy } from './busy-threads.js'
 import type { CheckOutcome, PinFailure, PinnedSnapshot, PinRequest, PinResponse } from './pin-protocol.js'
 import { usersOf } from './users.js'
@@ -26,9 +27,10 @@ export class Pin {
   /**
    * Opens the database read-only and begins a read transaction.
    *
-   * @throws NexusError when it is no database, is damaged, or held exclusively by somebody
+   * @throws NexusError when it is no database, is damaged, or held exclusively by somebody; `refused` (`sidecar_linked`)
    */
   static async on(path: string, signal: AbortSignal): Promise<Pin> {
+    assertOwnSidecars(path)
     const thread = new Worker(new URL('./pin-worker.js', import.meta.url))
     try {
       const request = { kind: 'pin' as const, path, busyTimeoutMs: BUSY_TIMEOUT_MS, attempts: BRACKET_ATTEMPTS }

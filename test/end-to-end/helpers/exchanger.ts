@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { chmodSync, lchownSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
@@ -26,6 +27,8 @@ export interface Victim {
   secret: string
   /** A database. */
   database: string
+  /** A directory with nothing in it: one that could be taken for new. */
+  empty: string
   /** Everything about it; two of them are equal when nothing was changed, made or removed. */
   picture(): unknown
 }
@@ -39,29 +42,35 @@ export function victimOf(room: string): Victim {
   const open = new Database(database)
   open.exec('CREATE TABLE t (x); INSERT INTO t VALUES (1)')
   open.close()
+  const empty = join(directory, 'empty')
+  mkdirSync(empty, { mode: 0o711 })
   const look = (path: string): unknown => {
     const { uid, gid, mode, ino, nlink } = lstatSync(path)
     const content = lstatSync(path).isDirectory()
       ? readdirSync(path).map(name => [name, look(join(path, name))])
-      : readFileSync(path, 'base64')
+      : createHash('sha256').update(readFileSync(path)).digest('hex')
     return { uid, gid, mode, ino, nlink, content }
   }
-  return { directory, secret, database, picture: () => look(directory) }
+  return { directory, secret, database, empty, picture: () => look(directory) }
 }
 
 /**
  * Lets the ordinary user exchange whatever appears in directories of his for links to the victim, while `work` goes on.
  *
  * @param keep names that he leaves alone
+ * @param who the owner of the directories
  */
 export async function whileExchanging(
   victim: Victim,
   directories: readonly string[],
   keep: readonly string[],
   work: () => Promise<void>,
+  who: { uid: number; gid: number } = nobody,
 ): Promise<void> {
-  const args = ['100000000', victim.directory, victim.secret, keep.join(','), ...directories]
-  const attacker = startProcess(process.execPath, [program('exchanger'), ...args], nobody)
+  const aims = [`${victim.directory},${victim.empty}`, `${victim.secret},${victim.database}`]
+  const args = ['100000000', ...aims, keep.join(','), ...directories]
+  const { uid, gid } = who
+  const attacker = startProcess(process.execPath, [program('exchanger'), ...args], { uid, gid })
   await printed(attacker, 'ready')
   try {
     await work()

@@ -7,7 +7,7 @@ import { place } from './place.js'
 import { run } from './run.js'
 
 /** What root may say of a directory in which somebody exchanges things: done, failed, not found, refused, or damage. */
-const honest = [0, 1, 3, 4, 5, 8]
+export const honest = [0, 1, 3, 4, 5, 8]
 
 /**
  * Restores a database in place, again and again, in a directory whose owner exchanges what is staged there.
@@ -28,8 +28,10 @@ export async function restoreDatabaseBeside(times: number, otherName = false): P
   const before = victim.picture()
   await whileExchanging(victim, [live], kept, async () => {
     for (let time = 0; time < times; time += 1) {
-      const { code, stderr } = await at.run('restore', ['app', '--in-place', '--confirm', 'app', '--allow-other-names'])
-      expect(honest, stderr).toContain(code)
+      for (const what of [['--in-place'], ['--rollback']]) {
+        const { code, stderr } = await at.run('restore', ['app', ...what, '--confirm', 'app', '--allow-other-names'])
+        expect(honest, stderr).toContain(code)
+      }
     }
   })
   expect(victim.picture()).toEqual(before)
@@ -59,6 +61,8 @@ export async function restoreFilesBeside(times: number): Promise<void> {
     for (let time = 0; time < times; time += 1) {
       const inPlace = await command('restore', 'up', '--in-place', '--confirm', 'up')
       expect(honest, inPlace.stderr).toContain(inPlace.code)
+      const back = await command('restore', 'up', '--rollback', '--confirm', 'up')
+      expect(honest, back.stderr).toContain(back.code)
       const beside = await command('restore', 'up', '--to', join(live, `to-${time}`))
       expect(honest, beside.stderr).toContain(beside.code)
     }

@@ -1,11 +1,13 @@
 // An ordinary user who owns directories in which root works, and exchanges whatever appears there for links to what is
 // root's alone. Every exchange is undone a moment later, so that root comes to its next step.
-// exchanger.mjs ROUNDS VICTIM_DIRECTORY VICTIM_FILE KEEP DIRECTORY...
-// KEEP: names that are left alone, separated by commas. Ends after so many rounds, or when it is told to.
+// exchanger.mjs ROUNDS VICTIM_DIRECTORIES VICTIM_FILES KEEP DIRECTORY...
+// Victims and KEEP, names that are left alone, are separated by commas; each exchange takes the next victim.
+// Ends after so many rounds, or when it is told to.
 import { lstatSync, readdirSync, renameSync, symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
-const [rounds, victimDirectory, victimFile, keep, ...directories] = process.argv.slice(2)
+const [rounds, victimDirectories, victimFiles, keep, ...directories] = process.argv.slice(2)
+const victims = { directory: victimDirectories.split(','), file: victimFiles.split(',') }
 const kept = new Set(keep.split(','))
 let turn = 0
 
@@ -25,7 +27,8 @@ function exchange(path) {
   const aside = `${path}.mine`
   let isDirectory = false
   if (!attempt(() => (isDirectory = lstatSync(path).isDirectory())) || !attempt(() => renameSync(path, aside))) return
-  attempt(() => symlinkSync(isDirectory ? victimDirectory : victimFile, path))
+  const aims = isDirectory ? victims.directory : victims.file
+  attempt(() => symlinkSync(aims[Math.floor(turn / 3) % aims.length], path))
   for (let wait = 0; wait < (turn % 7) * 2000; wait += 1) lstatSync('/')
   attempt(() => unlinkSync(path))
   attempt(() => renameSync(aside, path))

@@ -1,4 +1,5 @@
 import { NexusError } from '../../../errors.js'
+import { readAsOf } from './as-of.js'
 import { type Connection, connect, type Sdk } from './client.js'
 import { s3Fault } from './faults.js'
 import type { RetryTiming } from './retries.js'
@@ -21,7 +22,9 @@ export class Bucket {
 
   /** @param isStopping asked before a request is tried again: who stops has little patience */
   static async open(settings: S3Settings, retries: RetryTiming, isStopping: () => boolean): Promise<Bucket> {
-    return new Bucket(settings, await connect(settings, retries, isStopping))
+    const connection = await connect(settings, retries, isStopping)
+    if (settings.asOf !== undefined) readAsOf(connection, settings, settings.asOf)
+    return new Bucket(settings, connection)
   }
 
   /** The bucket's own name and a key, for a command. Throws `damage` for a name that would leave the repository. */

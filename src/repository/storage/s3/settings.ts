@@ -28,6 +28,8 @@ export interface S3Settings {
   profile?: string
   /** Milliseconds without a byte after which a request is given up and tried again. */
   timeout?: number
+  /** Read the bucket as it was then, and write nothing; it must have versions. */
+  asOf?: Date
   /** Bytes of the parts of an upload; undefined: chosen by the size of the source. */
   partSize?: number
   /** Parts that the store lets an upload have; 10,000 by default. */

@@ -1,0 +1,318 @@
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import type { Context } from '../../../src/context.js'
+import { create } from '../../../src/operations/create.js'
+import { distrustHost } from '../../../src/operations/keys/distrust-host.js'
+import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
+import { prune } from '../../../src/operations/prune.js'
+import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
+import { temporaryDirectory } from '../../helpers/temporary.js'
+import { gpgHome } from '../../keys/gpg-home.js'
+import { type Application, application } from '../application.js'
+import { accessIn, accessWith, encryptedApplication, everyFile, keyFile, requestFor } from '../sealing/encrypted.js'
+import { forge, intruderOf, listed, mark, restored, verified } from './bench.js'
+
+/** A full with an increment, and another full: one can go and another one is left. */
+interface Scene {
+  app: Application
+  key: ReturnType<typeof keyFile>
+  old: string
+  incr: string
+  latest: string
+  path: string
+}
+
+/** What somebody did: the id of what he put there. */
+interface Deed {
+  forged?: string
+}
+
+/** Name of a table, which stands in the database file as it is. */
+const TEXT = 'kept_from_everybody'
+
+async function scene(): Promise<Scene> {
+  const key = keyFile()
+  const app = await encryptedApplication([key], { database: { rows: 3, pageSize: 512 } })
+  const made = async (type: 'full' | 'incr') => (await app.create({ type })).backups[0]?.id ?? ''
+  const old = await made('full')
+  mark(app.source.path, TEXT)
+  const [incr, latest] = [await made('incr'), await made('full')]
+  return { app, key, old, incr, latest, path: app.source.repository.path }
+}
+
+/** The code of what was thrown, or what `work` says. */
+async function outcome(work: () => Promise<string>): Promise<string> {
+  try {
+    return await work()
+  } catch (error) {
+    return (error as { code: string }).code
+  }
+}
+
+function counted(words: readonly string[]): string {
+  const counts = new Map<string, number>()
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1)
+  const parts = [...counts].filter(([word]) => word !== 'ok').map(([word, count]) => `${count} ${word}`)
+  return parts.length === 0 ? 'ok' : parts.sort().join(', ')
+}
+
+/** What every command says, in the order in which they are run. */
+async function outcomes({ app, latest, incr }: Scene, { forged }: Deed, context: Context, remembers: boolean) {
+  const { name, repository } = app.source
+  const at = { ...app, context }
+  const restoring = (id: string, untrusted = false) =>
+    outcome(async () => {
+      const { id: brought, marks } = await restored(at, id, { context, untrusted })
+      if (marks.includes('forged')) return 'the forgery'
+      return brought === latest ? 'latest' : brought === incr ? 'earlier' : 'oldest'
+    })
+  const others = async () => ({
+    verify: await outcome(async () => counted(Object.values(await verified(at, context)))),
+    'restore FORGED': forged === undefined ? '' : await restoring(forged),
+    'restore FORGED --untrusted': forged === undefined ? '' : await restoring(forged, true),
+    create: await outcome(async () => {
+      const { backups, failures } = await create(context, app.journal, requestFor(app.source))
+      return failures[0]?.code ?? `${backups[0]?.type}${backups[0]?.unvouched === undefined ? '' : ', unvouched'}`
+    }),
+    prune: await outcome(async () => {
+      const request = { sources: [{ name, repository, keep: { last: 2 } }], dryRun: false }
+      return `${(await prune(context, app.journal, request)).delete.length} deleted`
+    }),
+  })
+  return {
+    list: await outcome(async () => {
+      const { untrusted, problems } = await listed(at, context)
+      return counted([...untrusted.map(([, trust]) => String(trust)), ...problems.map(() => 'damaged')])
+    }),
+    restore: await restoring(name),
+    'restore ID': await restoring(incr),
+    ...(remembers ? await others() : {}),
+  }
+}
+
+const file = (at: Scene, id: string, name: string) => join(at.path, 'app', id, name)
+
+function flip(path: string): Deed {
+  const bytes = readFileSync(path)
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+  writeFileSync(path, bytes)
+  return {}
+}
+
+const partOf = (at: Scene, id: string) =>
+  readdirSync(join(at.path, 'app', id)).find(name => name.includes('.zst')) ?? ''
+
+async function plainOne(at: Scene): Promise<string> {
+  const plain = await application({ database: { rows: 9 } })
+  mark(plain.source.path, 'forged')
+  const id = (await plain.create({ type: 'full' })).backups[0]?.id ?? ''
+  cpSync(join(plain.source.repository.path, 'app', id), join(at.path, 'app', id), { recursive: true })
+  return id
+}
+
+/** As `thief` has the host's signing key and its memory. */
+async function withSigningKey({ app }: Scene): Promise<string> {
+  const thief = intruderOf(app)
+  cpSync(app.context.stateDirectory, thief.stateDirectory, { recursive: true })
+  return forge(app, thief)
+}
+
+/** As nexus-backup-repository(5) tells under SECURITY. */
+const deeds: Readonly<Record<string, (at: Scene) => Promise<Deed>>> = {
+  'only read': async () => ({}),
+  'add, without a key': async at => ({ forged: await forge(at.app, intruderOf(at.app)) }),
+  'add, in plain': async at => ({ forged: await plainOne(at) }),
+  'change a part': async at => flip(file(at, at.latest, partOf(at, at.latest))),
+  'change a manifest': async at => flip(file(at, at.latest, 'manifest.json')),
+  'delete the newest': async at => remove(at, at.latest),
+  'delete an old chain': async at => remove(at, at.old, at.incr),
+  'delete the keys': async at => {
+    rmSync(join(at.path, 'keys'), { recursive: true })
+    return {}
+  },
+  'sign as the host': async at => ({ forged: await withSigningKey(at) }),
+  'sign as the host, which is distrusted': async at => {
+    const { app, key } = at
+    const owner = { ...app.context, keys: accessWith(key) }
+    const { repository } = app.source
+    await rotateKeys(owner, app.journal, { repository, without: [], dryRun: false })
+    const { id } = await hostSigner(app.context)
+    await distrustHost(owner, app.journal, { repository, id, all: false, dryRun: false })
+    return { forged: await withSigningKey(at) }
+  },
+}
+
+function remove(at: Scene, ...ids: string[]): Deed {
+  for (const id of ids) rmSync(join(at.path, 'app', id), { recursive: true })
+  return {}
+}
+
+/** Where a cell is empty there is no forgery. */
+const TABLE: Record<string, Record<string, string>> = {
+  'only read: where it was made': {
+    list: 'ok',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: 'ok',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'only read: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'earlier' },
+  'add, without a key: where it was made': {
+    list: '1 stranger',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'add, without a key: elsewhere': { list: '1 stranger', restore: 'latest', 'restore ID': 'earlier' },
+  'add, in plain: where it was made': {
+    list: '1 plain',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'add, in plain: elsewhere': { list: '1 plain', restore: 'latest', 'restore ID': 'earlier' },
+  'change a part: where it was made': {
+    list: 'ok',
+    restore: 'chain_damaged',
+    'restore ID': 'earlier',
+    verify: '1 damaged',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '0 deleted',
+  },
+  'change a part: elsewhere': { list: 'ok', restore: 'chain_damaged', 'restore ID': 'earlier' },
+  'change a manifest: where it was made': {
+    list: '1 damaged',
+    restore: 'backup_damaged',
+    'restore ID': 'earlier',
+    verify: '1 damaged',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '0 deleted',
+  },
+  'change a manifest: elsewhere': { list: '1 damaged', restore: 'backup_damaged', 'restore ID': 'earlier' },
+  'delete the newest: where it was made': {
+    list: 'ok',
+    restore: 'backup_damaged',
+    'restore ID': 'earlier',
+    verify: '1 damaged',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '0 deleted',
+  },
+  'delete the newest: elsewhere': { list: 'ok', restore: 'earlier', 'restore ID': 'earlier' },
+  'delete an old chain: where it was made': {
+    list: 'ok',
+    restore: 'latest',
+    'restore ID': 'backup_not_found',
+    verify: '2 damaged',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '0 deleted',
+  },
+  'delete an old chain: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'backup_not_found' },
+  'delete the keys: where it was made': {
+    list: '3 badly-signed, 3 damaged',
+    restore: 'manifest_forged',
+    'restore ID': 'manifest_forged',
+    verify: '4 damaged',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'delete the keys: elsewhere': {
+    list: '3 badly-signed, 3 damaged',
+    restore: 'manifest_forged',
+    'restore ID': 'manifest_forged',
+  },
+  'sign as the host: where it was made': {
+    list: 'ok',
+    restore: 'the forgery',
+    'restore ID': 'earlier',
+    verify: 'ok',
+    'restore FORGED': 'the forgery',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'incr',
+    prune: '3 deleted',
+  },
+  'sign as the host: elsewhere': { list: 'ok', restore: 'the forgery', 'restore ID': 'earlier' },
+  'sign as the host, which is distrusted: where it was made': {
+    list: '1 stranger',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full, unvouched',
+    prune: '0 deleted',
+  },
+  'sign as the host, which is distrusted: elsewhere': {
+    list: '1 stranger',
+    restore: 'latest',
+    'restore ID': 'earlier',
+  },
+}
+
+describe('in an encrypted repository', () => {
+  it('every command ends as the manual says, whatever somebody could do there', async () => {
+    const at = await scene()
+    const root = dirname(at.path)
+    const saved = join(temporaryDirectory(), 'saved')
+    cpSync(root, saved, { recursive: true })
+    const found: Record<string, Record<string, string>> = {}
+    for (const [what, deed] of Object.entries(deeds)) {
+      for (const which of ['where it was made', 'elsewhere']) {
+        rmSync(root, { recursive: true })
+        cpSync(saved, root, { recursive: true })
+        const genuine = () => [at.old, at.incr, at.latest].filter(id => existsSync(join(at.path, 'app', id)))
+        const done = await deed(at)
+        const before = genuine()
+        const bare = { ...at.app.context, stateDirectory: join(temporaryDirectory(), 'bare') }
+        const row =
+          which === 'elsewhere' ? await outcomes(at, done, bare, false) : await outcomes(at, done, at.app.context, true)
+        // Of two that the policy keeps one is the newest of ours, whatever is put there by somebody without its key.
+        if (what !== 'sign as the host') expect(genuine().at(-1), what).toBe(before.at(-1))
+        // Nothing is ever written in plain.
+        const told = everyFile(at.path).filter(one => readFileSync(one).includes(TEXT))
+        expect(told, what).toEqual([])
+        found[`${what}: ${which}`] = row
+      }
+    }
+    expect(found).toEqual(TABLE)
+  })
+})
+
+describe('a host with only a public GPG key', () => {
+  it('reads nothing of what it has made, and makes and prunes all the same', async () => {
+    const gpg = await gpgHome()
+    const recipient = { kind: 'gpg' as const, fingerprint: gpg.fingerprint }
+    const env = { GNUPGHOME: await gpg.publicOnly() }
+    const app = await encryptedApplication([recipient], { database: { rows: 3, pageSize: 512 } }, env)
+    const full = (await app.create({ type: 'full' })).backups[0]?.id ?? ''
+    await app.create({ type: 'full' })
+    const here = { ...app.context, keys: accessIn(env, recipient) }
+    await expect(restored(app, full, { context: here })).rejects.toMatchObject({ code: expect.stringContaining('key') })
+    expect(counted(Object.values(await verified(app, here)))).toBe('2 unread')
+    const request = { sources: [{ name: 'app', repository: app.source.repository, keep: { last: 1 } }], dryRun: false }
+    expect((await prune(app.context, app.journal, request)).delete).toHaveLength(1)
+    const owner = { ...app.context, keys: accessIn({ GNUPGHOME: gpg.home }, recipient) }
+    expect(await restored(app, 'app', { context: owner })).toMatchObject({ marks: [] })
+  })
+})
