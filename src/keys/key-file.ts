@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, existsSync, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { putOnce } from '../system/put-once.js'
 import { KEY_BYTES, secretName } from './derive.js'
 import { readSecretFile } from './secret-file.js'
 
@@ -29,7 +30,9 @@ export function createKeyFile(path: string, now: Date): string {
   try {
     if (existsSync(path)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
     writeSynced(draft, formatKeyFile(key, now))
-    putOnce(draft, path, formatKeyFile(key, now))
+    // Durably, and on a USB stick without hard links too.
+    if (!putOnce(draft, path)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
+    syncDirectoryOf(path)
     return secretName(key)
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') {
@@ -45,17 +48,11 @@ export function createKeyFile(path: string, now: Date): string {
   }
 }
 
-/** A hard link fails when the name exists, which a rename does not; a USB stick's file system may have none. */
-function putOnce(draft: string, path: string, text: string): void {
+function syncDirectoryOf(path: string): void {
   const directory = openSync(dirname(path), constants.O_RDONLY)
   try {
-    linkSync(draft, path)
-  } catch (error) {
-    const errno = errnoOf(error)
-    if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
-    writeSynced(path, text)
-  } finally {
     fsyncSync(directory)
+  } finally {
     closeSync(directory)
   }
 }

@@ -4,7 +4,6 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
-  linkSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -18,6 +17,7 @@ import { errnoOf, NexusError } from '../errors.js'
 import { type HeldDirectory, whileHeld } from '../system/held-directory.js'
 import { removeName } from '../system/names.js'
 import { isOurs } from '../system/ownership.js'
+import { putOnce } from '../system/put-once.js'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 const OTHERS_MAY_WRITE = 0o022
@@ -40,19 +40,19 @@ export function createRecordOf(target: string, record: object): void {
     const final = basename(recordPath(target))
     const draft = writeDraft(directory, final, record)
     try {
-      linkSync(directory.at(draft), directory.at(final))
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST') throw error
-      const foreign = foreignRecord(target)
-      if (foreign !== null) throw recordOfAnother(target, foreign)
-      throw new NexusError('locked', 'restore_running', `another restore of ${target} has begun`, {
-        hint: 'run again when it has ended',
-        cause: error,
-      })
+      if (!putOnce(directory.at(draft), directory.at(final))) throw recordThere(target)
     } finally {
       rmSync(directory.at(draft), { force: true })
     }
     fsyncSync(directory.fd)
+  })
+}
+
+function recordThere(target: string): NexusError {
+  const foreign = foreignRecord(target)
+  if (foreign !== null) return recordOfAnother(target, foreign)
+  return new NexusError('locked', 'restore_running', `another restore of ${target} has begun`, {
+    hint: 'run again when it has ended',
   })
 }
 
