@@ -14,7 +14,7 @@ import { previousName } from '../set-aside.js'
 import { shellQuoted } from '../shell.js'
 import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
 import { putInPlace } from './put-in-place.js'
-import { stageRestore } from './stage-restore.js'
+import { damagedHint, stageRestore } from './stage-restore.js'
 
 /** What a restore of a database would do. @throws NexusError for everything that can be refused before any byte is written */
 export async function planDatabaseRestore(
@@ -79,7 +79,7 @@ export function databaseOf(source: SourceSettings): SqliteSourceSettings {
 }
 
 function assertTarget(
-  { target: wanted }: RestoreRequest,
+  { target: wanted, allowDamaged }: RestoreRequest,
   facts: { target: string; replaces: boolean; damaged: boolean; id: string },
 ): void {
   const { target } = facts
@@ -96,10 +96,9 @@ function assertTarget(
       })
     }
   }
-  if (wanted.kind === 'in-place' && facts.damaged) {
-    throw new NexusError('refused', 'damaged_source', `${facts.id} was made of a damaged database (--allow-damaged)`, {
-      hint: 'restore it beside the live one with --to PATH and salvage it with: sqlite3 PATH .recover',
-    })
+  if (wanted.kind === 'in-place' && facts.damaged && allowDamaged !== true) {
+    const message = `${facts.id} was made of a database that fails its checks`
+    throw new NexusError('refused', 'damaged_source', message, { hint: damagedHint(facts.id) })
   }
 }
 
@@ -127,7 +126,10 @@ export async function restoreDatabase(
   const previous = await putInPlace(context, placement, async () => {
     const replaces = plan.replaces ? target : null
     checks = await whileStaging(place, ({ path }) =>
-      stageRestore(context, { selected, staged: path, replaces, inPlace: plan.in_place }),
+      stageRestore(context, {
+        ...{ selected, staged: path, replaces },
+        mustBeSound: plan.in_place && request.allowDamaged !== true,
+      }),
     )
   }).finally(() => leaveStaging(place.staged))
   return {
