@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, constants, existsSync, fsyncSync, openSync, rmSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { derivedName } from '../system/derived-name.js'
 import { putOnce } from '../system/put-once.js'
 import { KEY_BYTES, secretName } from './derive.js'
 import { readSecretFile } from './secret-file.js'
@@ -26,7 +27,7 @@ export function formatKeyFile(key: Uint8Array, created: Date): string {
  */
 export function createKeyFile(path: string, now: Date): string {
   const key = randomBytes(KEY_BYTES)
-  const draft = `${path}.new-${randomBytes(4).toString('hex')}`
+  const draft = join(dirname(path), derivedName(basename(path), { suffix: `.new-${randomBytes(4).toString('hex')}` }))
   try {
     if (existsSync(path)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
     writeSynced(draft, formatKeyFile(key, now))

@@ -14,6 +14,7 @@ import {
 import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../errors.js'
+import { derivedName } from '../system/derived-name.js'
 import { type HeldDirectory, whileHeld } from '../system/held-directory.js'
 import { removeName } from '../system/names.js'
 import { isOurs } from '../system/ownership.js'
@@ -23,10 +24,13 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constant
 const OTHERS_MAY_WRITE = 0o022
 /** Bytes; a record of ten thousand directories has less. */
 const RECORD_LIMIT = 64 * 1024 * 1024
+/** What `.PID.new` adds to the name of a record. */
+const DRAFT_BYTES = '.4194304.new'.length
 
 /** Where the record of a restore lies: beside what it replaces. */
 export function recordPath(target: string): string {
-  return join(dirname(target), `.${basename(target)}.nexus-restore.json`)
+  const name = derivedName(basename(target), { prefix: '.', suffix: '.nexus-restore.json', reserved: DRAFT_BYTES })
+  return join(dirname(target), name)
 }
 
 /**

@@ -13,7 +13,7 @@ import type { Selected } from '../select.js'
 import { previousName } from '../set-aside.js'
 import { shellQuoted } from '../shell.js'
 import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
-import { putInPlace } from './put-in-place.js'
+import { notKept, putInPlace } from './put-in-place.js'
 import { damagedHint, stageRestore } from './stage-restore.js'
 
 /** What a restore of a database would do. @throws NexusError for everything that can be refused before any byte is written */
@@ -113,7 +113,9 @@ export async function restoreDatabase(
   await finishInterruptedDatabaseRestore(context, { name, path: target, service: request.source?.service ?? null })
   const place = stagingPlace(target, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
   let checks: RestoreResult['checks'] = []
+  const problems: string[] = []
   const placement = {
+    problems,
     source: name,
     target,
     staged: place.staged,
@@ -125,12 +127,14 @@ export async function restoreDatabase(
   }
   const previous = await putInPlace(context, placement, async () => {
     const replaces = plan.replaces ? target : null
-    checks = await whileStaging(place, ({ path }) =>
+    const made = await whileStaging(place, ({ path }) =>
       stageRestore(context, {
         ...{ selected, staged: path, replaces },
         mustBeSound: plan.in_place && request.allowDamaged !== true,
       }),
     )
+    checks = made.checks
+    problems.push(...notKept(target, made.lost))
   }).finally(() => leaveStaging(place.staged))
   return {
     command: request.at === undefined ? 'restore' : 'pitr restore',
@@ -140,6 +144,7 @@ export async function restoreDatabase(
     previous,
     undo: undoOf(plan, previous),
     checks,
+    ...(problems.length === 0 ? {} : { problems }),
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }

@@ -18,6 +18,8 @@ import type { Selected } from '../select.js'
 /**
  * Makes and proves the file that a restore will put in place, or takes it away again. What SQLite finds wrong in bytes that
  * are those that were captured keeps it from replacing live data unasked, never from being restored beside them.
+ *
+ * @returns what the checks found, and what of owner and mode could not be kept, in words
  */
 export async function stageRestore(
   context: Context,
@@ -27,15 +29,15 @@ export async function stageRestore(
     replaces,
     mustBeSound,
   }: { selected: Selected; staged: string; replaces: string | null; mustBeSound: boolean },
-): Promise<RestoreResult['checks']> {
+): Promise<{ checks: RestoreResult['checks']; lost: string[] }> {
   await assertSpace(dirname(staged), selected.manifest.bytes_source)
   try {
     const checks = await writeImage(context, selected, staged, () =>
       checkRestored(staged, selected.manifest, context.signal),
     )
     if (mustBeSound) assertSound(selected, checks)
-    await keepAttributes(staged, replaces, selected.manifest.facts)
-    return checks
+    const lost = await keepAttributes(staged, replaces, selected.manifest.facts)
+    return { checks, lost }
   } catch (error) {
     dropStaged(staged)
     throw error

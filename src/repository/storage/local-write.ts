@@ -3,6 +3,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
+import { derivedName } from '../../system/derived-name.js'
 import { meansNoLinks, renameOnce } from '../../system/put-once.js'
 import { partialPrefix } from '../layout.js'
 import { doing, type Ground, syncDirectory } from './ground.js'
@@ -116,7 +117,8 @@ async function prepare(reach: Reach, name: string): Promise<{ path: string; pare
   await reach.ensureDirectory(name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
   const path = await reach.pathOf(name)
   const parent = dirname(path)
-  const temporary = join(parent, `${partialPrefix}${basename(path)}-${randomBytes(4).toString('hex')}`)
+  const suffix = `-${randomBytes(4).toString('hex')}`
+  const temporary = join(parent, derivedName(basename(path), { prefix: partialPrefix, suffix }))
   return { path, parent, temporary }
 }
 

@@ -13,6 +13,8 @@ const { O_NOFOLLOW, O_NONBLOCK, O_RDWR } = constants
 
 /** A database that is copied aside and kept from everybody until it is replaced. */
 export interface HeldCopy {
+  /** What of owner and mode the copy could not be given, in words. */
+  lost: string[]
   /**
    * Makes the file useless once nothing has its name any more: who opened it before that gets an error, instead of writing
    * its log beside the database that took its place.
@@ -41,9 +43,9 @@ export async function copyHeld(target: string, previous: string): Promise<HeldCo
     const { processes } = usersOfFiles(identitiesOf(target))
     if (processes.length > 0) throw inUse(target, processes)
     if (!sidecarsEmpty(target)) return null
-    await keepCopy(fd, directory, basename(previous))
+    const lost = await keepCopy(fd, directory, basename(previous))
     isHeld = true
-    return { spoil: () => writeFully(fd, Buffer.alloc(100, 0xff), 0), release: () => closeSync(fd) }
+    return { lost, spoil: () => writeFully(fd, Buffer.alloc(100, 0xff), 0), release: () => closeSync(fd) }
   } catch (error) {
     directory.nameIn(error)
     throw error

@@ -11,22 +11,26 @@ const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants
 /**
  * Copies an open database to a new name in a directory, with owner, mode, times and extended attributes, durably. The
  * database stays open: closing any descriptor of it would drop this process's lock.
+ *
+ * @returns what of owner and mode could not be kept, in words
  */
-export async function keepCopy(live: number, directory: HeldDirectory, name: string): Promise<void> {
+export async function keepCopy(live: number, directory: HeldDirectory, name: string): Promise<string[]> {
   const { size, atime, mtime } = fstatSync(live)
+  let lost: string[] = []
   const copy = openSync(directory.at(name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
   try {
     for (let at = 0; at < size; at += CHUNK_BYTES) {
       writeFully(copy, read(live, at), at)
       await turn()
     }
-    await copyAttributes(live, copy)
+    lost = await copyAttributes(live, copy)
     futimesSync(copy, atime, mtime)
     fsyncSync(copy)
   } finally {
     closeSync(copy)
   }
   fsyncSync(directory.fd)
+  return lost
 }
 
 /** What lies there, up to so many bytes; less at the end of the file. */

@@ -40,6 +40,8 @@ export interface Overwrite {
   willOverwrite(): Promise<void>
   /** Called when the overwriting failed and everything is as it was. */
   asItWas(): void
+  /** Called with what of owner and mode the copy could not be given. */
+  notKept(path: string, lost: string[]): void
 }
 
 /**
@@ -69,7 +71,7 @@ export async function overwrite(swap: Overwrite): Promise<boolean> {
     const fresh = openSync(staged, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     descriptors.push(fresh)
     assertUnused(target, () => {})
-    await keepCopy(live, directory, basename(previous))
+    swap.notKept(previous, await keepCopy(live, directory, basename(previous)))
     await swap.willOverwrite()
     if (nameExists(journal)) unlinkSync(journal)
     changing = true

@@ -1,6 +1,7 @@
 import { closeSync, constants, existsSync, openSync, statSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { basename, dirname } from 'node:path'
 import { messageOf, NexusError } from '../../errors.js'
+import { NAME_BYTES } from '../../system/derived-name.js'
 import { sameFile } from '../../system/held-directory.js'
 import { copyName, linkName, moveName, removeName } from '../../system/names.js'
 import { meansNoLinks } from '../../system/put-once.js'
@@ -42,6 +43,8 @@ export interface Swap {
   /** Called when the overwriting failed and was rolled back. */
   asItWas(): void
   warn(message: string): void
+  /** Called with what of owner and mode of something could not be kept. */
+  notKept(path: string, lost: string[]): void
 }
 
 /**
@@ -65,7 +68,7 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     return false
   }
   const shared = statSync(target).nlink > 1 || otherNamesOf(target).length > 0
-  if (foldLog(target) === 'damaged') {
+  if (!canHaveSidecars(target) || foldLog(target) === 'damaged') {
     if (shared) throw cannotOverwrite(target, 'SQLite cannot open it')
     await replaceByCopy(swap)
     return true
@@ -93,6 +96,11 @@ export async function swapIn(swap: Swap): Promise<boolean> {
   }
 }
 
+/** Beside a longer name SQLite can keep neither log nor journal, and cannot lock and complete the database either. */
+function canHaveSidecars(path: string): boolean {
+  return Buffer.byteLength(`${basename(path)}-journal`) <= NAME_BYTES
+}
+
 /** False where the file system has no hard links. */
 function linked(target: string, previous: string): boolean {
   try {
@@ -115,6 +123,7 @@ async function replaceWithoutLinks(swap: Swap): Promise<boolean> {
     const held = await copyHeld(target, previous)
     if (held !== null) {
       try {
+        swap.notKept(previous, held.lost)
         const moves = [{ from: staged, to: target }, ...sidecars]
         const empty = existingSidecars(target)
         await swap.willMove(moves, empty)
@@ -243,7 +252,10 @@ function writtenAgain(target: string): NexusError {
 async function replaceByCopy(swap: Swap): Promise<void> {
   const { target, staged, previous } = swap
   const sidecars = existingSidecars(target)
-  for (const name of [target, ...sidecars]) copyName(name, previous + name.slice(target.length))
+  for (const name of [target, ...sidecars]) {
+    const aside = previous + name.slice(target.length)
+    swap.notKept(aside, copyName(name, aside))
+  }
   await syncDirectory(dirname(target))
   const moves = [{ from: staged, to: target }, ...swap.sidecars]
   await swap.willMove(moves, sidecars)

@@ -76,6 +76,7 @@ function place(wanted: { staged: 'restored' | 'damaged'; sidecar?: string }) {
     previous: `${target}.before-restore-20251201T000000.000Z`,
     service: null,
     allowOtherNames: false,
+    problems: [],
   }
   const run = () => putInPlace(testContext(), placement, async () => writeFileSync(staged, contents[wanted.staged]))
   return { room, target, placement, run }
