@@ -7,16 +7,10 @@ export function standsOnUnsound({ plan, history }: Pick<BackUpTask, 'plan' | 'hi
   return plan.parent !== null && history.unsound.has(plan.parent.id)
 }
 
-/**
- * Refuses to keep a backup of a source that fails its checks, unless the operator wants one, or has kept the one that it
- * stands on.
- *
- * @throws NexusError `damage` (`source_damaged`)
- */
-export function assertSound(task: BackUpTask, what: string, checks: readonly Check[]): void {
+/** Refuses to keep a backup of a source that fails its checks, unless the operator wants one. @throws NexusError `damage` */
+export function assertSound({ source, request }: BackUpTask, what: string, checks: readonly Check[]): void {
   const [first] = checks.filter(({ status }) => status === 'failed')
-  const { source, request } = task
-  if (first === undefined || request.allowDamaged || standsOnUnsound(task)) return
+  if (first === undefined || request.allowDamaged) return
   const detail = first.detail.split('\n').slice(0, 3).join('; ')
   throw new NexusError('damage', 'source_damaged', `${source.name}: ${what} fails ${first.name}: ${detail}`, {
     hint: `no backup was kept; to keep one of the damaged source: nexus-backup create ${source.name} --allow-damaged`,
