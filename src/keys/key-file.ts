@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, fstatSync, fsyncSync, linkSync, lstatSync, openSync, rmSync, type Stats, writeSync } from 'node:fs'
+import { closeSync, fstatSync, fsyncSync, lstatSync, openSync, rmSync, type Stats, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { derivedName } from '../system/derived-name.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from '../system/held-directory.js'
 import { nameExists } from '../system/names.js'
+import { putOnce } from '../system/put-once.js'
 import { splitPath, trustedPath } from '../system/trusted-path.js'
 import { KEY_BYTES, secretName } from './derive.js'
 import { readSecretFile } from './secret-file.js'
@@ -32,7 +34,7 @@ export function createKeyFile(path: string, now: Date): string {
   const key = randomBytes(KEY_BYTES)
   const { directory, name } = splitPath(resolve(path))
   try {
-    whileHeld(trustedPath(directory), held => putOnce(held, name, formatKeyFile(key, now)))
+    whileHeld(trustedPath(directory), held => writeOnce(held, name, formatKeyFile(key, now)))
     return secretName(key)
   } catch (error) {
     if (error instanceof NexusError) throw error
@@ -47,20 +49,15 @@ export function createKeyFile(path: string, now: Date): string {
   }
 }
 
-/** A hard link fails when the name exists, which a rename does not; a USB stick's file system may have none. */
-function putOnce(directory: HeldDirectory, name: string, text: string): void {
-  const [draft, final] = [directory.at(`${name}.new-${randomBytes(4).toString('hex')}`), directory.at(name)]
+/** On a USB stick without hard links too. */
+function writeOnce(directory: HeldDirectory, name: string, text: string): void {
+  const draft = directory.at(derivedName(name, { suffix: `.new-${randomBytes(4).toString('hex')}` }))
+  const final = directory.at(name)
   try {
-    if (nameExists(final)) throw Object.assign(new Error('it exists'), { code: 'EEXIST' })
+    if (nameExists(final)) throw taken()
     const written = writeSynced(draft, text)
-    try {
-      linkSync(draft, final)
-      if (!sameFile(written, lstatSync(final))) throw exchanged(join(directory.path, name))
-    } catch (error) {
-      const errno = errnoOf(error)
-      if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
-      writeSynced(final, text)
-    }
+    if (!putOnce(draft, final)) throw taken()
+    if (!sameFile(written, lstatSync(final))) throw exchanged(join(directory.path, name))
   } catch (error) {
     directory.nameIn(error)
     throw error
@@ -68,6 +65,10 @@ function putOnce(directory: HeldDirectory, name: string, text: string): void {
     rmSync(draft, { force: true })
     fsyncSync(directory.fd)
   }
+}
+
+function taken(): Error {
+  return Object.assign(new Error('it exists'), { code: 'EEXIST' })
 }
 
 function writeSynced(path: string, text: string): Stats {

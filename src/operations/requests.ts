@@ -83,6 +83,8 @@ export interface RestoreRequest {
   recovery?: RecoveryCalls
   /** Replace a database whose file has other names, as the source's setting of that name does. */
   allowOtherNames?: boolean
+  /** Put content in place that fails its checks, as it was captured. */
+  allowDamaged?: boolean
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */

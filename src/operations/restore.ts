@@ -50,7 +50,7 @@ export async function restore(context: Context, journal: Journal, request: Resto
             : restoreTreeBackup(context, request, work),
         )
       }),
-    result => ({ result: 'done', backup: result.id }),
+    ({ id, checks }) => ({ result: checks.some(({ status }) => status === 'failed') ? 'damage' : 'done', backup: id }),
   )
 }
 

@@ -70,7 +70,9 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
   const found = dropEmptySidecars(aside) ? [] : existingSidecars(aside)
   const sidecars = found.map(from => ({ from, to: target + from.slice(aside.length) }))
   let checks: RestoreResult['checks'] = []
+  const problems: string[] = []
   const placement = {
+    problems,
     source: subject.name,
     target,
     staged: aside,
@@ -92,6 +94,7 @@ async function carryOut(context: Context, request: RollbackRequest): Promise<Res
     previous,
     undo: previous === null ? null : subject.undo,
     checks,
+    ...(problems.length === 0 ? {} : { problems }),
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }

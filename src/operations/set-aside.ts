@@ -1,7 +1,10 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { derivedName } from '../system/derived-name.js'
 
 const MARK = '.before-restore-'
+/** What a database's sidecars, and the list of what stayed behind of a directory, add to the name. */
+const BESIDE_BYTES = '-journal'.length
 const STAMP = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3}Z)$/
 
 /**
@@ -21,7 +24,7 @@ export function previousNames(targets: readonly string[], now: Date): string[] {
 /** The names that go with one of them, from a plan that was shown; undefined when that is no such name. */
 export function namesLike(targets: readonly string[], previous: string): string[] | undefined {
   const stamp = previous.slice(previous.lastIndexOf(MARK) + MARK.length)
-  return STAMP.test(stamp) ? targets.map(target => target + MARK + stamp) : undefined
+  return STAMP.test(stamp) ? targets.map(target => stampedName(target, stamp)) : undefined
 }
 
 /** What the last restore of any of several targets replaced, of those that it did replace. */
@@ -43,25 +46,31 @@ function instantAfterAll(targets: readonly string[], now: Date): Date {
 }
 
 function nameAt(target: string, instant: Date): string {
-  return `${target}${MARK}${instant.toISOString().replaceAll('-', '').replaceAll(':', '')}`
+  return stampedName(target, instant.toISOString().replaceAll('-', '').replaceAll(':', ''))
+}
+
+function stampedName(target: string, stamp: string): string {
+  return join(dirname(target), derivedName(basename(target), { suffix: MARK + stamp, reserved: BESIDE_BYTES }))
 }
 
 /** What the last restore of a database replaced, or undefined when nothing was set aside. */
 export function lastPrevious(target: string): string | undefined {
   const directory = dirname(target)
   const names = existsSync(directory) ? readdirSync(directory) : []
-  const last = names
-    .filter(name => !Number.isNaN(instantOf(target, name)))
-    .sort()
-    .at(-1)
-  return last === undefined ? undefined : join(directory, last)
+  const [last] = names
+    .map(name => ({ name, instant: instantOf(target, name) }))
+    .filter(({ instant }) => !Number.isNaN(instant))
+    .sort((a, b) => b.instant - a.instant)
+  return last === undefined ? undefined : join(directory, last.name)
 }
 
 /** The instant in the name of something set aside; NaN for any other name. */
 function instantOf(target: string, name: string): number {
-  const prefix = basename(target) + MARK
-  const stamp = name.startsWith(prefix) ? STAMP.exec(name.slice(prefix.length)) : null
-  if (stamp === null) return Number.NaN
+  const from = name.lastIndexOf(MARK) + MARK.length
+  const stamp = from < MARK.length ? null : STAMP.exec(name.slice(from))
+  // Earlier releases never cut a name.
+  const own = [basename(stampedName(target, name.slice(from))), basename(target) + name.slice(from - MARK.length)]
+  if (stamp === null || !own.includes(name)) return Number.NaN
   const [, year, month, day, hour, minute, second] = stamp
   return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}`)
 }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { link, lstat, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { lstat, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { errnoOf } from '../errors.js'
 import type { HeldDirectory } from '../system/held-directory.js'
 import { givesFilesAway } from '../system/ownership.js'
+import { putOnce } from '../system/put-once.js'
 import { inStateDirectory } from './state-directory.js'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
@@ -15,7 +16,10 @@ export async function writeStateFile(
   file: string,
   bytes: string | Uint8Array,
 ): Promise<void> {
-  await place(stateDirectory, names, { file, bytes }, rename)
+  await place(stateDirectory, names, { file, bytes }, async (draft, path) => {
+    await rename(draft, path)
+    return true
+  })
 }
 
 /**
@@ -28,25 +32,11 @@ export async function writeStateFileOnce(
   file: string,
   bytes: string | Uint8Array,
 ): Promise<boolean> {
-  try {
-    await place(stateDirectory, names, { file, bytes }, linkOnce)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false
-    throw error
-  }
-}
-
-/** Some file systems know no links: there two at once must differ by more than the blink of an eye. */
-async function linkOnce(draft: string, path: string): Promise<void> {
-  try {
-    await link(draft, path)
-  } catch (error) {
-    if (!['EPERM', 'ENOSYS', 'EOPNOTSUPP', 'ENOTSUP', 'EMLINK'].includes(errnoOf(error) ?? '')) throw error
-    await (await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)).close()
-    await rename(draft, path)
-  }
-  await rm(draft, { force: true })
+  return place(stateDirectory, names, { file, bytes }, async (draft, path) => {
+    const isFirst = putOnce(draft, path)
+    await rm(draft, { force: true })
+    return isFirst
+  })
 }
 
 /** Writes a draft and has it put in its place. */
@@ -54,9 +44,9 @@ async function place(
   stateDirectory: string,
   names: readonly string[],
   { file, bytes }: { file: string; bytes: string | Uint8Array },
-  put: (draft: string, path: string) => Promise<void>,
-): Promise<void> {
-  await inStateDirectory(stateDirectory, names, async directory => {
+  put: (draft: string, path: string) => Promise<boolean>,
+): Promise<boolean> {
+  return inStateDirectory(stateDirectory, names, async directory => {
     const draft = `${file}.new-${randomBytes(4).toString('hex')}`
     try {
       const handle = await open(directory.at(draft), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
@@ -68,7 +58,7 @@ async function place(
         await handle.close()
       }
       await removeAbandoned(directory, draft)
-      await put(directory.at(draft), directory.at(file))
+      return await put(directory.at(draft), directory.at(file))
     } catch (error) {
       await rm(directory.at(draft), { force: true })
       throw error

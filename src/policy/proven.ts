@@ -5,7 +5,9 @@ export interface ProvableBackup extends ChainMember {
   damaged_source: boolean
   /** Something was missing when it was made, or may be torn. */
   incomplete?: boolean | undefined
-  checks: readonly { status: 'ok' | 'failed' }[]
+  checks: readonly { name?: string | undefined; status: 'ok' | 'failed' }[]
+  /** Of a database whole bytes are no sound content: only a check of the content proves it. */
+  kind?: string | undefined
 }
 
 /** The outcome of a verify or drill; every Proof is one. An `ok` speaks for the whole chain of its backup. */
@@ -61,7 +63,8 @@ export function unsoundBackups(backups: readonly ProvableBackup[], proofs: reado
   /** Of these the manifest says so itself; what only a drill saw, a drill of a child can take back for it. */
   const captured = new Set<string>()
   for (const { id, type, parent, damaged_source, checks } of [...backups].sort(bySequence)) {
-    const base = type === 'full' ? null : parent
+    // What was looked at as a whole stands on nothing that an earlier check saw.
+    const base = type === 'full' || hasPassed(checks) ? null : parent
     if (damaged_source || checks.some(({ status }) => status === 'failed') || (base !== null && captured.has(base))) {
       captured.add(id)
     }
@@ -71,10 +74,15 @@ export function unsoundBackups(backups: readonly ProvableBackup[], proofs: reado
   return unsound
 }
 
+/** Whether SQLite looked at the whole database when it was captured, indexes and constraints included. */
+function hasPassed(checks: ProvableBackup['checks']): boolean {
+  return checks.some(({ name, status }) => name === 'integrity_check' && status === 'ok')
+}
+
 /**
- * The ids of proven backups (design section 6): a full whose integrity or content checks passed when it was made, or
- * any backup that a later verify of its whole chain found good; and no verify of any backup in that chain has
- * found damage since. A backup that stands on a damaged source's is never proven, intact though its bytes may be, and
+ * The ids of proven backups: a full whose integrity or content checks passed when it was made, or any backup that a
+ * later verify of its whole chain found good; and no verify of any backup in that chain has found damage since. A
+ * database that nobody looked into when it was captured needs a drill: a verify compares its bytes only. A backup that stands on a damaged source's is never proven, intact though its bytes may be, and
  * neither is one that is not complete.
  * @param damaged ids of damaged directories and of `damagedByProof`
  */
@@ -87,16 +95,21 @@ export function provenBackups(
   const broken = brokenChains(backups, damaged)
   const unsound = unsoundBackups(backups, proofs)
   const passed = latestOk(proofs, now)
+  const drilled = latestOk(
+    proofs.filter(({ level }) => level === 'drill'),
+    now,
+  )
   const ownDamage = latestDamage(proofs)
   const chainDamage = new Map<string, number>()
   const proven = new Set<string>()
-  for (const { id, type, parent, checks, incomplete } of [...backups].sort(bySequence)) {
+  for (const { id, type, parent, checks, incomplete, kind } of [...backups].sort(bySequence)) {
     const inherited = type === 'full' || parent === null ? undefined : chainDamage.get(parent)
     const failedAt = Math.max(ownDamage.get(id) ?? -Infinity, inherited ?? -Infinity)
     chainDamage.set(id, failedAt)
     if (broken.has(id) || unsound.has(id) || incomplete === true) continue
     const checkedWhenMade = type === 'full' && checks.length > 0 && failedAt === -Infinity
-    if (checkedWhenMade || (passed.get(id) ?? -Infinity) > failedAt) proven.add(id)
+    const verified = kind === 'sqlite' && checks.length === 0 ? drilled : passed
+    if (checkedWhenMade || (verified.get(id) ?? -Infinity) > failedAt) proven.add(id)
   }
   return proven
 }

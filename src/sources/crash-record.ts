@@ -4,7 +4,6 @@ import {
   existsSync,
   fstatSync,
   fsyncSync,
-  linkSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,18 +14,23 @@ import {
 import { open } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../errors.js'
+import { derivedName } from '../system/derived-name.js'
 import { type HeldDirectory, whileHeld } from '../system/held-directory.js'
 import { removeName } from '../system/names.js'
 import { isOurs } from '../system/ownership.js'
+import { putOnce } from '../system/put-once.js'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 const OTHERS_MAY_WRITE = 0o022
 /** Bytes; a record of ten thousand directories has less. */
 const RECORD_LIMIT = 64 * 1024 * 1024
+/** What `.PID.new` adds to the name of a record. */
+const DRAFT_BYTES = '.4194304.new'.length
 
 /** Where the record of a restore lies: beside what it replaces. */
 export function recordPath(target: string): string {
-  return join(dirname(target), `.${basename(target)}.nexus-restore.json`)
+  const name = derivedName(basename(target), { prefix: '.', suffix: '.nexus-restore.json', reserved: DRAFT_BYTES })
+  return join(dirname(target), name)
 }
 
 /**
@@ -40,19 +44,19 @@ export function createRecordOf(target: string, record: object): void {
     const final = basename(recordPath(target))
     const draft = writeDraft(directory, final, record)
     try {
-      linkSync(directory.at(draft), directory.at(final))
-    } catch (error) {
-      if (errnoOf(error) !== 'EEXIST') throw error
-      const foreign = foreignRecord(target)
-      if (foreign !== null) throw recordOfAnother(target, foreign)
-      throw new NexusError('locked', 'restore_running', `another restore of ${target} has begun`, {
-        hint: 'run again when it has ended',
-        cause: error,
-      })
+      if (!putOnce(directory.at(draft), directory.at(final))) throw recordThere(target)
     } finally {
       rmSync(directory.at(draft), { force: true })
     }
     fsyncSync(directory.fd)
+  })
+}
+
+function recordThere(target: string): NexusError {
+  const foreign = foreignRecord(target)
+  if (foreign !== null) return recordOfAnother(target, foreign)
+  return new NexusError('locked', 'restore_running', `another restore of ${target} has begun`, {
+    hint: 'run again when it has ended',
   })
 }
 

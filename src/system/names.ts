@@ -16,7 +16,7 @@ import {
 } from 'node:fs'
 import { errnoOf } from '../errors.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
-import { effectiveUser, give, givesFilesAway, onDescriptor } from './ownership.js'
+import { effectiveUser, give, giveWhatCan, onDescriptor } from './ownership.js'
 import { splitPath } from './trusted-path.js'
 
 /**
@@ -51,9 +51,11 @@ export function linkName(from: string, to: string): void {
 /**
  * Copies a regular file with its owner and mode to a name that is new, durably.
  *
+ * @returns what of owner and mode could not be kept, in words
  * @throws NexusError `refused` (`directory_exchanged`) for anything but a regular file
  */
-export function copyName(from: string, to: string): void {
+export function copyName(from: string, to: string): string[] {
+  const lost: string[] = []
   between(from, to, (source, target) => {
     onDescriptor(source, 0, input => {
       const found = fstatSync(input)
@@ -61,13 +63,14 @@ export function copyName(from: string, to: string): void {
       const output = openSync(target, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
       try {
         copyBytes(input, output)
-        give(output, givesFilesAway() ? found : null, found.mode & 0o7777)
+        lost.push(...giveWhatCan(output, found, found.mode & 0o7777))
         fsyncSync(output)
       } finally {
         closeSync(output)
       }
     })
   })
+  return lost
 }
 
 function copyBytes(input: number, output: number): void {

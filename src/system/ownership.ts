@@ -113,6 +113,33 @@ export function give(fd: number, owner: Owner | null, mode: number): void {
   fchmodSync(fd, mode)
 }
 
+/** What the system answers where this user or the file system cannot have an owner or a mode so. */
+const CANNOT: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'EINVAL', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP'])
+
+/**
+ * Sets owner, group and mode of an open file, each as far as this user and the file system can: who is not root can give a
+ * file to a group that he is in.
+ *
+ * @returns what could not be set, in words such as `group 33`
+ */
+export function giveWhatCan(fd: number, owner: Owner | null, mode: number): string[] {
+  const lost: string[] = []
+  const attempt = (what: string, work: () => void) => {
+    try {
+      work()
+    } catch (error) {
+      if (!CANNOT.has(errnoOf(error) ?? '')) throw error
+      lost.push(what)
+    }
+  }
+  const { uid, gid } = fstatSync(fd)
+  if (owner !== null && owner.uid !== uid) attempt(`owner ${owner.uid}`, () => fchownSync(fd, owner.uid, gid))
+  if (owner !== null && owner.gid !== gid)
+    attempt(`group ${owner.gid}`, () => fchownSync(fd, fstatSync(fd).uid, owner.gid))
+  attempt(`mode ${mode.toString(8).padStart(4, '0')}`, () => fchmodSync(fd, mode))
+  return lost
+}
+
 /** Sets the owner of a symbolic link, in a directory that no other user can write to. */
 export function giveLink(path: string, owner: Owner): void {
   lchownSync(path, owner.uid, owner.gid)

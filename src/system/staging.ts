@@ -2,6 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../errors.js'
+import { derivedName } from './derived-name.js'
 import { exchanged, type HeldDirectory, whileHeld } from './held-directory.js'
 import { moveName, removeIn, removeTree } from './names.js'
 import { effectiveUser, keepsNoOwners } from './ownership.js'
@@ -10,6 +11,8 @@ import { isOursAlone } from './trusted-path.js'
 /** What every directory for staged things is called, beside what they will replace. */
 const PRIVATE = /^\..+\.nexus-restore-[\w-]+\.private$/
 const OTHERS = 0o077
+/** What is added to the name of a staged thing for what is made beside it: a cluster is laid out in `.NAME.nexus-restore-7f3a91c0.private`. */
+const BESIDE_BYTES = 40
 /** Makes names that nobody outside of this process can guess. */
 const secret = randomBytes(32)
 
@@ -30,11 +33,12 @@ export interface StagingPlace {
  * @param mark makes the name differ from those of other runs: `nexus-restore-…`; the same gives the same place
  */
 export function stagingPlace(target: string, mark: string): StagingPlace {
-  const beside = join(dirname(target), `.${basename(target)}.${mark}`)
+  const name = derivedName(basename(target), { prefix: '.', suffix: `.${mark}`, reserved: BESIDE_BYTES })
+  const beside = join(dirname(target), name)
   if (isOursAlone(dirname(target))) return { staged: beside, around: null }
   const around = `${beside}.private`
-  const name = createHmac('sha256', secret).update(beside).digest('hex').slice(0, 32)
-  return { staged: join(around, name), around }
+  const secretName = createHmac('sha256', secret).update(beside).digest('hex').slice(0, 32)
+  return { staged: join(around, secretName), around }
 }
 
 /** A place that is made and held. */

@@ -43,6 +43,7 @@ describe('the declaration', () => {
       'in-place',
       'confirm',
       'rollback',
+      'allow-damaged',
       'allow-other-names',
       'tablespace-map',
       'waldir',

@@ -120,7 +120,9 @@ describe('prune', () => {
     const one = await shelf()
     const [, second = '', third = '', , , last = ''] = await month(one)
     const proof = { level: 'content' as const, findings: [] }
-    await one.room('itsm').addProof({ id: second, at: '2025-11-20T00:00:00.000Z', status: 'ok', ...proof })
+    // Nobody looked into it at create: only a drill tells that its content is sound.
+    const drilled = { ...proof, level: 'drill' as const }
+    await one.room('itsm').addProof({ id: second, at: '2025-11-20T00:00:00.000Z', status: 'ok', ...drilled })
     await one.room('itsm').addProof({ id: third, at: '2025-11-20T00:00:00.000Z', status: 'ok', ...proof })
     await one.room('itsm').addProof({ id: third, at: '2025-11-21T00:00:00.000Z', status: 'damaged', ...proof })
     const result = await run(one, { last: 1 })

@@ -53,6 +53,27 @@ describe('proven backups', () => {
     expect(proven(backups, [proof('b1', 9, 'ok'), proof('b2', 9, 'ok')])).toEqual(['b2'])
   })
 
+  it('of a database that nobody looked into are those that a drill found good; a verify compares bytes', () => {
+    const kind = 'sqlite'
+    const backups = [backup(1, null, { kind }), backup(2, 'b1', { kind }), backup(3, 'b2', { kind, checks: passed })]
+    const verified = backups.map(({ id }) => proof(id, 5, 'ok'))
+    expect(proven(backups, verified)).toEqual(['b3'])
+    expect(proven(backups, [...verified, proof('b2', 6, 'ok', 'drill')])).toEqual(['b2', 'b3'])
+    const later = [...verified, proof('b2', 6, 'ok', 'drill'), proof('b1', 7, 'damaged')]
+    expect(proven(backups, later, [])).toEqual([])
+  })
+
+  it('may stand on a damaged source when SQLite looked at all of them again and found them sound', () => {
+    const checks = [{ name: 'integrity_check', status: 'ok' as const }]
+    const backups = [
+      backup(1, null, { damaged_source: true }),
+      backup(2, 'b1', { checks: passed }),
+      backup(3, 'b2', { checks }),
+    ]
+    expect([...unsoundBackups(backups)]).toEqual(['b1', 'b2'])
+    expect(proven(backups, [proof('b3', 9, 'ok')])).toEqual(['b3'])
+  })
+
   it('are those that a verify found good, even without checks', () => {
     const backups = [backup(1, null), backup(2, 'b1'), backup(3, 'b2')]
     expect(proven(backups, [proof('b2', 5, 'ok'), proof('b3', 5, 'unread')])).toEqual(['b2'])

@@ -1,5 +1,5 @@
 import { NexusError } from '../../errors.js'
-import type { RestorePlan } from '../../operations/requests.js'
+import type { RestorePlan, RestoreRequest } from '../../operations/requests.js'
 import type { RestoreResult } from '../../operations/results.js'
 import { shellQuoted } from '../../operations/shell.js'
 import type { Invocation } from '../invocation.js'
@@ -64,6 +64,30 @@ export async function confirmSource(invocation: Invocation, source: string, what
   )
 }
 
+const UNSOUND: ReadonlySet<string> = new Set(['damaged_source', 'restored_damaged'])
+
+/**
+ * Runs a restore. On a terminal one that is refused because the content fails its checks may be confirmed by the name of its
+ * source and goes on; elsewhere `--allow-damaged` is what it needs.
+ */
+export async function orDamaged(
+  invocation: Invocation,
+  request: RestoreRequest,
+  run: (request: RestoreRequest) => Promise<Outcome>,
+): Promise<Outcome> {
+  try {
+    return await run(request)
+  } catch (error) {
+    const name = request.source?.name
+    const isUnsound = error instanceof NexusError && UNSOUND.has(error.code)
+    if (!isUnsound || name === undefined || !invocation.interactive || request.dryRun) throw error
+    const { askForText } = await import('../prompt.js')
+    const question = `${error.message}. Type '${name}' to put it in place all the same:`
+    if ((await askForText(invocation.io, question)).trim() !== name) throw error
+    return await run({ ...request, allowDamaged: true })
+  }
+}
+
 /** What a restore or rollback that was carried out has to say; `more` goes into its document. */
 export function restoredOutcome(
   restored: RestoreResult,
@@ -78,8 +102,26 @@ export function restoredOutcome(
     document: { ...result, ...more },
     text: paint => renderRestore(result, { zone, paint }),
     always: false,
-    failures: failedChecks(result),
+    // The last one decides: damage counts for more.
+    failures: [...problemsOf(result), ...failedChecks(result)],
   }
+}
+
+/** What the place could not take is said before; here it counts. */
+function problemsOf({ problems = [], target }: RestoreResult): NexusError[] {
+  const [first, ...more] = problems
+  if (first === undefined) return []
+  const others = more.length === 0 ? '' : ` (and ${more.length} more)`
+  return [
+    new NexusError(
+      'partial',
+      'restored_with_problems',
+      `${target} is restored, but not all as it was: ${first}${others}`,
+      {
+        hint: 'every other byte is as it was captured; what is missing needs a file system that can hold it, and owners and devices need root (without owners: --no-owner)',
+      },
+    ),
+  ]
 }
 
 /** A database that was damaged when it was backed up or set aside comes back damaged: that is never silent. */

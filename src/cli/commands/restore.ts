@@ -10,7 +10,7 @@ import type { Outcome } from '../outcome.js'
 import { renderPlan } from '../output/render-restore.js'
 import { listOption, switchOption, textOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
-import { confirmSource, planOutcome, restoredOutcome } from './restore-parts.js'
+import { confirmSource, orDamaged, planOutcome, restoredOutcome } from './restore-parts.js'
 import { type Origin, originOf } from './source-of-backup.js'
 
 /** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback [--to PATH])` */
@@ -44,6 +44,11 @@ function refuseMixture({ options, operands }: Invocation): void {
   if (switchOption(options, 'untrusted') && (operands.length === 0 || switchOption(options, 'rollback'))) {
     throw new NexusError('usage', 'untrusted_without_id', '--untrusted goes with the whole id of a backup', {
       hint: "'nexus-backup list' shows the ids",
+    })
+  }
+  if (switchOption(options, 'allow-damaged') && (ways[0] !== '--in-place' || isUndo)) {
+    throw new NexusError('usage', 'options_exclude', '--allow-damaged goes with --in-place', {
+      hint: 'beside the live data and back, content that fails its checks is restored without it',
     })
   }
   if (switchOption(options, 'force') && (ways[0] !== '--to' || isUndo)) {
@@ -96,6 +101,7 @@ function requestOf(
     untrusted: switchOption(options, 'untrusted'),
     dryRun: switchOption(options, 'dry-run'),
     allowOtherNames: switchOption(options, 'allow-other-names'),
+    allowDamaged: switchOption(options, 'allow-damaged'),
   }
   if (to !== undefined) {
     const target = { kind: 'path', path: resolve(io.cwd, to), force: switchOption(options, 'force') } as const
@@ -127,10 +133,14 @@ async function carryOut(
     return await runClusterRestore(invocation, settings, wanted)
   }
   refuseTablespaces(invocation, origin ?? { name: backup, kind: undefined })
-  const context = await invocation.context()
   const wanted = await completed(invocation, settings, request, origin)
+  return await orDamaged(invocation, wanted, again => planAndRestore(invocation, settings, again))
+}
+
+async function planAndRestore(invocation: Invocation, settings: Settings, wanted: RestoreRequest): Promise<Outcome> {
+  const context = await invocation.context()
   const plan = await planRestore(context, wanted)
-  if (request.dryRun) return planOutcome('restore', plan, settings.timezone)
+  if (wanted.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   if (plan.in_place) await confirmSource(invocation, plan.source, 'replaces the live data of')
   const restored = await restore(context, await invocation.journal(), { ...wanted, previous: plan.previous })

@@ -49,6 +49,10 @@ export const restoreCommand: CommandDeclaration = {
         'Undo the last restore in place, or with --to the last one to that path: bring back what it replaced',
     },
     {
+      name: 'allow-damaged',
+      description: 'With --in-place: put content in place that fails its checks, as it was captured; ends with 4',
+    },
+    {
       name: 'allow-other-names',
       description: 'Replace a database whose file is mounted by itself or has hard links; see below',
     },
@@ -77,7 +81,7 @@ export const restoreCommand: CommandDeclaration = {
     {
       0: 'restored and proven',
       1: 'failed; the live data is as it was',
-      4: 'the backup is damaged, is not what was signed, or the latest is gone; the live data is as it was',
+      4: 'the backup is damaged, is not what was signed, or the latest is gone, and the live data is as it was; or what is restored fails its checks as it did when it was captured',
       5: 'no such backup or source, or nothing to roll back to',
       8: 'refused for safety: the backup is not ours, not confirmed, the target exists, or somebody uses the data',
     },

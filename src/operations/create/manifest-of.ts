@@ -24,13 +24,20 @@ export interface ImageFacts {
   versions: Record<string, string>
   warnings: string[]
   incomplete?: boolean
+  /** It stands on a backup whose content fails its checks, and was not looked at itself. */
+  inheritsDamage?: boolean
 }
 
 /** The manifest of a backup whose parts are written. */
 export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): OpenManifest {
   const { context, plan, source, request } = task
-  const damaged = stored.checks.some(({ status }) => status === 'failed')
+  const failed = stored.checks.some(({ status }) => status === 'failed')
+  const inherited = !failed && stored.inheritsDamage === true
+  const damaged = failed || inherited
   const warnings = [...plan.warnings, ...stored.warnings]
+  if (failed) warnings.push('the source failed its checks')
+  if (inherited)
+    warnings.push(`it stands on ${plan.parent?.id}, whose content fails its checks, and was not checked itself`)
   return {
     format: FORMAT,
     id: stored.id,
@@ -60,7 +67,7 @@ export function manifestOf(task: BackUpTask, stored: StoredImage & ImageFacts): 
     blocks_total: stored.blocksTotal,
     blocks_stored: stored.blocksStored,
     duration_ms: Math.max(0, context.now().getTime() - task.began.getTime()),
-    warnings: damaged ? [...warnings, 'the source failed its checks'] : warnings,
+    warnings,
     facts: { ...stored.facts, journal: journalHead(task) },
   }
 }

@@ -14,7 +14,7 @@ import type { BackUpTask } from './back-up.js'
 import { digestSeedOf, parentDigests } from './chain-digests.js'
 import { commitBackup } from './commit-backup.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
-import { assertSound } from './sound-source.js'
+import { assertSound, standsOnUnsound } from './sound-source.js'
 
 /** Bytes a worker scans at a time when only changes are stored: fewer messages than frames of 1 MiB need. */
 const SCAN_BYTES = 4 * 1024 * 1024
@@ -31,7 +31,9 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
   const { plan, request } = task
   const { capture, source } = captured
   const id = makeBackupId(capture.capturedAt, plan.type)
-  const level = request.check ?? (plan.type === 'full' ? 'integrity' : 'none')
+  // The mark of what this one stands on is taken over, or taken back by a check.
+  const inherits = standsOnUnsound(task)
+  const level = request.check ?? (plan.type === 'full' || inherits ? 'integrity' : 'none')
   return commitBackup(task, id, async writer => {
     // The pinned connection checks while the workers read: they are different threads.
     const checking = capture.check(level, source.checks)
@@ -39,7 +41,7 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
     const { tablePath, ...image } = await storeImage(task, captured, writer)
     await capture.confirm()
     const checks = (await checking).map(asRecorded)
-    assertSound(task, source.path, checks)
+    if (!inherits) assertSound(task, source.path, checks)
     const { capturedAt, facts, sqliteVersion } = capture
     const manifest = manifestOf(task, {
       id,
@@ -49,6 +51,7 @@ export async function writeFileBackup(task: BackUpTask, captured: CapturedFile):
       facts: { ...facts },
       versions: { sqlite: sqliteVersion },
       warnings: [],
+      inheritsDamage: inherits && level !== 'integrity',
     })
     return { manifest, tablePath, treePath: null }
   })

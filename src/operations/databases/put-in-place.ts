@@ -28,6 +28,8 @@ export interface Placement {
   service: string | null
   /** Whether a database whose file has other names may be replaced. */
   allowOtherNames: boolean
+  /** Gets a sentence for each owner, group or mode that could not be kept. */
+  problems: string[]
 }
 
 /**
@@ -42,7 +44,7 @@ export function putInPlace(
   placement: Placement,
   prepare: () => Promise<void>,
 ): Promise<string | null> {
-  return namingFullDisk(dirname(placement.target), () => carryOut(context, placement, prepare))
+  return namingFullDisk([dirname(placement.target)], () => carryOut(context, placement, prepare))
 }
 
 async function carryOut(context: Context, placement: Placement, prepare: () => Promise<void>): Promise<string | null> {
@@ -81,6 +83,7 @@ async function carryOut(context: Context, placement: Placement, prepare: () => P
         progress.state = 'untouched'
       },
       warn: context.warn,
+      notKept: (path, lost) => placement.problems.push(...notKept(path, lost)),
     })
     progress.state = 'done'
     return replaced ? previous : null
@@ -121,6 +124,11 @@ async function claim(
       await finishInterruptedDatabaseRestore(context, { name: source, path: record.target, service })
     }
   }
+}
+
+/** A sentence of what could not be kept of a file; none where all was. */
+export function notKept(path: string, lost: readonly string[]): string[] {
+  return lost.length === 0 ? [] : [`${path} could not be given ${lost.join(' and ')}`]
 }
 
 /** Nothing that a failing restore takes back may be of an earlier one. */

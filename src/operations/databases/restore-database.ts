@@ -13,8 +13,8 @@ import type { Selected } from '../select.js'
 import { previousName } from '../set-aside.js'
 import { shellQuoted } from '../shell.js'
 import { finishInterruptedDatabaseRestore } from './interrupted-restore.js'
-import { putInPlace } from './put-in-place.js'
-import { stageRestore } from './stage-restore.js'
+import { notKept, putInPlace } from './put-in-place.js'
+import { damagedHint, stageRestore } from './stage-restore.js'
 
 /** What a restore of a database would do. @throws NexusError for everything that can be refused before any byte is written */
 export async function planDatabaseRestore(
@@ -79,7 +79,7 @@ export function databaseOf(source: SourceSettings): SqliteSourceSettings {
 }
 
 function assertTarget(
-  { target: wanted }: RestoreRequest,
+  { target: wanted, allowDamaged }: RestoreRequest,
   facts: { target: string; replaces: boolean; damaged: boolean; id: string },
 ): void {
   const { target } = facts
@@ -96,10 +96,9 @@ function assertTarget(
       })
     }
   }
-  if (wanted.kind === 'in-place' && facts.damaged) {
-    throw new NexusError('refused', 'damaged_source', `${facts.id} was made of a damaged database (--allow-damaged)`, {
-      hint: 'restore it beside the live one with --to PATH and salvage it with: sqlite3 PATH .recover',
-    })
+  if (wanted.kind === 'in-place' && facts.damaged && allowDamaged !== true) {
+    const message = `${facts.id} was made of a database that fails its checks`
+    throw new NexusError('refused', 'damaged_source', message, { hint: damagedHint(facts.id) })
   }
 }
 
@@ -114,7 +113,9 @@ export async function restoreDatabase(
   await finishInterruptedDatabaseRestore(context, { name, path: target, service: request.source?.service ?? null })
   const place = stagingPlace(target, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
   let checks: RestoreResult['checks'] = []
+  const problems: string[] = []
   const placement = {
+    problems,
     source: name,
     target,
     staged: place.staged,
@@ -126,9 +127,14 @@ export async function restoreDatabase(
   }
   const previous = await putInPlace(context, placement, async () => {
     const replaces = plan.replaces ? target : null
-    checks = await whileStaging(place, ({ path }) =>
-      stageRestore(context, { selected, staged: path, replaces, inPlace: plan.in_place }),
+    const made = await whileStaging(place, ({ path }) =>
+      stageRestore(context, {
+        ...{ selected, staged: path, replaces },
+        mustBeSound: plan.in_place && request.allowDamaged !== true,
+      }),
     )
+    checks = made.checks
+    problems.push(...notKept(target, made.lost))
   }).finally(() => leaveStaging(place.staged))
   return {
     command: request.at === undefined ? 'restore' : 'pitr restore',
@@ -138,6 +144,7 @@ export async function restoreDatabase(
     previous,
     undo: undoOf(plan, previous),
     checks,
+    ...(problems.length === 0 ? {} : { problems }),
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }

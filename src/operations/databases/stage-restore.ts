@@ -17,7 +17,9 @@ import type { Selected } from '../select.js'
 
 /**
  * Makes and proves the file that a restore will put in place, or takes it away again. What SQLite finds wrong in bytes that
- * are those that were captured keeps it from replacing live data, never from being restored beside them.
+ * are those that were captured keeps it from replacing live data unasked, never from being restored beside them.
+ *
+ * @returns what the checks found, and what of owner and mode could not be kept, in words
  */
 export async function stageRestore(
   context: Context,
@@ -25,17 +27,17 @@ export async function stageRestore(
     selected,
     staged,
     replaces,
-    inPlace,
-  }: { selected: Selected; staged: string; replaces: string | null; inPlace: boolean },
-): Promise<RestoreResult['checks']> {
+    mustBeSound,
+  }: { selected: Selected; staged: string; replaces: string | null; mustBeSound: boolean },
+): Promise<{ checks: RestoreResult['checks']; lost: string[] }> {
   await assertSpace(dirname(staged), selected.manifest.bytes_source)
   try {
     const checks = await writeImage(context, selected, staged, () =>
       checkRestored(staged, selected.manifest, context.signal),
     )
-    if (inPlace) assertSound(selected, checks)
-    await keepAttributes(staged, replaces, selected.manifest.facts)
-    return checks
+    if (mustBeSound) assertSound(selected, checks)
+    const lost = await keepAttributes(staged, replaces, selected.manifest.facts)
+    return { checks, lost }
   } catch (error) {
     dropStaged(staged)
     throw error
@@ -87,6 +89,11 @@ function assertSound({ manifest }: Selected, checks: RestoreResult['checks']): v
   if (failed === undefined) return
   const message = `${manifest.id} is whole as it was captured, but that fails ${failed.name}: ${failed.detail}`
   throw new NexusError('refused', 'restored_damaged', message, {
-    hint: `nothing was replaced; restore it beside the live data to look into it: nexus-backup restore ${manifest.id} --to PATH`,
+    hint: `nothing was replaced; ${damagedHint(manifest.id)}`,
   })
+}
+
+/** What can be done with a backup whose content fails its checks: neither way is refused for that. */
+export function damagedHint(id: string): string {
+  return `restore it beside the live data to look into it: nexus-backup restore ${id} --to PATH; or, as the application used it, in place with --allow-damaged`
 }

@@ -1,6 +1,6 @@
-import { lstatSync, renameSync } from 'node:fs'
+import { lstatSync, renameSync, statSync } from 'node:fs'
 import { mkdir, open } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, NexusError } from '../../errors.js'
@@ -9,6 +9,7 @@ import { type Staging, type StagingPlace, stagingPlace, whileStaging } from '../
 import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import type { RestorePlan } from '../requests.js'
+import { assertSpace } from '../restore-space.js'
 import type { RestoreResult } from '../results.js'
 import { openBackup } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
@@ -158,6 +159,7 @@ async function moveFile(from: string, to: string): Promise<void> {
     renameSync(from, to)
   } catch (error) {
     if (errnoOf(error) !== 'EXDEV') throw error
+    await assertSpace(dirname(to), statSync(from).size)
     await copyFile(from, to)
   }
 }

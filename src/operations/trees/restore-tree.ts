@@ -1,15 +1,14 @@
 import { rmSync } from 'node:fs'
-import { dirname } from 'node:path'
 import type { Context } from '../../context.js'
 import { type RestoreTreeTarget, restoreTree } from '../../image/tree/restore-tree.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
-import { assertSpace } from '../restore-space.js'
 import { newestOf, openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { treeOf } from './tree-part.js'
+import { assertTreeSpace } from './tree-space.js'
 
 /**
  * Writes the tree of a backup into a new directory of the caller's, every byte of the chain checked on the way, and
@@ -23,17 +22,17 @@ export async function writeTree(
   target: Omit<RestoreTreeTarget, 'owner'> & Partial<Pick<RestoreTreeTarget, 'owner'>>,
 ): Promise<Tree> {
   const { manifest, room, survey } = selected
-  await assertSpace(dirname(target.directory), manifest.bytes_source)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const opened = await openChain(context, room, chain)
   const members = opened.map(member => memberOf(room, member))
+  const tree = await treeOf(room, newestOf(opened))
+  await assertTreeSpace(tree, target)
   const scratch = `${target.directory}.digests`
   try {
     await assertImageDigest(opened, members, scratch)
   } finally {
     rmSync(scratch, { force: true })
   }
-  const tree = await treeOf(room, newestOf(opened))
   const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
   let done = 0
   const advance = (bytes: number) => {

@@ -65,7 +65,7 @@ export async function putTreesInPlace(
   await claim(context, source, { record, service })
   const run = new Run(record)
   try {
-    await namingFullDisk(dirname(record.home), prepare)
+    await namingFullDisk([...new Set(moves.map(({ target }) => dirname(target)))], prepare)
     context.signal.throwIfAborted()
     if (service !== null) await run.write({ service })
     const swap = async () => {

@@ -3,6 +3,8 @@ import { constants } from 'node:fs'
 import { type FileHandle, link, lstat, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
+import { derivedName } from '../../system/derived-name.js'
+import { meansNoLinks, renameOnce } from '../../system/put-once.js'
 import { partialPrefix } from '../layout.js'
 import { doing, type Ground, syncDirectory } from './ground.js'
 import { at, type Reach } from './reach.js'
@@ -72,7 +74,7 @@ export function writeLocalOnce(ground: Ground, name: string, bytes: Uint8Array):
     try {
       if (await exists(path)) throw alreadyThere(ground, name)
       await writeWhole(ground, temporary, bytes)
-      await linkOnce(ground, name, temporary, path, bytes)
+      if (!(await linkOnce(temporary, path))) throw alreadyThere(ground, name)
     } finally {
       await rm(temporary, { force: true })
     }
@@ -115,7 +117,8 @@ async function prepare(reach: Reach, name: string): Promise<{ path: string; pare
   await reach.ensureDirectory(name.includes('/') ? name.slice(0, name.lastIndexOf('/')) : '')
   const path = await reach.pathOf(name)
   const parent = dirname(path)
-  const temporary = join(parent, `${partialPrefix}${basename(path)}-${randomBytes(4).toString('hex')}`)
+  const suffix = `-${randomBytes(4).toString('hex')}`
+  const temporary = join(parent, derivedName(basename(path), { prefix: partialPrefix, suffix }))
   return { path, parent, temporary }
 }
 
@@ -129,21 +132,18 @@ async function writeWhole(ground: Ground, path: string, bytes: Uint8Array): Prom
   }
 }
 
-/** A hard link fails when the name exists, which a rename does not; some file systems have none. */
-async function linkOnce(
-  ground: Ground,
-  name: string,
-  temporary: string,
-  path: string,
-  bytes: Uint8Array,
-): Promise<void> {
+/**
+ * A hard link fails when the name exists, which a rename does not; some file systems have none.
+ * @returns false when the name exists
+ */
+async function linkOnce(temporary: string, path: string): Promise<boolean> {
   try {
     await link(temporary, path)
+    return true
   } catch (error) {
-    const errno = errnoOf(error)
-    if (errno === 'EEXIST') throw alreadyThere(ground, name)
-    if (errno !== 'EPERM' && errno !== 'ENOTSUP' && errno !== 'EOPNOTSUPP' && errno !== 'ENOSYS') throw error
-    await writeWhole(ground, path, bytes)
+    if (errnoOf(error) === 'EEXIST') return false
+    if (!meansNoLinks(error)) throw error
+    return renameOnce(temporary, path)
   }
 }
 

@@ -6,6 +6,7 @@ import { recoverHotJournal } from './hot-journal.js'
 import { Pin } from './pin.js'
 import type { CheckOutcome, PinnedSnapshot } from './pin-protocol.js'
 import { type OpenedDatabase, openDatabaseFile } from './preflight.js'
+import { copyFromReadOnlyMedia } from './read-only-media.js'
 import { stageCopy } from './staged-copy.js'
 import { userName } from './users.js'
 import { indexWal, readWalHeader, type WalHeader } from './wal.js'
@@ -93,7 +94,8 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
   } catch (error) {
     try {
       const capturedAt = settings.now()
-      const staged = await recoverHotJournal(error, opened, settings)
+      const staged =
+        (await recoverHotJournal(error, opened, settings)) ?? (await copyFromReadOnlyMedia(error, opened, settings))
       if (staged !== null) return await stagedCapture(opened, staged, { capturedAt, signal: settings.signal })
     } catch (failure) {
       closeSync(opened.fd)

@@ -1,20 +1,12 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync, statSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { closeSync, openSync, readdirSync, readlinkSync, readSync, statSync } from 'node:fs'
 import { NexusError } from '../../errors.js'
+import { mountsOf } from '../../system/mount-namespaces.js'
 import { readRecord } from './restore-record.js'
 import { describe, describeUsers, lockHolders } from './users.js'
 
 /** Looks at the locks of a process before it is believed to keep its log elsewhere: it may be about to open it. */
 const LOOKS = 3
 const BETWEEN_LOOKS_MS = 20
-
-/** A line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)). */
-interface Mount {
-  device: string
-  /** What of the file system is mounted. */
-  root: string
-  point: string
-}
 
 /**
  * By which other names than its path a database file is reachable, in words; empty when there is none. SQLite keeps log
@@ -26,7 +18,7 @@ export function otherNamesOf(path: string): string[] {
   const { nlink } = statSync(path)
   // A restore gives the file a second name for the moment of its swap.
   const links = nlink > 1 && readRecord(path) === null ? [`it has ${nlink} hard links`] : []
-  return [...links, ...mountsOf(path), ...logsElsewhere(path)]
+  return [...links, ...mountsByItself(path), ...logsElsewhere(path)]
 }
 
 /**
@@ -56,39 +48,11 @@ export function assertOnlyName(
 }
 
 /** The file mounted by itself, here or in another mount namespace. */
-function mountsOf(path: string): string[] {
-  const own = mountsIn('self')
-  let at: Mount | undefined
-  for (const mount of own) {
-    const { point } = mount
-    const covers = path === point || point === '/' || path.startsWith(`${point}/`)
-    // Of several at one place the last one is seen.
-    if (covers && point.length >= (at?.point.length ?? 0)) at = mount
-  }
-  if (at === undefined) return []
-  const [root, file] = [join(at.root, relative(at.point, path)), at.device]
-  const isFile = ({ device, root: mounted }: Mount) => device === file && mounted === root
-  const here = own.filter(isFile).map(({ point }) => {
+function mountsByItself(path: string): string[] {
+  return mountsOf(path).map(({ point, pid }) => {
+    if (pid !== null) return `it is mounted as ${point} for ${describeUsers([describe(pid)])}`
     return point === path ? 'it is a mount point' : `it is also mounted as ${point}`
   })
-  const seen = new Set([namespaceOf('self')])
-  const elsewhere = processIds().flatMap(pid => {
-    const namespace = namespaceOf(pid)
-    if (namespace === '' || seen.has(namespace)) return []
-    seen.add(namespace)
-    const found = mountsIn(pid).filter(isFile)
-    return found.map(({ point }) => `it is mounted as ${point} for ${describeUsers([describe(Number(pid))])}`)
-  })
-  return [...here, ...elsewhere]
-}
-
-function mountsIn(pid: string): Mount[] {
-  return read(`/proc/${pid}/mountinfo`)
-    .split('\n')
-    .flatMap(line => {
-      const [, , device, root, point] = line.split(' ').map(unescaped)
-      return device === undefined || root === undefined || point === undefined ? [] : [{ device, root, point }]
-    })
 }
 
 /** Processes that have the file open and a log that is not the one beside its path. */
@@ -157,14 +121,6 @@ function processIds(): string[] {
   }
 }
 
-function namespaceOf(pid: string): string {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/mnt`)
-  } catch {
-    return ''
-  }
-}
-
 function identity(path: string): string | null {
   try {
     const { dev, ino } = statSync(path)
@@ -172,18 +128,4 @@ function identity(path: string): string | null {
   } catch {
     return null
   }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'latin1')
-  } catch {
-    return ''
-  }
-}
-
-/** Space, tab, newline and backslash in a path are written in octal, byte by byte. */
-function unescaped(field: string): string {
-  const bytes = field.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)))
-  return Buffer.from(bytes, 'latin1').toString()
 }

@@ -5,9 +5,7 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  futimesSync,
   openSync,
-  readSync,
   type Stats,
   statSync,
   unlinkSync,
@@ -19,15 +17,13 @@ import { messageOf, NexusError } from '../../errors.js'
 import { exchanged, HeldDirectory, sameFile } from '../../system/held-directory.js'
 import { nameExists, removeName } from '../../system/names.js'
 import { assertOwnSidecars } from '../../system/sidecars.js'
-import { copyAttributes } from './attributes.js'
 import { assertUnused, foldLog, holdExclusively, sidecarsEmpty } from './fold.js'
 import { lockBytePage, readHeader } from './header.js'
+import { CHUNK_BYTES, keepCopy, read } from './keep-copy.js'
 import { RollbackJournal, writeFully } from './rollback-journal.js'
 import { usersOf } from './users.js'
 
-/** A multiple of every page size. */
-const CHUNK_BYTES = 1024 * 1024
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants
 
 /** File change counter, page count and free list: by these 16 bytes an idle connection knows its cache (pager.c, dbFileVers). */
 const VERSION_AT = 24
@@ -45,6 +41,8 @@ export interface Overwrite {
   willOverwrite(): Promise<void>
   /** Called when the overwriting failed and everything is as it was. */
   asItWas(): void
+  /** Called with what of owner and mode the copy could not be given. */
+  notKept(path: string, lost: string[]): void
 }
 
 /**
@@ -74,7 +72,7 @@ export async function overwrite(swap: Overwrite): Promise<boolean> {
     const fresh = openSync(staged, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)
     descriptors.push(fresh)
     assertUnused(target, () => {})
-    await keepCopy(live, directory, basename(previous))
+    swap.notKept(previous, await keepCopy(live, directory, basename(previous)))
     await swap.willOverwrite()
     if (nameExists(journal)) unlinkSync(journal)
     changing = true
@@ -118,23 +116,6 @@ export function wasOverwritten({
     if (sidecarsEmpty(target) && usersOf(target).processes.length === 0) removeName(`${target}-journal`)
   }
   return differences(target, staged) <= differences(target, previous)
-}
-
-async function keepCopy(live: number, directory: HeldDirectory, name: string): Promise<void> {
-  const { size, atime, mtime } = fstatSync(live)
-  const copy = openSync(directory.at(name), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)
-  try {
-    for (let at = 0; at < size; at += CHUNK_BYTES) {
-      writeFully(copy, read(live, at), at)
-      await turn()
-    }
-    await copyAttributes(live, copy)
-    futimesSync(copy, atime, mtime)
-    fsyncSync(copy)
-  } finally {
-    closeSync(copy)
-  }
-  fsyncSync(directory.fd)
 }
 
 /** Records every page that is going to change or to be cut off. */
@@ -223,16 +204,4 @@ function differences(one: string, other: string): number {
   } finally {
     for (const fd of pair) closeSync(fd)
   }
-}
-
-/** What lies there, up to so many bytes; less at the end of the file. */
-function read(fd: number, position: number, bytes = CHUNK_BYTES): Buffer {
-  const buffer = Buffer.allocUnsafe(bytes)
-  let filled = 0
-  while (filled < bytes) {
-    const count = readSync(fd, buffer, filled, bytes - filled, position + filled)
-    if (count === 0) break
-    filled += count
-  }
-  return buffer.subarray(0, filled)
 }

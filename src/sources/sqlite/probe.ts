@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs'
 import { openDatabaseFile } from './preflight.js'
+import { isOnReadOnlyMedia } from './read-only-media.js'
 
 /** What can be told of a database without opening it through SQLite. */
 export interface SqliteProbe {
@@ -20,5 +21,12 @@ export function probeSqlite(path: string): SqliteProbe {
   const opened = openDatabaseFile(path, process.geteuid?.() ?? 0)
   closeSync(opened.fd)
   const { device, inode, size, header } = opened
-  return { path: opened.path, device, inode, page_size: header.pageSize, size, staged: !header.wal }
+  return {
+    path: opened.path,
+    device,
+    inode,
+    page_size: header.pageSize,
+    size,
+    staged: !header.wal || isOnReadOnlyMedia(opened.path),
+  }
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs'
-import { give, givesFilesAway } from '../../system/ownership.js'
+import { giveWhatCan } from '../../system/ownership.js'
 
 const MAGIC = Buffer.from('d9d505f920a163d7', 'hex')
 const SECTOR_BYTES = 512
@@ -30,7 +30,7 @@ export class RollbackJournal {
   constructor(path: string, pageSize: number, owner: JournalOwner) {
     this.#pageSize = pageSize
     this.#fd = openSync(path, 'wx', 0o600)
-    give(this.#fd, givesFilesAway() ? owner : null, owner.mode & 0o777)
+    giveWhatCan(this.#fd, owner, owner.mode & 0o777)
   }
 
   /** Records what a page holds before it is overwritten; pages count from 1, the lock-byte page is never recorded. */

@@ -1,10 +1,13 @@
 import { closeSync, constants, existsSync, openSync, statSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
-import { NexusError } from '../../errors.js'
+import { basename, dirname } from 'node:path'
+import { messageOf, NexusError } from '../../errors.js'
+import { NAME_BYTES } from '../../system/derived-name.js'
 import { sameFile } from '../../system/held-directory.js'
 import { copyName, linkName, moveName, removeName } from '../../system/names.js'
+import { meansNoLinks } from '../../system/put-once.js'
 import { leaveStaging, moveIntoPlace } from '../../system/staging.js'
 import { syncDirectory } from '../crash-record.js'
+import { copyHeld, type HeldCopy } from './copy-held.js'
 import { foldLog, type Hold, holdExclusively, holdUnlessDamaged, inUse, sidecarsEmpty } from './fold.js'
 import { otherNamesOf } from './other-names.js'
 import { overwrite } from './overwrite.js'
@@ -40,14 +43,16 @@ export interface Swap {
   /** Called when the overwriting failed and was rolled back. */
   asItWas(): void
   warn(message: string): void
+  /** Called with what of owner and mode of something could not be kept. */
+  notKept(path: string, lost: string[]): void
 }
 
 /**
  * Puts a file in a database's place. The path is never missing, and what was there is kept as `previous`. Where every
  * process can be seen this is a single rename under an exclusive lock. A process that opened the old file just before it
  * would write a log beside the new one: it is looked for after the rename, under the lock, and the rename is undone.
- * Where not every process can be seen, or the file has other names, the file gets the new content instead and is never
- * displaced. Returns false when nothing was replaced.
+ * Where not every process can be seen, the file has other names, or the file system has no hard links, the file gets the
+ * new content instead and is never displaced. Returns false when nothing was replaced.
  *
  * @throws NexusError `refused` (`database_in_use`)
  */
@@ -63,7 +68,7 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     return false
   }
   const shared = statSync(target).nlink > 1 || otherNamesOf(target).length > 0
-  if (foldLog(target) === 'damaged') {
+  if (!canHaveSidecars(target) || foldLog(target) === 'damaged') {
     if (shared) throw cannotOverwrite(target, 'SQLite cannot open it')
     await replaceByCopy(swap)
     return true
@@ -78,7 +83,7 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     begun = true
   }
   for (let attempt = 1; ; attempt += 1) {
-    linkName(target, previous)
+    if (!linked(target, previous)) return replaceWithoutLinks(swap)
     try {
       if (await renameUnderLock({ ...swap, willMove })) return true
     } catch (error) {
@@ -88,6 +93,58 @@ export async function swapIn(swap: Swap): Promise<boolean> {
     dropLink(target, previous)
     if (attempt === ATTEMPTS) throw writtenAgain(target)
     foldLog(target)
+  }
+}
+
+/** Beside a longer name SQLite can keep neither log nor journal, and cannot lock and complete the database either. */
+function canHaveSidecars(path: string): boolean {
+  return Buffer.byteLength(`${basename(path)}-journal`) <= NAME_BYTES
+}
+
+/** False where the file system has no hard links. */
+function linked(target: string, previous: string): boolean {
+  try {
+    linkName(target, previous)
+    return true
+  } catch (error) {
+    if (meansNoLinks(error)) return false
+    throw error
+  }
+}
+
+/**
+ * Without a second name nothing can be displaced and come back: a sound database gets the new content, and anything else
+ * takes the place of a copy that was made under a lock.
+ */
+async function replaceWithoutLinks(swap: Swap): Promise<boolean> {
+  const { target, staged, sidecars, previous } = swap
+  if (sidecars.length === 0 && holdsDatabase(staged)) return overwriteContent(swap)
+  for (let attempt = 1; attempt <= ATTEMPTS; attempt += 1) {
+    const held = await copyHeld(target, previous)
+    if (held !== null) {
+      try {
+        swap.notKept(previous, held.lost)
+        const moves = [{ from: staged, to: target }, ...sidecars]
+        const empty = existingSidecars(target)
+        await swap.willMove(moves, empty)
+        await carryOutMoves(moves, empty)
+        spoilReplaced(swap, held)
+        return true
+      } finally {
+        held.release()
+      }
+    }
+    foldLog(target)
+  }
+  throw writtenAgain(target)
+}
+
+/** What was replaced is useless from now on, and the restore is done all the same where that fails. */
+function spoilReplaced({ target, warn }: Swap, held: HeldCopy): void {
+  try {
+    held.spoil()
+  } catch (error) {
+    warn(`restart every program that may have opened ${target} a moment before it was replaced: ${messageOf(error)}`)
   }
 }
 
@@ -195,7 +252,10 @@ function writtenAgain(target: string): NexusError {
 async function replaceByCopy(swap: Swap): Promise<void> {
   const { target, staged, previous } = swap
   const sidecars = existingSidecars(target)
-  for (const name of [target, ...sidecars]) copyName(name, previous + name.slice(target.length))
+  for (const name of [target, ...sidecars]) {
+    const aside = previous + name.slice(target.length)
+    swap.notKept(aside, copyName(name, aside))
+  }
   await syncDirectory(dirname(target))
   const moves = [{ from: staged, to: target }, ...swap.sidecars]
   await swap.willMove(moves, sidecars)

@@ -31,7 +31,14 @@ function swapIn(room: string, willOverwrite: () => void) {
   const target = made(join(room, 'app.db'), 'live')
   const staged = made(join(room, 'staged.db'), 'restored')
   const previous = join(room, 'app.db.before')
-  const done = overwrite({ target, staged, previous, willOverwrite: async () => willOverwrite(), asItWas: () => {} })
+  const done = overwrite({
+    target,
+    staged,
+    previous,
+    willOverwrite: async () => willOverwrite(),
+    asItWas: () => {},
+    notKept: () => {},
+  })
   return { target, previous, done }
 }
 
