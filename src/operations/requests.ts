@@ -83,6 +83,8 @@ export interface RestoreRequest {
   recovery?: RecoveryCalls
   /** Replace a database whose file has other names, as the source's setting of that name does. */
   allowOtherNames?: boolean
+  /** Files and directories get the owner of this process and not the one that was captured. */
+  noOwner?: boolean
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */

@@ -190,6 +190,8 @@ export interface RestoreResult {
   /** The exact command that brings it back, or null. */
   undo: string | null
   checks: RestoredCheck[]
+  /** What of a tree could not be restored, or is not as it was, a sentence each: its data is there all the same. */
+  problems?: string[]
   duration_ms: number
 }
 

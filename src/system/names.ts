@@ -3,6 +3,7 @@ import {
   constants,
   fstatSync,
   fsyncSync,
+  futimesSync,
   linkSync,
   lstatSync,
   openSync,
@@ -15,8 +16,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { errnoOf } from '../errors.js'
+import { readAttributes, writeAttributes } from './attributes.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
 import { effectiveUser, give, givesFilesAway, onDescriptor } from './ownership.js'
+import { fsTime } from './times.js'
 import { splitPath } from './trusted-path.js'
 
 /**
@@ -49,11 +52,13 @@ export function linkName(from: string, to: string): void {
 }
 
 /**
- * Copies a regular file with its owner and mode to a name that is new, durably.
+ * Copies a regular file with its owner, mode, attributes and times to a name that is new, durably.
  *
+ * @returns attributes that the copy could not be given, each as the end of a sentence
  * @throws NexusError `refused` (`directory_exchanged`) for anything but a regular file
  */
-export function copyName(from: string, to: string): void {
+export function copyName(from: string, to: string): string[] {
+  const lost: string[] = []
   between(from, to, (source, target) => {
     onDescriptor(source, 0, input => {
       const found = fstatSync(input)
@@ -62,12 +67,20 @@ export function copyName(from: string, to: string): void {
       try {
         copyBytes(input, output)
         give(output, givesFilesAway() ? found : null, found.mode & 0o7777)
+        lost.push(
+          ...writeAttributes(
+            output,
+            readAttributes(input, problem => lost.push(problem)),
+          ),
+        )
+        futimesSync(output, fsTime(found.atimeMs / 1000), fsTime(found.mtimeMs / 1000))
         fsyncSync(output)
       } finally {
         closeSync(output)
       }
     })
   })
+  return lost
 }
 
 function copyBytes(input: number, output: number): void {

@@ -92,15 +92,6 @@ describe.skipIf(isEncrypted)('a hostile repository of a cluster', () => {
           { ...plain, path: 'mine', type: 'hardlink', link: 'evil/file' },
         ),
     ],
-    [
-      'a hard link to a symbolic link',
-      0,
-      (entries, outside) =>
-        entries.push(
-          { ...plain, path: 'evil', type: 'symlink', link: `${outside}/file` },
-          { ...plain, path: 'mine', type: 'hardlink', link: 'evil' },
-        ),
-    ],
     ['one path twice', 0, entries => entries.push({ ...plain, path: 'PG_VERSION' })],
     ['a file below a file', 0, entries => entries.push({ ...plain, path: 'PG_VERSION/new' })],
     ['a device', 0, entries => entries.push({ ...plain, path: 'disk', type: 'device' })],

@@ -78,8 +78,25 @@ export function restoredOutcome(
     document: { ...result, ...more },
     text: paint => renderRestore(result, { zone, paint }),
     always: false,
-    failures: failedChecks(result),
+    failures: [...failedChecks(result), ...problemsOf(result)],
   }
+}
+
+/** What the place could not take is said before; here it counts. */
+function problemsOf({ problems = [], target }: RestoreResult): NexusError[] {
+  const [first, ...more] = problems
+  if (first === undefined) return []
+  const others = more.length === 0 ? '' : ` (and ${more.length} more)`
+  return [
+    new NexusError(
+      'partial',
+      'restored_with_problems',
+      `${target} is restored, but not all as it was: ${first}${others}`,
+      {
+        hint: 'every other byte is as it was captured; what is missing needs a file system that can hold it, and owners and devices need root (without owners: --no-owner)',
+      },
+    ),
+  ]
 }
 
 /** A database that was damaged when it was backed up or set aside comes back damaged: that is never silent. */
