@@ -11,6 +11,8 @@ const ACLS: readonly string[] = [ACCESS_ACL, DEFAULT_ACL]
 /** What belongs to a file wherever it lies; labels of security modules and attributes of file systems do not. */
 const KEPT = /^(user\.|trusted\.(?!overlay\.)|security\.capability$|system\.posix_acl_(access|default)$)/s
 
+const UNSUPPORTED: readonly string[] = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']
+
 /** Whether attributes can be read and written on this machine. */
 export function hasAttributes(): boolean {
   return nativeExtensions() !== null
@@ -54,7 +56,9 @@ export function writeAttributes(fd: number, attributes: Attributes = {}): string
     try {
       work()
     } catch (error) {
-      problems.push(`its attribute ${JSON.stringify(name)} cannot be set: ${messageOf(error)}`)
+      const none = UNSUPPORTED.includes(errnoOf(error) ?? '')
+      const why = none ? 'the file system keeps none of this kind' : `${errnoOf(error)}, ${messageOf(error)}`
+      problems.push(`its attribute ${JSON.stringify(name)} cannot be set: ${why}`)
     }
   }
   for (const name of listed(fd, () => {})) {
@@ -72,7 +76,7 @@ function listed(fd: number, problem: (message: string) => void): string[] {
   try {
     return nativeExtensions()?.listAttrsSync(fd) ?? []
   } catch (error) {
-    if (!['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errnoOf(error) ?? '')) {
+    if (!UNSUPPORTED.includes(errnoOf(error) ?? '')) {
       problem(`its attributes cannot be listed: ${messageOf(error)}`)
     }
     return []

@@ -44,6 +44,11 @@ export function checkedEntry(value: unknown): TreeEntry | string {
   return value as TreeEntry
 }
 
+/** Whether an entry is a file, a directory or a link without extended attributes. */
+export function isPlainEntry({ type, attributes }: TreeEntry): boolean {
+  return attributes === undefined && type !== 'fifo' && !deviceTypes.includes(type)
+}
+
 /** The line that keeps an entry, without its end. */
 export function entryLine(entry: TreeEntry): string {
   const { path, type, mode, uid, gid, owner, group, mtime, size, link, device, attributes, sparse, base, facts } = entry

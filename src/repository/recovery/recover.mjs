@@ -775,6 +775,9 @@ async function openImage(chain, files, path) {
 
   const single = manifest.tree === undefined && manifest.files.length === 1
   const directories = checkEntries(files.entries)
+  // They would give the user of its server what only root has.
+  const isOfCluster = entry => !isSpecial(entry) && entry.attributes === undefined
+  must(manifest.kind !== 'postgres' || files.entries.every(isOfCluster), `${id}: it lists what no cluster has`)
   const fileEntries = files.entries.filter(({ type }) => type === 'file')
   const pathOf = entry => (single ? path : join(path, entry.path))
   await makeAll(single ? undefined : path, directories, fileEntries, pathOf)

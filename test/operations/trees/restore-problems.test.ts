@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { chownSync, closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { restore } from '../../../src/operations/restore.js'
+import { writeAttributes } from '../../../src/system/attributes.js'
 import { isRoot } from '../../sources/files/trees.js'
 import { directories } from '../directories.js'
+import { look } from './all-entries.js'
 
 describe('a tree whose place cannot take all of it', () => {
   it('is restored as far as it can be, and what is missing is named', async () => {
@@ -28,6 +30,24 @@ describe('a tree whose place cannot take all of it', () => {
     const restored = join(target.path, at.uploads)
     expect(readFileSync(join(restored, 'a'), 'utf8')).toBe('content')
     expect(readdirSync(join(restored, deep)).sort()).toEqual([deep, name])
+  })
+
+  it('has no ACL but its own, whatever the directory hands down that it is restored into', async () => {
+    const at = directories()
+    writeFileSync(join(at.uploads, 'a'), 'content')
+    const before = look(at.uploads)
+    await at.backUp()
+    const into = join(at.room, 'into')
+    mkdirSync(into)
+    const fd = openSync(into, 'r')
+    // Whatever is made in it may be read and written by user 1000.
+    const entries = '01000700ffffffff02000700e803000004000500ffffffff10000700ffffffff20000500ffffffff'
+    const acl = Buffer.from(`02000000${entries}`, 'hex').toString('base64')
+    expect(writeAttributes(fd, { 'system.posix_acl_default': acl })).toEqual([])
+    closeSync(fd)
+    const target = { kind: 'path', path: join(into, 'to'), force: false } as const
+    await restore(at.context, at.journal, at.restoring(target))
+    expect(look(join(target.path, at.uploads))).toEqual(before)
   })
 
   it('belongs to who restores it where that is asked for', { skip: !isRoot }, async () => {
