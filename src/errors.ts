@@ -50,3 +50,17 @@ export function errnoOf(error: unknown): string | undefined {
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
+
+/** The system's words for an error without the path, for a sentence in which it stands already. */
+export function reasonOf(error: unknown): string {
+  return errnoOf(error) === undefined ? messageOf(error) : messageOf(error).replace(/, [a-z]+( '.*)?$/s, '')
+}
+
+/** What stops all of a restore: no other file would fare better. */
+const OF_ALL_FILES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EIO', 'EROFS', 'ENOMEM', 'EMFILE', 'ENFILE'])
+
+/** Whether a system error is one of the file it happened to, whose name, kind or size is more than its place can take. */
+export function isOfOneFile(error: unknown): boolean {
+  const errno = errnoOf(error)
+  return errno !== undefined && !OF_ALL_FILES.has(errno)
+}

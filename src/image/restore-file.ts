@@ -82,8 +82,8 @@ export async function chainTable(chain: readonly ChainMember[], path: string): P
   }
 }
 
-/** Where blocks of an image's file go. */
-export type Destination = (file: number) => { to: PlacedPiece['to']; size: number } | null
+/** Where blocks of an image's file go; `to` is null for a file that is not written. */
+export type Destination = (file: number) => { to: PlacedPiece['to'] | null; size: number } | null
 
 /**
  * Writes every block of a chain's newest image once: members are read newest first and a bit for each block tells
@@ -146,7 +146,7 @@ function piecesFor(
       const row = lineage.row(run.file, block)
       // A last block of another length is another block: the newer image has its own.
       const whole = length === Math.min(blockSize, place.size - position)
-      if (row === null || !whole || !wanted(row)) open = undefined
+      if (row === null || !whole || !wanted(row) || place.to === null) open = undefined
       else if (open !== undefined) open.length += length
       else {
         open = { to: place.to, position, offset: run.offset + (block - run.first) * blockSize, length }

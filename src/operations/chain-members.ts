@@ -70,9 +70,9 @@ function treeArguments(room: SourceRoom, opened: OpenedBackup): [StoredPart, Tre
 }
 
 /** What a manifest says of its tree. */
-export function treeCountsOf({ tree, blocks_total: rows, bytes_source: bytes }: Manifest): TreeCounts {
+export function treeCountsOf({ kind, tree, blocks_total: rows, bytes_source: bytes }: Manifest): TreeCounts {
   const { block_size: blockSize = 0, entries = 0, files = 0 } = tree ?? {}
-  return { blockSize, entries, files, rows, bytes }
+  return { blockSize, entries, files, rows, bytes, plain: kind !== 'files' }
 }
 
 function partOf(room: SourceRoom, opened: OpenedBackup, wanted: (part: ManifestPart) => boolean): StoredPart {

@@ -4,6 +4,7 @@ import type { RepositorySettings } from '../config/settings.js'
 import type { Context } from '../context.js'
 import { repositoryFile } from '../repository/layout.js'
 import type { OwnDirectories } from '../sources/files/own-directories.js'
+import { fsPath } from '../system/file-names.js'
 
 /** Bytes that nexus-backup.json may have. */
 const DESCRIPTION_BYTES = 64 * 1024
@@ -48,7 +49,7 @@ export function ownDirectories(
 /** Null for what is not there, or closed to us: whoever needs it will say so. */
 function identityAt(path: string): string | null {
   try {
-    return identityOf(statSync(path, { bigint: true }))
+    return identityOf(statSync(fsPath(path), { bigint: true }))
   } catch {
     return null
   }
@@ -68,7 +69,7 @@ function isRepository(directory: string): boolean {
 function smallFile(path: string): Buffer | null {
   let fd: number | undefined
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     const stats = fstatSync(fd)
     if (!stats.isFile() || stats.size > DESCRIPTION_BYTES) return null
     const bytes = Buffer.alloc(stats.size)

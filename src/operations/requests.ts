@@ -85,6 +85,8 @@ export interface RestoreRequest {
   allowOtherNames?: boolean
   /** Put content in place that fails its checks, as it was captured. */
   allowDamaged?: boolean
+  /** Files and directories get the owner of this process and not the one that was captured. */
+  noOwner?: boolean
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */

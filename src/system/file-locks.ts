@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module'
+import { nativeExtensions } from './native-extensions.js'
 
 /** Byte-range locks that belong to an open file and not to a process (F_OFD_SETLK, fcntl_locking(2)). */
 export interface FileLocks {
@@ -9,11 +9,6 @@ export interface FileLocks {
   tryLock(fd: number, range: { offset: number; length: number }, mode: 'shared' | 'exclusive'): boolean
 }
 
-/** What is called of fs-native-extensions: its binary alone, for its JavaScript takes 25 ms to find it. */
-interface Binding {
-  tryLock(fd: number, offset: number, length: number, exclusive: boolean): void
-}
-
 /**
  * The locks of open files, or null where there is no binary for this machine.
  *
@@ -21,7 +16,7 @@ interface Binding {
  * ends as soon as anything in the process closes any other descriptor of that file. Both kinds exclude each other.
  */
 export function fileLocks(): FileLocks | null {
-  const binding = load()
+  const binding = nativeExtensions()
   if (binding === null) return null
   return {
     tryLock(fd, { offset, length }, mode) {
@@ -34,15 +29,5 @@ export function fileLocks(): FileLocks | null {
         throw error
       }
     },
-  }
-}
-
-function load(): Binding | null {
-  const name = `fs-native-extensions/prebuilds/${process.platform}-${process.arch}/fs-native-extensions.node`
-  try {
-    return createRequire(import.meta.url)(name) as Binding
-  } catch {
-    // No binary for this machine, or one that its C library cannot load.
-    return null
   }
 }

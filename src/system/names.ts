@@ -3,6 +3,7 @@ import {
   constants,
   fstatSync,
   fsyncSync,
+  futimesSync,
   linkSync,
   lstatSync,
   openSync,
@@ -15,8 +16,10 @@ import {
   writeSync,
 } from 'node:fs'
 import { errnoOf } from '../errors.js'
+import { readAttributes, writeAttributes } from './attributes.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
 import { effectiveUser, give, giveWhatCan, onDescriptor } from './ownership.js'
+import { fsTime } from './times.js'
 import { splitPath } from './trusted-path.js'
 
 /**
@@ -49,9 +52,9 @@ export function linkName(from: string, to: string): void {
 }
 
 /**
- * Copies a regular file with its owner and mode to a name that is new, durably.
+ * Copies a regular file with its owner, mode, attributes and times to a name that is new, durably.
  *
- * @returns what of owner and mode could not be kept, in words
+ * @returns what of owner, mode and attributes could not be kept, in words
  * @throws NexusError `refused` (`directory_exchanged`) for anything but a regular file
  */
 export function copyName(from: string, to: string): string[] {
@@ -64,6 +67,13 @@ export function copyName(from: string, to: string): string[] {
       try {
         copyBytes(input, output)
         lost.push(...giveWhatCan(output, found, found.mode & 0o7777))
+        lost.push(
+          ...writeAttributes(
+            output,
+            readAttributes(input, problem => lost.push(problem)),
+          ),
+        )
+        futimesSync(output, fsTime(found.atimeMs / 1000), fsTime(found.mtimeMs / 1000))
         fsyncSync(output)
       } finally {
         closeSync(output)

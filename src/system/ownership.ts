@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   closeSync,
   constants,
   fchmodSync,
@@ -14,6 +15,7 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf } from '../errors.js'
+import { fsPath } from './file-names.js'
 import { descriptorPath, exchanged } from './held-directory.js'
 
 /**
@@ -29,6 +31,8 @@ export interface Owner {
 }
 
 const { O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
+/** A descriptor that stands for a file without opening it (open(2)); Node does not name it. */
+const O_PATH = 0o10000000
 
 /** The effective user; 0 where the system has no users. */
 export function effectiveUser(): number {
@@ -142,7 +146,22 @@ export function giveWhatCan(fd: number, owner: Owner | null, mode: number): stri
 
 /** Sets the owner of a symbolic link, in a directory that no other user can write to. */
 export function giveLink(path: string, owner: Owner): void {
-  lchownSync(path, owner.uid, owner.gid)
+  lchownSync(fsPath(path), owner.uid, owner.gid)
+}
+
+/**
+ * Sets owner and mode of a pipe or device, in a directory that no other user can write to. It is not opened, which would
+ * wake whoever waits for that, or move a tape.
+ */
+export function giveSpecial(path: string, owner: Owner | null, mode: number): void {
+  const fd = openSync(fsPath(path), O_PATH | O_NOFOLLOW)
+  try {
+    const held = descriptorPath(fd)
+    if (owner !== null) lchownSync(fsPath(path), owner.uid, owner.gid)
+    if (held !== undefined) chmodSync(held, mode)
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Runs `work` on a descriptor of a file or directory, not on what a link of that name leads to. */

@@ -1,12 +1,14 @@
-import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { isEncrypted } from '../helpers/repository-kind.js'
 import { storedIn } from '../helpers/stored.js'
+import { DEEP, makeTooDeep } from '../helpers/too-deep.js'
 import { isRoot } from '../sources/files/trees.js'
 import { below, type Created, create, differ, liveOn, picture, proveChain } from './helpers/living-tree.js'
+import { binary } from './helpers/run.js'
 import { canMount } from './helpers/small-disk.js'
 import { fakeSystemctl } from './helpers/systemctl.js'
 import { filesPlace, fillTree } from './helpers/tree.js'
@@ -62,12 +64,42 @@ describe('a tree that is not whole', () => {
   it('ends with 3 when something could not be read, and keeps the rest', async () => {
     const place = filesPlace()
     writeFileSync(join(place.uploads, 'x'), 'x')
-    writeFileSync(Buffer.concat([Buffer.from(`${place.uploads}/`), Buffer.from([0xff])]), 'named in no language')
+    makeTooDeep(place.uploads)
     const { warnings } = await create(place, [], 3)
-    expect(warnings).toEqual([expect.stringContaining('not UTF-8')])
+    expect(warnings).toEqual([expect.stringMatching(/d{200} cannot be listed and its content is left out/)])
     const { code, stderr } = await place.run('restore', ['up', '--to', join(place.room, 'to')])
-    expect([code, stderr]).toEqual([0, expect.stringContaining('is incomplete: ')])
-    expect(readdirSync(join(place.room, 'to', place.uploads))).toEqual(['x'])
+    expect([code, stderr]).toEqual([3, expect.stringContaining('is incomplete: ')])
+    // What lies there is deeper than it was.
+    expect(stderr).toMatch(/d{200} is not restored: ENAMETOOLONG/)
+    expect(readdirSync(join(place.room, 'to', place.uploads))).toEqual([DEEP, 'x'])
+  })
+})
+
+const canBeAnotherRoot = spawnSync('unshare', ['--user', '--map-root-user', 'true']).status === 0
+
+describe.skipIf(!canBeAnotherRoot)('a user namespace, where root owns little', () => {
+  it('has everything restored, with 3 for what it could not be given, and with 0 where that is not asked for', async () => {
+    const place = filesPlace()
+    writeFileSync(join(place.uploads, 'x'), 'x')
+    if (isRoot) chownSync(join(place.uploads, 'x'), 1000, 1000)
+    await create(place)
+    const restored = (to: string, ...flags: string[]) => {
+      const args = [binary, 'restore', 'up', '--to', join(place.room, to), '--config', join(place.room, 'config.yaml')]
+      const { status, stderr } = spawnSync('unshare', [
+        '--user',
+        '--map-root-user',
+        process.execPath,
+        ...args,
+        ...flags,
+      ])
+      expect(readFileSync(join(place.room, to, place.uploads, 'x'), 'utf8')).toBe('x')
+      return [status, stderr.toString()]
+    }
+    expect(restored('one')).toEqual([
+      isRoot ? 3 : 0,
+      isRoot ? expect.stringMatching(/x is restored, but its owner 1000:1000 cannot be set: EINVAL/) : '',
+    ])
+    expect(restored('other', '--no-owner')).toEqual([0, ''])
   })
 })
 

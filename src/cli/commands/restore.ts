@@ -56,6 +56,11 @@ function refuseMixture({ options, operands }: Invocation): void {
       hint: 'in place, use --confirm SOURCE',
     })
   }
+  if (switchOption(options, 'no-owner') && switchOption(options, 'rollback')) {
+    throw new NexusError('usage', 'options_exclude', '--no-owner and --rollback exclude each other', {
+      hint: 'a rollback brings back what it kept, with its owners',
+    })
+  }
   if (operands.length === 0 && ways.length > 0) {
     throw new NexusError('usage', 'missing_argument', `restore ${ways[0]} needs a backup or a source`, {
       hint: `'nexus-backup list' shows them; 'nexus-backup restore --help' shows the forms`,
@@ -102,6 +107,7 @@ function requestOf(
     dryRun: switchOption(options, 'dry-run'),
     allowOtherNames: switchOption(options, 'allow-other-names'),
     allowDamaged: switchOption(options, 'allow-damaged'),
+    noOwner: switchOption(options, 'no-owner'),
   }
   if (to !== undefined) {
     const target = { kind: 'path', path: resolve(io.cwd, to), force: switchOption(options, 'force') } as const
@@ -122,6 +128,7 @@ async function carryOut(
   const { target, backup } = request
   if (origin?.kind === 'postgres' && target.kind === 'path') {
     refuseForce(invocation)
+    refuseNoOwner(invocation, origin)
     const { runClusterRestore } = await import('./cluster-restore.js')
     const wanted = {
       command: 'restore',
@@ -133,6 +140,7 @@ async function carryOut(
     return await runClusterRestore(invocation, settings, wanted)
   }
   refuseTablespaces(invocation, origin ?? { name: backup, kind: undefined })
+  refuseNoOwner(invocation, origin)
   const wanted = await completed(invocation, settings, request, origin)
   return await orDamaged(invocation, wanted, again => planAndRestore(invocation, settings, again))
 }
@@ -170,6 +178,13 @@ function refuseForce({ options }: Invocation): void {
       hint: 'give a path that does not exist, or an empty directory',
     },
   )
+}
+
+/** A database or cluster belongs to the user of its server. */
+function refuseNoOwner({ options }: Invocation, origin: Origin | undefined): void {
+  if (!switchOption(options, 'no-owner') || origin?.kind === undefined || origin.kind === 'files') return
+  const message = `--no-owner is for directories and files, and ${origin.name} is none`
+  throw new NexusError('usage', 'option_of_files', message, { hint: 'leave --no-owner out' })
 }
 
 function refuseTablespaces({ options }: Invocation, { name, kind }: Origin): void {

@@ -12,7 +12,7 @@ export const restoreCommand: CommandDeclaration = {
     'On a terminal, plain `nexus-backup restore` asks which backup and where to.',
   ],
   usage: [
-    'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--tablespace-map OLD=NEW]...',
+    'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--no-owner] [--tablespace-map OLD=NEW]...',
     'nexus-backup restore ID --untrusted --to PATH',
     'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
@@ -56,6 +56,11 @@ export const restoreCommand: CommandDeclaration = {
       name: 'allow-other-names',
       description: 'Replace a database whose file is mounted by itself or has hard links; see below',
     },
+    {
+      name: 'no-owner',
+      description:
+        'Of directories and files: give everything to the user who restores, and not to the owners as captured',
+    },
     tablespaceMap,
     waldir,
   ],
@@ -77,14 +82,12 @@ export const restoreCommand: CommandDeclaration = {
       command: 'nexus-backup restore itsm --repo /mnt/backups/nexus --to /opt/itsm/data/itsm_nexus.db',
     },
   ],
-  exits: exitsWith(
-    {
-      0: 'restored and proven',
-      1: 'failed; the live data is as it was',
-      4: 'the backup is damaged, is not what was signed, or the latest is gone, and the live data is as it was; or what is restored fails its checks as it did when it was captured',
-      5: 'no such backup or source, or nothing to roll back to',
-      8: 'refused for safety: the backup is not ours, not confirmed, the target exists, or somebody uses the data',
-    },
-    [3],
-  ),
+  exits: exitsWith({
+    0: 'restored and proven',
+    1: 'failed; the live data is as it was',
+    3: 'restored, but a check could not be run, or some entries are missing or not as they were',
+    4: 'the backup is damaged, is not what was signed, or the latest is gone, and the live data is as it was; or what is restored fails its checks as it did when it was captured',
+    5: 'no such backup or source, or nothing to roll back to',
+    8: 'refused for safety: the backup is not ours, not confirmed, the target exists, or somebody uses the data',
+  }),
 }

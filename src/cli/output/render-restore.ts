@@ -32,6 +32,7 @@ export function renderRestore(result: RestoreResult, { zone, paint }: { zone: st
       `  check ${printable(name)}: ${shown}${status === 'ok' || detail === '' ? '' : ` (${printable(detail)})`}`,
     )
   }
+  for (const problem of result.problems ?? []) lines.push(`  ${paint.bad('not as it was')}: ${printable(problem)}`)
   if (result.previous !== null) lines.push(`  what was there before: ${printable(result.previous)}`)
   if (result.undo !== null) lines.push(`  to undo this: ${printable(result.undo)}`)
   return lines.map(line => `${line}\n`).join('')

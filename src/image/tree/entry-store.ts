@@ -3,7 +3,7 @@ import { TextStore } from './text-store.js'
 import type { TreeEntry } from './types.js'
 
 /** What is the same for nearly all entries of a tree. */
-type Profile = Pick<TreeEntry, 'type' | 'mode' | 'uid' | 'gid' | 'owner' | 'group' | 'sparse'>
+type Profile = Pick<TreeEntry, 'type' | 'mode' | 'uid' | 'gid' | 'owner' | 'group' | 'sparse' | 'device'>
 
 /**
  * Keeps entries in columns, their texts compressed: as objects a million of them would take half a gigabyte. Size and base of files are not
@@ -14,9 +14,9 @@ export class EntryStore {
   readonly #profileNumbers = new Map<string, number>()
   readonly #profile = uint32Column()
   readonly #mtime = float64Column()
-  /** Where an entry's path, link and facts are. */
+  /** Where an entry's path, link, facts and attributes are. */
   readonly #text = float64Column()
-  readonly #texts = new TextStore(3)
+  readonly #texts = new TextStore(4)
   readonly #file = int32Column()
   readonly #entryOfFile = int32Column()
 
@@ -30,7 +30,8 @@ export class EntryStore {
     this.#file.push(file)
     this.#mtime.push(entry.mtime)
     const facts = JSON.stringify(entry.facts)
-    this.#text.push(this.#texts.add(entry.path, entry.link, facts === '{}' ? '' : facts))
+    const attributes = entry.attributes === undefined ? '' : JSON.stringify(entry.attributes)
+    this.#text.push(this.#texts.add(entry.path, entry.link, facts === '{}' ? '' : facts, attributes))
     this.#profile.push(this.#profileOf(entry))
   }
 
@@ -41,19 +42,23 @@ export class EntryStore {
 
   /** An entry by number; `size` and `base` of a file are to be filled in. */
   entry(number: number): { entry: TreeEntry; file: number } {
-    const [path = '', link = '', facts = ''] = this.#texts.at(this.#text.at(number))
+    const [path = '', link = '', facts = '', attributes = ''] = this.#texts.at(this.#text.at(number))
     const profile = this.#profiles[this.#profile.at(number)]
     if (profile === undefined) throw new RangeError(`there is no entry ${number}`)
     const mtime = this.#mtime.at(number)
     const known = facts === '' ? {} : JSON.parse(facts)
-    return { entry: { path, ...profile, mtime, size: 0, link, base: null, facts: known }, file: this.#file.at(number) }
+    const entry = { path, ...profile, mtime, size: 0, link, base: null, facts: known }
+    const extended = attributes === '' ? {} : { attributes: JSON.parse(attributes) }
+    return { entry: { ...entry, ...extended }, file: this.#file.at(number) }
   }
 
-  #profileOf({ type, mode, uid, gid, owner, group, sparse }: TreeEntry): number {
-    const key = `${type} ${mode} ${uid} ${gid} ${sparse} ${owner}\0${group}`
+  #profileOf({ type, mode, uid, gid, owner, group, sparse, device }: TreeEntry): number {
+    const number = device === undefined ? '' : `${device.major}:${device.minor}`
+    const key = `${type} ${number} ${mode} ${uid} ${gid} ${sparse} ${owner}\0${group}`
     const known = this.#profileNumbers.get(key)
     if (known !== undefined) return known
     this.#profileNumbers.set(key, this.#profiles.length)
-    return this.#profiles.push({ type, mode, uid, gid, owner, group, sparse }) - 1
+    const special = device === undefined ? {} : { device }
+    return this.#profiles.push({ type, mode, uid, gid, owner, group, sparse, ...special }) - 1
   }
 }

@@ -2,7 +2,7 @@ import { DamagedPart, type StoredPart } from '../chain.js'
 import type { FileLayout } from '../file-layout.js'
 import { PathIndex } from './path-index.js'
 import { readTreeLines } from './read-lines.js'
-import { checkedEntry } from './tree-entry.js'
+import { checkedEntry, isPlainEntry } from './tree-entry.js'
 import { basesAreUnique, TreeLayoutBuilder } from './tree-layout.js'
 import type { TreeEntry } from './types.js'
 
@@ -16,6 +16,11 @@ export interface TreeCounts {
   rows: number
   /** Bytes of all files. */
   bytes: number
+  /**
+   * Of a cluster, which consists of files, directories and links: a device, or capabilities, in its list would give the
+   * user of its server what only root has.
+   */
+  plain?: boolean
 }
 
 /**
@@ -49,7 +54,9 @@ export async function readTree(
     for (const line of lines) {
       entries += 1
       if (entries > counts.entries) throw new DamagedPart(part.name, `has more than ${counts.entries} entries`)
-      const entry = checkedEntry(parsed(line))
+      const checked = checkedEntry(parsed(line))
+      const isPlain = typeof checked === 'string' || counts.plain !== true || isPlainEntry(checked)
+      const entry = isPlain ? checked : 'is what no cluster has'
       const problem = typeof entry === 'string' ? entry : take(entry, entry.type === 'file' ? layout.files : -1)
       if (typeof entry === 'string' || problem !== null) {
         throw new DamagedPart(part.name, `cannot be used: entry ${entries} ${problem}`)

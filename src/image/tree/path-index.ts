@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
+import { bytesOfName, hasRawBytes } from '../../system/file-names.js'
 
 const EMPTY = 0
 /** A directory that is known only from what lies in it. */
@@ -25,13 +26,13 @@ export class PathIndex {
 
   /**
    * Takes in an entry. Returns what is wrong: a path that is there already, one that lies below something that is no
-   * directory, a hard link whose file does not come before it.
+   * directory, a hard link to what does not come before it or is a directory.
    * @param file its number, for entries of type file
    */
   add(entry: { path: string; type: string; link: string }, file: number): string | null {
     const { path, type, link } = entry
     if (!this.#implyDirectories(path)) return 'lies below something that is no directory'
-    if (type === 'hardlink' && this.fileNumber(link) === undefined) return 'names a file that does not come before it'
+    if (type === 'hardlink' && !this.#mayBeLinked(link)) return 'names a file that does not come before it'
     const slot = this.#slotFor(path)
     const there = this.#kinds[slot] ?? EMPTY
     if (there !== EMPTY && !(there === IMPLIED && type === 'directory')) return 'stands in the list twice'
@@ -45,6 +46,11 @@ export class PathIndex {
   fileNumber(path: string): number | undefined {
     const slot = this.#slotFor(path)
     return this.#kinds[slot] === FILE ? this.#files[slot] : undefined
+  }
+
+  #mayBeLinked(path: string): boolean {
+    const kind = this.#kinds[this.#slotFor(path)]
+    return kind === FILE || kind === OTHER
   }
 
   #implyDirectories(path: string): boolean {
@@ -65,7 +71,8 @@ export class PathIndex {
 
   /** The slot of a path, or the empty one where it belongs; its hash is then written there. */
   #slotFor(path: string): number {
-    const digest = hash('sha256', this.#salt + path, 'buffer')
+    const text = this.#salt + path
+    const digest = hash('sha256', hasRawBytes(text) ? bytesOfName(text) : text, 'buffer')
     const high = digest.readUInt32LE(0)
     const low = digest.readUInt32LE(4)
     const slot = this.#find(high, low)

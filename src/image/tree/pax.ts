@@ -1,5 +1,6 @@
+import { nameOf } from '../../system/file-names.js'
 import { badArchive } from './tar-error.js'
-import { decodeText, type TarHeader } from './tar-header.js'
+import type { TarHeader } from './tar-header.js'
 
 /**
  * The records of a pax extended header: "LENGTH KEY=VALUE\n" (POSIX.1-2017 pax, "pax Extended Header"). An empty value
@@ -18,7 +19,7 @@ export function readPaxRecords(bytes: Buffer): Map<string, string> {
     if (record.at(-1) !== 0x0a || equals < 1) throw badArchive('is garbled: an extended header is none')
     const key = record.toString('latin1', 0, equals)
     // Other keys may hold bytes of any kind (extended attributes).
-    const value = wanted.has(key) ? decodeText(record.subarray(equals + 1, -1)) : ''
+    const value = wanted.has(key) ? nameOf(record.subarray(equals + 1, -1)) : ''
     if (key.startsWith('GNU.sparse.')) throw badArchive('holds sparse members, which only GNU tar can read')
     if (wanted.has(key)) records.set(key, value)
     at = end

@@ -22,6 +22,12 @@ export class Places {
     return path === '' ? this.#directory : join(this.#directory, path)
   }
 
+  /** The caller's directory in which an entry comes to lie. */
+  around(path: string): string {
+    const [, directory] = this.#elsewhere.find(([prefix]) => path.startsWith(`${prefix}/`)) ?? []
+    return directory ?? this.#directory
+  }
+
   /** Whether the directory is the caller's and there already. */
   isGiven(path: string): boolean {
     return path === '' || this.#elsewhere.some(([prefix]) => prefix === path)

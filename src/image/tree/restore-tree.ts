@@ -1,14 +1,15 @@
-import { linkSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
-import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { mkdirSync } from 'node:fs'
 import { noSecrets } from '../../secret-variables.js'
-import { giveLink } from '../../system/ownership.js'
+import { fsPath } from '../../system/file-names.js'
 import type { ChainMember } from '../chain.js'
 import { inBatches, inOrder } from '../ordered.js'
 import { restoreBlocks } from '../restore-file.js'
 import type { Work } from '../types.js'
 import type { WorkerPool } from '../workers/pool.js'
 import type { Attributes, SettleTask } from '../workers/tasks.js'
+import { makeOthers, trying, writeFailed } from './restore-others.js'
 import { depthOf, directoriesOf, Places } from './restore-plan.js'
+import { RestoreProblems } from './restore-problems.js'
 import type { Tree } from './tree.js'
 import type { TreeEntry } from './types.js'
 
@@ -36,10 +37,19 @@ interface RestoreSettings {
   work: Work
 }
 
+/** A restore under way. */
+interface Restoring {
+  tree: Tree
+  places: Places
+  target: RestoreTreeTarget
+  settings: RestoreSettings
+  problems: RestoreProblems
+}
+
 /**
- * Puts the newest image of a chain in place: directories, files, every block once, hard links, symbolic links last,
- * then owners, modes and times. Nothing that exists is written to, no link is followed, and all of it is durable when
- * this returns.
+ * Puts the newest image of a chain in place: directories, files, every block once, hard links, pipes and devices, symbolic
+ * links last, then owners, attributes, modes and times. Nothing that exists is written to, no link is followed, and all of
+ * it is durable when this returns. What the file system or this user cannot make or set is a problem of that entry.
  *
  * @param tree the newest member's, as `loadTree` checked it
  * @throws DamagedChain when anything stored is damaged; what was written is then incomplete
@@ -50,42 +60,46 @@ export async function restoreTree(
   tree: Tree,
   target: RestoreTreeTarget,
   settings: RestoreSettings,
-): Promise<void> {
+): Promise<RestoreProblems> {
   const places = new Places(target.directory, target.elsewhere)
+  const problems = new RestoreProblems()
+  const restoring = { tree, places, target, settings, problems }
   const directories = directoriesOf(tree)
   attempt(() => {
-    for (const [path] of directories) if (!places.isGiven(path)) mkdirSync(places.of(path), { mode: 0o700 })
+    for (const [path] of directories) if (!places.isGiven(path)) makeDirectory(path, restoring)
   })
-  await createFiles(tree, places, settings)
+  await createFiles(restoring)
   const destination = (file: number) => {
     const { path, sparse, size } = tree.fileEntry(file)
-    return { to: { path: places.of(path), sparse }, size }
+    return { to: problems.missing.has(path) ? null : { path: places.of(path), sparse }, size }
   }
   await restoreBlocks(chain, destination, settings)
   settings.work.signal.throwIfAborted()
-  attempt(() => makeLinks(tree, places, target))
-  await settleFiles(tree, places, target, settings)
-  await settleDirectories(directories, places, target, settings)
+  const copies = await makeOthers(restoring)
+  await settleFiles(restoring, copies)
+  await settleDirectories(directories, restoring)
+  return problems
 }
 
-async function createFiles(tree: Tree, places: Places, settings: RestoreSettings): Promise<void> {
-  const batches = inBatches(entriesOf(tree, 'file'), BATCH_ITEMS)
-  await inFlight(batches, settings, async batch => {
-    const files = batch.map(({ path, size }) => ({ path: places.of(path), size }))
-    await settings.pool.run({ kind: 'create', files })
-  })
+function makeDirectory(path: string, { places, problems }: Restoring): void {
+  if (problems.hasNoPlace(path)) problems.leftOut(path, NO_PLACE)
+  else trying(problems, path, () => mkdirSync(fsPath(places.of(path)), { mode: 0o700 }))
 }
 
-/** Symbolic links after everything else: until then no path leads through one. */
-function makeLinks(tree: Tree, places: Places, target: RestoreTreeTarget): void {
-  for (const { link, path } of entriesOf(tree, 'hardlink')) linkSync(places.of(link), places.of(path))
-  for (const entry of entriesOf(tree, 'symlink')) {
-    const path = places.of(entry.path)
-    symlinkSync(entry.link, path)
-    const owner = target.owner(entry)
-    if (owner !== null) giveLink(path, owner)
-    lutimesSync(path, entry.mtime, entry.mtime)
+const NO_PLACE = 'its directory is missing'
+
+async function createFiles({ tree, places, settings, problems }: Restoring): Promise<void> {
+  const wanted = function* (): Generator<TreeEntry, void, void> {
+    for (const entry of entriesOf(tree, 'file')) {
+      if (problems.hasNoPlace(entry.path)) problems.leftOut(entry.path, NO_PLACE)
+      else yield entry
+    }
   }
+  await inFlight(inBatches(wanted(), BATCH_ITEMS), settings, async batch => {
+    const files = batch.map(({ path, size }) => ({ path: places.of(path), size }))
+    const done = await settings.pool.run({ kind: 'create', files })
+    for (const { at, message } of done.problems) problems.leftOut(batch[at]?.path ?? '', message)
+  })
 }
 
 /**
@@ -94,58 +108,64 @@ function makeLinks(tree: Tree, places: Places, target: RestoreTreeTarget): void 
  * file could not be written.
  */
 async function settleFiles(
-  tree: Tree,
-  places: Places,
-  target: RestoreTreeTarget,
-  settings: RestoreSettings,
+  { tree, places, target, settings, problems }: Restoring,
+  copies: TreeEntry[],
 ): Promise<void> {
   const many = tree.count >= MANY_FILES
+  const there = function* (): Generator<TreeEntry, void, void> {
+    for (const entry of entriesOf(tree, 'file')) if (!problems.missing.has(entry.path)) yield entry
+    yield* copies
+  }
   // What cannot be opened again by its owner is synced while it is open.
   const later = ({ mode }: TreeEntry) => many && (mode & 0o400) !== 0
-  const items = function* (): Generator<SettleTask['items'][number]> {
-    for (const entry of entriesOf(tree, 'file')) {
+  const items = function* (): Generator<Item> {
+    for (const entry of there()) {
       const attributes = attributesOf(entry, target)
-      yield { path: places.of(entry.path), directory: false, attributes, sync: !later(entry) }
+      yield { entry: entry.path, path: places.of(entry.path), directory: false, attributes, sync: !later(entry) }
     }
   }
-  await settle(items(), settings)
+  await settle(items(), settings, problems)
   if (!many) return
   for (const directory of [target.directory, ...target.elsewhere.values()]) {
     // Only to be faster: where it fails, every fsync below does its own work.
     const { execa } = await import('execa')
     await execa('sync', ['-f', directory], { env: noSecrets, reject: false, cancelSignal: settings.work.signal })
   }
-  const again = function* (): Generator<SettleTask['items'][number]> {
-    for (const entry of entriesOf(tree, 'file')) {
-      if (later(entry)) yield { path: places.of(entry.path), directory: false, attributes: null, sync: true }
+  const again = function* (): Generator<Item> {
+    for (const entry of there()) {
+      if (!later(entry)) continue
+      yield { entry: entry.path, path: places.of(entry.path), directory: false, attributes: null, sync: true }
     }
   }
-  await settle(again(), settings)
+  await settle(again(), settings, problems)
 }
 
 /** Inner ones first: an outer one may close itself to us, and its time changes with what is made in it. */
 async function settleDirectories(
   directories: [string, TreeEntry | null][],
-  places: Places,
-  target: RestoreTreeTarget,
-  settings: RestoreSettings,
+  { places, target, settings, problems }: Restoring,
 ): Promise<void> {
-  const inner = [...directories].reverse()
+  const inner = directories.filter(([path]) => !problems.missing.has(path)).reverse()
   for (let at = 0; at < inner.length; ) {
     const depth = depthOf(inner[at]?.[0] ?? '')
     const from = at
     while (at < inner.length && depthOf(inner[at]?.[0] ?? '') === depth) at += 1
     const items = inner.slice(from, at).map(([path, entry]) => {
       const attributes = entry === null ? null : attributesOf(entry, target)
-      return { path: places.of(path), directory: true, attributes, sync: true }
+      return { entry: path, path: places.of(path), directory: true, attributes, sync: true }
     })
-    await settle(items, settings)
+    await settle(items, settings, problems)
   }
 }
 
-async function settle(items: Iterable<SettleTask['items'][number]>, settings: RestoreSettings): Promise<void> {
+/** With the path of its entry, for what there is to say of it. */
+type Item = SettleTask['items'][number] & { entry: string }
+
+async function settle(items: Iterable<Item>, settings: RestoreSettings, problems: RestoreProblems): Promise<void> {
   await inFlight(inBatches(items, BATCH_ITEMS), settings, async batch => {
-    await settings.pool.run({ kind: 'settle', items: batch })
+    const wanted = batch.map(({ path, directory, attributes, sync }) => ({ path, directory, attributes, sync }))
+    const done = await settings.pool.run({ kind: 'settle', items: wanted })
+    for (const { at, message } of done.problems) problems.altered(batch[at]?.entry ?? '', message)
   })
 }
 
@@ -162,16 +182,15 @@ function* entriesOf(tree: Tree, type: TreeEntry['type']): Generator<TreeEntry, v
 }
 
 function attributesOf(entry: TreeEntry, target: RestoreTreeTarget): Attributes {
-  return { mode: entry.mode, owner: target.owner(entry), mtime: entry.mtime }
+  const { mode, mtime, attributes } = entry
+  const extended = attributes === undefined ? {} : { extended: attributes }
+  return { mode, owner: target.owner(entry), mtime, ...extended }
 }
 
 function attempt(work: () => void): void {
   try {
     work()
   } catch (cause) {
-    const errno = errnoOf(cause)
-    if (errno === undefined) throw cause
-    const code = errno === 'ENOSPC' || errno === 'EDQUOT' ? 'disk_full' : 'restore_write_failed'
-    throw new NexusError('failed', code, messageOf(cause), { cause })
+    throw writeFailed(cause)
   }
 }

@@ -9,7 +9,10 @@ const types: Record<string, TreeEntry['type'] | undefined> = {
   '7': 'file',
   '1': 'hardlink',
   '2': 'symlink',
+  '3': 'character-device',
+  '4': 'block-device',
   '5': 'directory',
+  '6': 'fifo',
 }
 
 /**
@@ -20,14 +23,30 @@ const types: Record<string, TreeEntry['type'] | undefined> = {
 export function tarEntry(header: TarHeader): TreeEntry | null {
   const shown = JSON.stringify(header.name)
   const type = header.type === '\0' && header.name.endsWith('/') ? 'directory' : types[header.type]
-  if (type === undefined) throw badArchive(`holds ${shown}, which is no file, directory or link (type ${header.type})`)
+  if (type === undefined) throw badArchive(`holds ${shown}, which no tree image can hold (type ${header.type})`)
   const path = relative(header.name)
   if (path === '' && type === 'directory') return null
   if (!isInnerPath(path)) throw badArchive(`holds ${shown}, which does not stay inside the tree`)
   if (type !== 'file' && header.size !== 0) throw badArchive(`holds ${shown} with content, which is no plain file`)
   const link = type === 'hardlink' ? relative(header.link) : type === 'symlink' ? header.link : ''
   const { mode, uid, gid, owner, group, mtime, size } = header
-  return { path, type, mode, uid, gid, owner, group, mtime, size, link, sparse: false, base: null, facts: {} }
+  const device = type.endsWith('-device') ? { device: header.device } : {}
+  return {
+    path,
+    type,
+    mode,
+    uid,
+    gid,
+    owner,
+    group,
+    mtime,
+    size,
+    link,
+    ...device,
+    sparse: false,
+    base: null,
+    facts: {},
+  }
 }
 
 /** `./a//b/` as `a/b`. A leading slash stays: such a path is refused. */

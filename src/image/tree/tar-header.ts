@@ -1,4 +1,6 @@
+import { nameOf } from '../../system/file-names.js'
 import { badArchive } from './tar-error.js'
+import type { Device } from './types.js'
 
 export const TAR_BLOCK = 512
 
@@ -14,6 +16,7 @@ export interface TarHeader {
   link: string
   owner: string
   group: string
+  device: Device
 }
 
 /** Reads a header block. @throws NexusError `failed` when its checksum or a field is wrong */
@@ -24,6 +27,8 @@ export function readTarHeader(block: Buffer): TarHeader {
   const prefix = magic === 'ustar\0' ? text(block, 345, 155) : ''
   const name = text(block, 0, 100)
   const named = magic.startsWith('ustar')
+  const type = String.fromCharCode(block[156] ?? 0)
+  const isDevice = named && (type === '3' || type === '4')
   return {
     name: prefix === '' ? name : `${prefix}/${name}`,
     mode: number(block, 100, 8) & 0o7777,
@@ -31,26 +36,18 @@ export function readTarHeader(block: Buffer): TarHeader {
     gid: number(block, 116, 8),
     size: number(block, 124, 12),
     mtime: number(block, 136, 12),
-    type: String.fromCharCode(block[156] ?? 0),
+    type,
     link: text(block, 157, 100),
     owner: named ? text(block, 265, 32) : '',
     group: named ? text(block, 297, 32) : '',
+    device: isDevice ? { major: number(block, 329, 8), minor: number(block, 337, 8) } : { major: 0, minor: 0 },
   }
-}
-
-/** UTF-8 that is what it seems. @throws NexusError `failed` for other bytes: they would come back as another name */
-export function decodeText(bytes: Buffer): string {
-  const decoded = bytes.toString()
-  if (decoded.includes('\ufffd') && !Buffer.from(decoded).equals(bytes)) {
-    throw badArchive(`holds a name that is no UTF-8: ${JSON.stringify(bytes.toString('latin1'))}`)
-  }
-  return decoded
 }
 
 function text(block: Buffer, at: number, length: number): string {
   const field = block.subarray(at, at + length)
   const end = field.indexOf(0)
-  return decodeText(end < 0 ? field : field.subarray(0, end))
+  return nameOf(end < 0 ? field : field.subarray(0, end))
 }
 
 /** Octal digits, or base 256 when the first bit is set (GNU). */

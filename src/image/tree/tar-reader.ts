@@ -1,7 +1,8 @@
+import { nameOf } from '../../system/file-names.js'
 import { readPaxRecords, withPax } from './pax.js'
 import { tarEntry } from './tar-entry.js'
 import { badArchive } from './tar-error.js'
-import { decodeText, readTarHeader, TAR_BLOCK, type TarHeader } from './tar-header.js'
+import { readTarHeader, TAR_BLOCK, type TarHeader } from './tar-header.js'
 import type { TreeEntry } from './types.js'
 
 /** A long name, or the records of an extended header, are shorter. */
@@ -110,7 +111,7 @@ export class TarReader {
 
   #extend(bytes: Buffer): void {
     const end = bytes.indexOf(0)
-    const name = () => decodeText(end < 0 ? bytes : bytes.subarray(0, end))
+    const name = () => nameOf(end < 0 ? bytes : bytes.subarray(0, end))
     if (this.#extension === 'L') this.#records.set('path', name())
     else if (this.#extension === 'K') this.#records.set('linkpath', name())
     else {

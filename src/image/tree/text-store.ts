@@ -1,4 +1,5 @@
 import { compress, decompress } from 'zstd-napi'
+import { bytesOfName, hasRawBytes, nameOf } from '../../system/file-names.js'
 
 /** Bytes of text that are compressed together; a longer text stands alone. */
 const CHUNK_BYTES = 64 * 1024
@@ -6,7 +7,7 @@ const CHUNK_BYTES = 64 * 1024
 /** Chunks kept decompressed: readers go through a tree in its order, or through two parts of it side by side. */
 const OPEN_CHUNKS = 4
 
-/** Keeps texts without NUL, some to a row, compressed: names of a million files in a tenth of their size. */
+/** Keeps texts without NUL, names of files among them, some to a row, compressed: names of a million files in a tenth of their size. */
 export class TextStore {
   readonly #fields: number
   readonly #chunks: Buffer[] = []
@@ -22,14 +23,16 @@ export class TextStore {
   /** Keeps a row and returns its place: the chunk times CHUNK_BYTES plus the position in it. */
   add(...row: readonly string[]): number {
     const text = `${row.join('\0')}\0`
-    const length = Buffer.byteLength(text)
+    const raw = hasRawBytes(text) ? bytesOfName(text) : null
+    const length = raw?.length ?? Buffer.byteLength(text)
     if (this.#used + length > this.#last.length) {
       this.#chunks.push(compress(this.#last.subarray(0, this.#used)))
       this.#last = Buffer.allocUnsafe(Math.max(CHUNK_BYTES, length))
       this.#used = 0
     }
     const at = this.#used
-    this.#last.write(text, at)
+    if (raw === null) this.#last.write(text, at)
+    else raw.copy(this.#last, at)
     this.#used += length
     return this.#chunks.length * CHUNK_BYTES + at
   }
@@ -40,7 +43,7 @@ export class TextStore {
     const begin = place % CHUNK_BYTES
     let end = begin
     for (let fields = 0; fields < this.#fields; fields += 1) end = chunk.indexOf(0, end) + 1
-    return chunk.toString('utf8', begin, end - 1).split('\0')
+    return nameOf(chunk.subarray(begin, end - 1)).split('\0')
   }
 
   #chunk(number: number): Buffer {

@@ -1,9 +1,9 @@
 /** What a tree image consists of besides the bytes of its files: one line of `tree.jsonl.zst` each. */
 export interface TreeEntry {
-  /** Relative, `/` between the parts, no `.` and no `..`, UTF-8. */
+  /** Relative, `/` between the parts, no `.` and no `..`; bytes that are not UTF-8 as `system/file-names.ts` has them. */
   path: string
-  /** `hardlink`: another name of a file that comes earlier in the image. */
-  type: 'file' | 'directory' | 'symlink' | 'hardlink'
+  /** `hardlink`: another name of anything but a directory that comes earlier in the image. */
+  type: 'file' | 'directory' | 'symlink' | 'hardlink' | 'fifo' | 'character-device' | 'block-device'
   /** Permission bits with set-user-id, set-group-id and sticky. */
   mode: number
   uid: number
@@ -15,8 +15,12 @@ export interface TreeEntry {
   mtime: number
   /** Bytes; 0 for all but files. */
   size: number
-  /** Target of a symbolic link as it is written; path of the file that a hard link names; empty for the rest. */
+  /** Target of a symbolic link as it is written; path of what a hard link names; empty for the rest. */
   link: string
+  /** Of a device and nothing else. */
+  device?: Device
+  /** Extended attributes of a file or directory by name, in base64; ACLs are among them as the kernel has them. */
+  attributes?: Readonly<Record<string, string>>
   /** Had holes: blocks of zeros become holes again. */
   sparse: boolean
   /**
@@ -26,6 +30,12 @@ export interface TreeEntry {
   base: number | null
   /** What the source wants to know again (inode, ctime …); the engine does not look into it. */
   facts: Record<string, unknown>
+}
+
+/** Numbers that name a device (makedev(3)). */
+export interface Device {
+  major: number
+  minor: number
 }
 
 /** A file that is known to be unchanged without reading: its blocks are those of `base` in the parent's image. */

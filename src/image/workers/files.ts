@@ -1,43 +1,95 @@
-import { closeSync, constants, fchmodSync, fchownSync, fsyncSync, ftruncateSync, futimesSync, openSync } from 'node:fs'
-import type { CreateTask, Done, SettleTask } from './tasks.js'
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fsyncSync,
+  ftruncateSync,
+  futimesSync,
+  openSync,
+  unlinkSync,
+} from 'node:fs'
+import { isOfOneFile, reasonOf } from '../../errors.js'
+import { writeAttributes } from '../../system/attributes.js'
+import { fsPath, shown } from '../../system/file-names.js'
+import { fsTime } from '../../system/times.js'
+import type { Attributes, CreateTask, Done, SettleTask } from './tasks.js'
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
-/** Makes files; an existing one, a link too, is an error. */
+/** Makes files; an existing one, a link too, is a problem of that file. */
 export function createFiles({ files }: CreateTask): Done {
-  for (const { path, size } of files) {
-    using(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, fd => {
-      if (size > 0) ftruncateSync(fd, size)
-    })
+  const problems: Done['problems'] = []
+  for (const [at, { path, size }] of files.entries()) {
+    try {
+      using(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, fd => {
+        if (size > 0) enlarge(fd, path, size)
+      })
+    } catch (error) {
+      if (!isOfOneFile(error)) throw named(path, error)
+      problems.push({ at, message: reasonOf(error) })
+    }
   }
-  return { count: files.length }
+  return { problems }
+}
+
+/** None stays that is not as long as it must be. */
+function enlarge(fd: number, path: string, size: number): void {
+  try {
+    ftruncateSync(fd, size)
+  } catch (error) {
+    unlinkSync(fsPath(path))
+    throw error
+  }
 }
 
 /** Gives files and directories their attributes and makes them durable, as each item says. */
 export function settle({ items }: SettleTask): Done {
-  for (const { path, directory, attributes, sync } of items) {
-    using(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | (directory ? O_DIRECTORY : 0), fd => {
-      if (attributes !== null) {
-        const { mode, owner, mtime } = attributes
-        // The owner first: a change of it takes set-user-id away.
-        if (owner !== null) fchownSync(fd, owner.uid, owner.gid)
-        fchmodSync(fd, mode)
-        futimesSync(fd, mtime, mtime)
-      }
-      if (sync) fsyncSync(fd)
-    })
+  const problems: Done['problems'] = []
+  for (const [at, { path, directory, attributes, sync }] of items.entries()) {
+    try {
+      using(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | (directory ? O_DIRECTORY : 0), fd => {
+        const lost = attributes === null ? [] : give(fd, attributes)
+        problems.push(...lost.map(message => ({ at, message })))
+        if (sync) fsyncSync(fd)
+      })
+    } catch (error) {
+      throw named(path, error)
+    }
   }
-  return { count: items.length }
+  return { problems }
+}
+
+/** What a file system or a user without the right to it does not take is told, and all the rest is given. */
+function give(fd: number, { mode, owner, mtime, extended }: Attributes): string[] {
+  const lost: string[] = []
+  const attempt = (what: string, work: () => void) => {
+    try {
+      work()
+    } catch (error) {
+      if (!isOfOneFile(error)) throw error
+      lost.push(`its ${what} cannot be set: ${reasonOf(error)}`)
+    }
+  }
+  // The owner first: a change of it takes set-user-id and capabilities away. The mode after the ACL, which has it too.
+  if (owner !== null) attempt(`owner ${owner.uid}:${owner.gid}`, () => fchownSync(fd, owner.uid, owner.gid))
+  lost.push(...writeAttributes(fd, extended))
+  attempt(`mode ${mode.toString(8).padStart(4, '0')}`, () => fchmodSync(fd, mode))
+  const time = fsTime(mtime)
+  attempt('time', () => futimesSync(fd, time, time))
+  return lost
 }
 
 function using(path: string, flags: number, work: (fd: number) => void): void {
-  const fd = openSync(path, flags, 0o600)
+  const fd = openSync(fsPath(path), flags, 0o600)
   try {
     work(fd)
-  } catch (error) {
-    if (error instanceof Error) error.message = `${path}: ${error.message}`
-    throw error
   } finally {
     closeSync(fd)
   }
+}
+
+function named(path: string, error: unknown): unknown {
+  if (error instanceof Error) error.message = `${shown(path)}: ${error.message}`
+  return error
 }

@@ -1,3 +1,4 @@
+import type { Attributes as ExtendedAttributes } from '../../system/attributes.js'
 import type { DigestKind, Extent } from '../types.js'
 
 /** Bytes to work on: in memory, or to be read by the worker from descriptors of this process. */
@@ -114,6 +115,7 @@ export interface Attributes {
   owner: { uid: number; gid: number } | null
   /** Seconds since 1970. */
   mtime: number
+  extended?: ExtendedAttributes
 }
 
 /** Give files or directories their attributes, make them durable, or both. */
@@ -121,9 +123,9 @@ export interface SettleTask {
   kind: 'settle'
   items: { path: string; directory: boolean; attributes: Attributes | null; sync: boolean }[]
 }
-/** Files and directories dealt with by the last two. */
+/** What went wrong with single files of the last two, by their position: they were not made, or not given something. */
 export interface Done {
-  count: number
+  problems: { at: number; message: string }[]
 }
 
 export type Task = StoreTask | ScanTask | PackTask | OpenTask | CreateTask | SettleTask

@@ -15,7 +15,7 @@ import type { Account } from '../../sources/postgres/run-as.js'
 import { linkTablespaces, tablespaceEntry } from '../../sources/postgres/tablespace-links.js'
 import { giveDirectory, giveLink, type Owner } from '../../system/ownership.js'
 import type { Selected } from '../select.js'
-import { writeTree } from '../trees/restore-tree.js'
+import { assertWhole, writeTree } from '../trees/restore-tree.js'
 import { type NewDirectory, stageDirectory, syncDirectory } from './new-directory.js'
 
 /** A cluster to lay out. */
@@ -71,7 +71,7 @@ export async function layOut(context: Context, layout: Layout): Promise<() => Pr
     made.push(data)
     const { account } = layout
     const owner = () => (account === null ? null : { uid: account.uid, gid: account.gid })
-    await writeTree(context, layout.selected, { directory: data.staged, elsewhere, owner })
+    assertWhole(await writeTree(context, layout.selected, { directory: data.staged, elsewhere, owner }))
     await complete(context, { directory: data.staged, wal: elsewhere.get(WAL_ENTRY) }, layout)
     // Until here nobody but this process could reach what was written.
     for (const { staged } of made) if (staged !== data.staged) giveDirectory(staged, account, 0o700)

@@ -7,7 +7,7 @@ import type { Manifest } from '../../repository/manifest.js'
 import { wasLeftOut } from '../../sources/files/left-out.js'
 import type { OwnDirectories } from '../../sources/files/own-directories.js'
 import { compilePatterns, type Patterns } from '../../sources/files/patterns.js'
-import { shown } from '../../sources/files/remarks.js'
+import { nameOf, shown } from '../../system/file-names.js'
 import { nameExists } from '../../system/names.js'
 import { ownDirectories } from '../own-directories.js'
 
@@ -43,13 +43,16 @@ interface Place {
 
 /**
  * Finds what a backup left out of a directory: what was excluded, what could not be read, what it holds nothing of in any
- * case (sockets, pipes, devices, names that are not UTF-8), and this program's own directories.
+ * case (sockets; in earlier ones pipes, devices and names that are not UTF-8), and this program's own directories.
  */
 export class KeptEntries {
   readonly #excludes: Patterns
   readonly #includes: Patterns
   readonly #wasLeftOut: (location: string) => boolean
   readonly #own: OwnDirectories
+  /** Earlier backups hold no pipes and devices, and no names that are not UTF-8. */
+  readonly #holdsAllNames: boolean
+  #unrestored: ReadonlySet<string> = new Set()
 
   /** @throws NexusError `refused` (`left_out_unknown`) */
   constructor(context: Context, source: FilesSourceSettings, { id, facts }: Manifest) {
@@ -57,10 +60,16 @@ export class KeptEntries {
     this.#includes = compilePatterns(wordsOf(facts.include))
     this.#wasLeftOut = wasLeftOut(facts.left_out)
     this.#own = ownDirectories(context, source)
+    this.#holdsAllNames = wordsOf(facts.keeps).includes('all-names')
     if ((facts.left_out as { more?: unknown } | undefined)?.more !== true) return
     throw new NexusError('refused', 'left_out_unknown', `${id} left out more files than it remembers`, {
       hint: `in place they would be gone; restore it beside and copy what you need: nexus-backup restore ${id} --to PATH`,
     })
+  }
+
+  /** What could not be restored stays as well. @param paths of entries */
+  keepAlso(paths: ReadonlySet<string>): void {
+    this.#unrestored = paths
   }
 
   /** As the directory is now. @throws NexusError `refused` (`own_directory_inside`, `target_unreadable`) */
@@ -72,20 +81,21 @@ export class KeptEntries {
 
   #look(root: ReplacedRoot, place: Place, names: string[]): void {
     const location = pathOf(root.target, place.name)
-    const everything = this.#wasLeftOut(location.toString())
+    const everything = this.#wasLeftOut(nameOf(location))
     for (const bytes of listed(location)) {
       const child = {
         name: `${place.name}${place.name === '' ? '' : '/'}${bytes.toString('latin1')}`,
-        path: `${place.path}/${bytes.toString('utf8')}`,
+        path: `${place.path}/${nameOf(bytes)}`,
       }
       const here = pathOf(root.target, child.name)
       const stats = lstatSync(here, { bigint: true, throwIfNoEntry: false })
       if (stats === undefined) continue
       const state = this.#stateOf(root, { ...place, path: child.path }, stats.isDirectory())
       const there = state !== 'new' && nameExists(pathOf(root.staged, child.name))
-      const what = stats.isDirectory() ? this.#own.recognize(listing(here, stats), here.toString()) : null
-      if (what !== null && (there || state === 'new')) throw ownInside(here.toString(), what)
-      const stays = what !== null || everything || state === 'out' || this.#isNever(here, stats, bytes)
+      const what = stats.isDirectory() ? this.#own.recognize(listing(here, stats), nameOf(here)) : null
+      if (what !== null && (there || state === 'new')) throw ownInside(nameOf(here), what)
+      const unrestored = this.#unrestored.has(child.path.slice(1))
+      const stays = what !== null || everything || unrestored || state === 'out' || this.#isNever(here, stats, bytes)
       if (stays && !there && state !== 'new') names.push(child.name)
       else if (stats.isDirectory()) this.#look(root, { ...child, state: there ? state : 'new' }, names)
     }
@@ -99,8 +109,9 @@ export class KeptEntries {
   }
 
   #isNever(here: Buffer, stats: BigIntStats, name: Buffer): boolean {
+    if (stats.isSocket() || this.#wasLeftOut(nameOf(here))) return true
     const known = stats.isDirectory() || stats.isFile() || stats.isSymbolicLink()
-    return !known || !isUtf8(name) || this.#wasLeftOut(here.toString())
+    return !this.#holdsAllNames && !(known && isUtf8(name))
   }
 }
 
@@ -118,7 +129,7 @@ function listed(location: Buffer): Buffer[] {
   try {
     return readdirSync(location, { encoding: 'buffer' })
   } catch (error) {
-    const message = `${shown(location.toString())} cannot be looked into, and what no backup holds of it would be gone`
+    const message = `${shown(nameOf(location))} cannot be looked into, and what no backup holds of it would be gone`
     throw new NexusError('refused', 'target_unreadable', `${message}: ${messageOf(error)}`, {
       hint: 'run as root, or restore to another place with --to PATH',
       cause: error,
@@ -127,7 +138,7 @@ function listed(location: Buffer): Buffer[] {
 }
 
 function listing(location: Buffer, stats: BigIntStats): Parameters<OwnDirectories['recognize']>[0] {
-  return { stats, entries: listed(location).map(bytes => ({ name: bytes.toString() })) }
+  return { stats, entries: listed(location).map(bytes => ({ name: nameOf(bytes) })) }
 }
 
 function ownInside(location: string, what: string): NexusError {

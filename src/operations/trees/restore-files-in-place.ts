@@ -1,5 +1,5 @@
 import { lstatSync, renameSync, statSync } from 'node:fs'
-import { mkdir, open } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
@@ -16,7 +16,7 @@ import type { Selected } from '../select.js'
 import { namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { KeptEntries } from './kept-entries.js'
-import { writeTree } from './restore-tree.js'
+import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { treeOf } from './tree-part.js'
 import type { TreeMove } from './tree-swap.js'
@@ -28,6 +28,8 @@ export interface FilesInPlace {
   selected: Selected
   /** Name of what is replaced, from the plan that the operator saw. */
   previous?: string | null | undefined
+  /** As in a restore's request. */
+  noOwner?: boolean
 }
 
 /** A configured root that the backup holds. */
@@ -87,18 +89,25 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
     service: source.service,
     kept: () => roots.flatMap(root => (isDirectory(root.target) && root.kind === 'directory' ? keeping.in(root) : [])),
   }
-  let entries = 0
+  let written: WrittenTree | undefined
   const placed = await putTreesInPlace(context, placement, async () => {
-    entries = await whileStagingAll(roots, async staged => {
+    written = await whileStagingAll(roots, async staged => {
       const at = (root: StagedRoot) => staged.get(root)?.path ?? root.staged
       const [home] = roots
       const rest = `${home === undefined ? '' : at(home)}.rest`
       const directories = roots.filter(({ kind }) => kind === 'directory')
       for (const name of [rest, ...directories.map(at)]) await mkdir(name, { mode: 0o700 })
       const elsewhere = new Map(directories.map(root => [root.path.slice(1), at(root)]))
-      const { size } = await writeTree(context, selected, { directory: rest, elsewhere })
-      for (const root of roots) if (root.kind === 'file') await moveFile(join(rest, root.path), at(root))
-      return size
+      const owner = request.noOwner === true ? { owner: noOwner } : {}
+      const tree = await writeTree(context, selected, { directory: rest, elsewhere, ...owner })
+      keeping.keepAlso(tree.problems.missing)
+      for (const root of roots) {
+        const isFile = root.kind === 'file' && !tree.problems.missing.has(root.path.slice(1))
+        if (!isFile) continue
+        const lost = await moveFile(join(rest, root.path), at(root))
+        for (const problem of lost) tree.problems.altered(root.path.slice(1), problem)
+      }
+      return tree
     })
   })
   const previous = placed.flatMap(tree => tree.previous ?? [])
@@ -109,7 +118,7 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
     captured_at: manifest.captured_at,
     previous: previous.length === 0 ? null : previous.join(', '),
     undo: previous.length === 0 ? null : `nexus-backup restore ${source.name} --rollback --confirm ${source.name}`,
-    checks: [{ name: 'restored', status: 'ok', detail: `${entries} entries, every block as it was captured` }],
+    ...outcomeOf(context, source.name, written),
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }
@@ -154,25 +163,14 @@ async function whileStagingAll<T>(
 }
 
 /** Another root may lie on another file system. */
-async function moveFile(from: string, to: string): Promise<void> {
+async function moveFile(from: string, to: string): Promise<string[]> {
   try {
     renameSync(from, to)
+    return []
   } catch (error) {
     if (errnoOf(error) !== 'EXDEV') throw error
     await assertSpace(dirname(to), statSync(from).size)
-    await copyFile(from, to)
-  }
-}
-
-async function copyFile(from: string, to: string): Promise<void> {
-  copyName(from, to)
-  const { atime, mtime } = lstatSync(from)
-  const file = await open(to, 'r+')
-  try {
-    await file.utimes(atime, mtime)
-    await file.sync()
-  } finally {
-    await file.close()
+    return copyName(from, to)
   }
 }
 

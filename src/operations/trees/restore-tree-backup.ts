@@ -15,7 +15,7 @@ import { shellQuoted } from '../shell.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
 import { planClusterInPlace, restoreClusterInPlace } from './restore-cluster-in-place.js'
 import { planFilesInPlace, restoreFilesInPlace } from './restore-files-in-place.js'
-import { writeTree } from './restore-tree.js'
+import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
 import { putTreesInPlace } from './tree-in-place.js'
 
 /** What a restore of directories would do. @throws NexusError for everything that can be refused before a byte is written */
@@ -60,7 +60,7 @@ export async function restoreTreeBackup(
     const place = { selected, previous: plan.previous }
     return selected.manifest.kind === 'postgres'
       ? restoreClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
-      : restoreFilesInPlace(context, { source: filesOf(source), ...place })
+      : restoreFilesInPlace(context, { source: filesOf(source), ...place, noOwner: request.noOwner === true })
   }
   const { target } = plan
   await finishInterruptedTrees(context, { name: plan.source, paths: [target], service: null })
@@ -74,11 +74,12 @@ export async function restoreTreeBackup(
     scratch: [`${staged}.digests`],
     service: null,
   }
-  let entries = 0
+  let written: WrittenTree | undefined
   const [placed] = await putTreesInPlace(context, placement, async () => {
-    entries = await whileStaging(place, async ({ path: directory }) => {
+    written = await whileStaging(place, async ({ path: directory }) => {
       await mkdir(directory, { mode: 0o700 })
-      return (await writeTree(context, selected, { directory, elsewhere: new Map() })).size
+      const owner = request.noOwner === true ? { owner: noOwner } : {}
+      return writeTree(context, selected, { directory, elsewhere: new Map(), ...owner })
     })
     // An empty directory was offered as the place, not as something to be kept.
     if (plan.previous === null && existsSync(target)) await rmdir(target)
@@ -91,7 +92,7 @@ export async function restoreTreeBackup(
     captured_at: plan.captured_at,
     previous,
     undo: previous === null ? null : `nexus-backup restore ${plan.source} --rollback --to ${shellQuoted(target)}`,
-    checks: [{ name: 'restored', status: 'ok', detail: `${entries} entries, every block as it was captured` }],
+    ...outcomeOf(context, plan.source, written),
     duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
   }
 }

@@ -1,18 +1,28 @@
 import { rmSync } from 'node:fs'
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
+import type { RestoreProblems } from '../../image/tree/restore-problems.js'
 import { type RestoreTreeTarget, restoreTree } from '../../image/tree/restore-tree.js'
-import type { Tree } from '../../image/tree/tree.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
+import type { RestoreResult } from '../results.js'
 import { newestOf, openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { treeOf } from './tree-part.js'
 import { assertTreeSpace } from './tree-space.js'
 
+/** What was written, and what could not be. */
+export interface WrittenTree {
+  /** Entries of the backup. */
+  size: number
+  problems: RestoreProblems
+}
+
 /**
  * Writes the tree of a backup into a new directory of the caller's, every byte of the chain checked on the way, and
- * makes it durable. When it fails, what is there is incomplete: the caller removes it.
+ * makes it durable. When it fails, what is there is incomplete: the caller removes it. What its place cannot take of
+ * single entries is among the problems.
  *
  * @throws NexusError `damage` when anything stored is damaged, `failed` (`disk_full`)
  */
@@ -20,7 +30,7 @@ export async function writeTree(
   context: Context,
   selected: Selected,
   target: Omit<RestoreTreeTarget, 'owner'> & Partial<Pick<RestoreTreeTarget, 'owner'>>,
-): Promise<Tree> {
+): Promise<WrittenTree> {
   const { manifest, room, survey } = selected
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const opened = await openChain(context, room, chain)
@@ -42,11 +52,40 @@ export async function writeTree(
   const pool = WorkerPool.start(context.signal)
   try {
     const { owner = ownerAsCaptured } = target
-    await restoreTree(members, tree, { ...target, owner }, { pool, work: { signal: context.signal, advance } })
+    const settings = { pool, work: { signal: context.signal, advance } }
+    const problems = await restoreTree(members, tree, { ...target, owner }, settings)
+    return { size: tree.size, problems }
   } finally {
     await pool.stop()
   }
-  return tree
+}
+
+/** What a restore reports of a tree, whose problems are warnings too. */
+export function outcomeOf(
+  context: Context,
+  source: string,
+  written: WrittenTree | undefined,
+): Pick<RestoreResult, 'checks'> & { problems: string[] } {
+  const problems = written?.problems.sentences() ?? []
+  for (const problem of problems) context.warn(`${source}: ${problem}`)
+  const left = written?.problems.missing.size ?? 0
+  const entries = `${(written?.size ?? 0) - left} entries, every block as it was captured`
+  const detail = left === 0 ? entries : `${entries}; ${left} are not restored`
+  return { checks: [{ name: 'restored', status: 'ok', detail }], problems }
+}
+
+/** For a tree that is of no use unless all of it is there. @throws NexusError `failed` (`restore_incomplete`) */
+export function assertWhole({ problems }: WrittenTree): void {
+  const [first] = problems.sentences()
+  if (first === undefined) return
+  throw new NexusError('failed', 'restore_incomplete', first, {
+    hint: 'restore to a file system that keeps owners, modes and all names, as root or as the owner of the files',
+  })
+}
+
+/** The owner of everything that is restored with `--no-owner`: whoever restores it. */
+export function noOwner(): null {
+  return null
 }
 
 /** Only root may give files away. */

@@ -129,8 +129,9 @@ async function restoredAndChecked(
       return timed(await writeImage(context, selected, path, () => checkRestored(path, manifest, context.signal)))
     }
     await mkdir(path, { mode: 0o700 })
-    const { size } = await writeTree(context, selected, { directory: path, elsewhere: new Map() })
-    return timed([{ name: 'restored', status: 'ok', detail: `${size} entries` }])
+    const { size, problems } = await writeTree(context, selected, { directory: path, elsewhere: new Map() })
+    const detail = [`${size} entries`, ...problems.sentences()].join('; ')
+    return timed([{ name: 'restored', status: problems.missing.size > 0 ? 'error' : 'ok', detail }])
   } finally {
     removeTree(path)
   }

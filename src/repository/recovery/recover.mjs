@@ -15,12 +15,13 @@
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
 // A database: OUTPUT is that file. A tree (a PostgreSQL cluster, directories): OUTPUT is a directory, mode 0700, with
-// everything in it: links, modes, times, and owners by number when root runs this. Tablespaces of a cluster become plain
+// everything in it: links, pipes, modes, times, and owners by number and devices when root runs this. Extended attributes
+// and ACLs are set with the `setfattr` program where there is one. Tablespaces of a cluster become plain
 // directories in pg_tblspc, and what makes its server a standby or ends its recovery somewhere is taken out and named:
 // standby.signal, recovery.signal, such settings in postgresql.auto.conf. Nothing else is written, and what exists is never
 // overwritten. What is read is not trusted: every number is bounded, and no path leads out of OUTPUT.
 //
-// edition 3
+// edition 4
 import { spawn } from 'node:child_process'
 import {
   createDecipheriv,
@@ -30,11 +31,12 @@ import {
   createPublicKey,
   diffieHellman,
   hkdfSync,
+  randomBytes,
   scryptSync,
   verify,
 } from 'node:crypto'
 import { constants } from 'node:fs'
-import { lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink, unlink } from 'node:fs/promises'
+import { chmod, lchown, link, lstat, lutimes, mkdir, open, readdir, rename, symlink, unlink } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough, Readable, Writable } from 'node:stream'
@@ -715,13 +717,16 @@ function parsedLine(line) {
 const blocksOf = ({ sizes, blockSizes }, file) => Math.ceil(sizes[file] / blockSizes[file])
 
 function isEntry(entry) {
-  const { path, type, mode, uid, gid, mtime, size, link: target, base } = entry ?? {}
+  const { path, type, mode, uid, gid, mtime, size, link: target, device, attributes, base } = entry ?? {}
   const isText = value => typeof value === 'string' && value !== '' && !value.includes('\0')
   const links = {
     file: target === '',
     directory: target === '',
     symlink: isText(target),
     hardlink: isInnerPath(target),
+    fifo: target === '',
+    'character-device': target === '' && isDevice(device),
+    'block-device': target === '' && isDevice(device),
   }
   return (
     isInnerPath(path) &&
@@ -731,17 +736,48 @@ function isEntry(entry) {
     isCount(gid, 2 ** 32 - 2) &&
     Math.abs(mtime) <= 1e12 &&
     isCount(size, type === 'file' ? Number.MAX_SAFE_INTEGER : 0) &&
+    areAttributes(attributes) &&
     (base === null || (type === 'file' && isCount(base, MOST_ENTRIES)))
   )
 }
 
-/** Where everything lies: no path twice, nothing below what is no directory, hard links to files that come before. */
+const isDevice = device => isCount(device?.major, 2 ** 32 - 1) && isCount(device?.minor, 2 ** 32 - 1)
+
+/** Values in base64, by name. */
+function areAttributes(attributes = {}) {
+  if (typeof attributes !== 'object' || attributes === null) return false
+  const isValue = value => typeof value === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(value)
+  return Object.entries(attributes).every(([name, value]) => /^[^\0]+$/s.test(name) && isValue(value))
+}
+
+/**
+ * A path as Node takes it. In the list of entries each byte of a name that is not UTF-8 is one surrogate, U+DC80 to U+DCFF,
+ * that stands alone.
+ */
+function fsPath(path) {
+  if (!/\p{Surrogate}/u.test(path)) return path
+  const bytes = [...path].map(character => {
+    const code = character.codePointAt(0)
+    must(code < 0xd800 || code > 0xdfff || (code >= 0xdc80 && code <= 0xdcff), 'half a surrogate pair names no file')
+    return code >= 0xdc80 && code <= 0xdcff ? Buffer.of(code - 0xdc00) : Buffer.from(character)
+  })
+  return Buffer.concat(bytes)
+}
+
+/** Seconds as Node takes them: it cuts them to microseconds, and takes those before 1970 only in digits. */
+function fsTime(seconds) {
+  const micros = Math.round(seconds * 1e6)
+  const value = (micros + (micros < 0 ? -0.5 : 0.5)) / 1e6
+  return value < 0 ? String(value) : value
+}
+
+/** Where everything lies: no path twice, nothing below what is no directory, hard links to what comes before. */
 function checkEntries(entries) {
   const types = new Map()
   for (const { path, type, link: target } of entries) {
     must(!types.has(path), `${path} stands twice in the list of entries`)
     must(
-      type !== 'hardlink' || types.get(target) === 'file',
+      type !== 'hardlink' || !['directory', undefined].includes(types.get(target)),
       `${path} is a link to a file that does not come before it`,
     )
     types.set(path, type)
@@ -949,6 +985,9 @@ async function openImage(chain, files, path) {
 
   const single = manifest.tree === undefined && manifest.files.length === 1
   const directories = checkEntries(files.entries)
+  // They would give the user of its server what only root has.
+  const isOfCluster = entry => !isSpecial(entry) && entry.attributes === undefined
+  must(manifest.kind !== 'postgres' || files.entries.every(isOfCluster), `${id}: it lists what no cluster has`)
   const fileEntries = files.entries.filter(({ type }) => type === 'file')
   const pathOf = entry => (single ? path : join(path, entry.path))
   await makeAll(single ? undefined : path, directories, fileEntries, pathOf)
@@ -962,7 +1001,7 @@ async function openImage(chain, files, path) {
     if (current.file === file) return current.handle
     await current.handle?.close()
     current = { file: -1, handle: undefined }
-    current = { file, handle: await open(pathOf(fileEntries[file]), constants.O_WRONLY | constants.O_NOFOLLOW) }
+    current = { file, handle: await open(fsPath(pathOf(fileEntries[file])), constants.O_WRONLY | constants.O_NOFOLLOW) }
     return current.handle
   }
   /** Whether a block is still wanted; it is not a second time. */
@@ -1041,10 +1080,10 @@ async function makeAll(root, directories, fileEntries, pathOf) {
   const outerFirst = [...directories].sort((a, b) => a.split('/').length - b.split('/').length)
   if (root !== undefined) {
     await mkdir(root, { mode: 0o700 })
-    for (const directory of outerFirst) await mkdir(join(root, directory), { mode: 0o700 })
+    for (const directory of outerFirst) await mkdir(fsPath(join(root, directory)), { mode: 0o700 })
   }
   for (const entry of fileEntries) {
-    const handle = await open(pathOf(entry), 'wx', 0o600)
+    const handle = await open(fsPath(pathOf(entry)), 'wx', 0o600)
     if (entry.size > 0) await handle.truncate(entry.size)
     await handle.close()
   }
@@ -1054,31 +1093,97 @@ async function makeAll(root, directories, fileEntries, pathOf) {
 async function settleTree(root, entries, directories, manifest) {
   const isRoot = process.getuid?.() === 0
   const placed = entries.map(entry => ({ ...entry, at: join(root, entry.path) }))
-  for (const { type, at, link: target } of placed) if (type === 'hardlink') await link(join(root, target), at)
+  const types = new Map(placed.map(({ path, type }) => [path, type]))
+  const hardLinks = placed.filter(({ type }) => type === 'hardlink')
+  const isOfFile = ({ link: target }) => types.get(target) === 'file'
+  const makeHardLink = ({ at, link: target }) => link(fsPath(join(root, target)), fsPath(at))
+  const notMade = []
+  for (const entry of hardLinks.filter(isOfFile)) await makeHardLink(entry)
+  for (const entry of placed)
+    if (isSpecial(entry)) if (!(await makeSpecial(root, entry, isRoot))) notMade.push(entry.path)
   for (const { type, at, link: target, uid, gid, mtime } of placed) {
     if (type !== 'symlink') continue
-    await symlink(target, at)
-    if (isRoot) await lchown(at, uid, gid)
-    await lutimes(at, mtime, mtime)
+    await symlink(fsPath(target), fsPath(at))
+    if (isRoot) await lchown(fsPath(at), uid, gid)
+    await lutimes(fsPath(at), fsTime(mtime), fsTime(mtime))
   }
-  for (const entry of placed) if (entry.type === 'file') await settle(entry, constants.O_RDONLY, isRoot)
+  for (const entry of hardLinks) {
+    if (!isOfFile(entry) && !notMade.includes(entry.link)) await makeHardLink(entry)
+  }
+  const notes = notMade.map(path => `${JSON.stringify(path)} is not made: devices need root, and mknod`)
+  if (isRoot)
+    for (const { type, at, uid, gid } of placed)
+      if (type === 'directory' || type === 'file') await lchown(fsPath(at), uid, gid)
+  const unset = await setAttributes(placed)
+  if (unset !== null) notes.push(unset)
+  for (const entry of placed) if (entry.type === 'file') await settle(entry, constants.O_RDONLY)
   const listed = new Map(placed.filter(({ type }) => type === 'directory').map(entry => [entry.path, entry]))
   const innerFirst = [...directories].sort((a, b) => b.split('/').length - a.split('/').length)
   const flags = constants.O_RDONLY | constants.O_DIRECTORY
-  for (const path of innerFirst) await settle(listed.get(path) ?? { at: join(root, path) }, flags, isRoot)
+  for (const path of innerFirst) await settle(listed.get(path) ?? { at: join(root, path) }, flags)
   // A cluster's directory belongs to the user its server runs as.
   const { uid, gid } = manifest.facts ?? {}
   if (isRoot && isCount(uid, 2 ** 32 - 2) && isCount(gid, 2 ** 32 - 2)) await lchown(root, uid, gid)
   await sync(root, 'r')
+  return notes
 }
 
-async function settle({ at, mode, uid, gid, mtime }, flags, isRoot) {
-  const handle = await open(at, flags | constants.O_NOFOLLOW)
+const isSpecial = ({ type }) => type === 'fifo' || type === 'character-device' || type === 'block-device'
+
+/** Makes a pipe or device, under a name of letters first; false where this user, or this system, has no mknod for it. */
+async function makeSpecial(root, { at, type, device, mode, uid, gid, mtime }, isRoot) {
+  const name = join(root, `.special-${randomBytes(8).toString('hex')}`)
+  const kind = { fifo: 'p', 'character-device': 'c', 'block-device': 'b' }[type]
+  const numbers = type === 'fifo' ? [] : [String(device.major), String(device.minor)]
+  if ((await runProgram('mknod', ['-m', '600', '--', name, kind, ...numbers])) !== 0) return false
+  if (isRoot) await lchown(name, uid, gid)
+  await chmod(name, mode)
+  await lutimes(name, fsTime(mtime), fsTime(mtime))
+  await rename(name, fsPath(at))
+  return true
+}
+
+/**
+ * Sets extended attributes and ACLs with setfattr(1), after the owners, whose change takes capabilities away, and before
+ * the modes, which may close files to their owner. Gives what there is to say of it, or null.
+ */
+async function setAttributes(placed) {
+  const entries = placed.filter(({ attributes }) => attributes !== undefined && Object.keys(attributes).length > 0)
+  if (entries.length === 0) return null
+  const escaped = bytes =>
+    Buffer.from(bytes)
+      .toString('latin1')
+      .replace(/[^!-[\]-~]/g, one => octal(one.charCodeAt(0)))
+  const octal = code => `\\${code.toString(8).padStart(3, '0')}`
+  const text = entries.map(({ at, attributes }) => {
+    const lines = Object.entries(attributes).map(
+      ([name, value]) => `${escaped(name).replaceAll('=', octal(61))}=0s${value}\n`,
+    )
+    return `# file: ${escaped(fsPath(at))}\n${lines.join('')}\n`
+  })
+  const code = await runProgram('setfattr', ['--restore=-'], text.join(''))
+  if (code === 0) return null
+  const why = code === null ? 'there is no setfattr program here (package attr)' : 'setfattr failed'
+  return `extended attributes and ACLs of ${entries.length} entries are not all set: ${why}; tar sets those of a full, see RECOVER.txt`
+}
+
+/** The exit status of a program, null where there is none of that name. */
+function runProgram(name, args, input = '') {
+  return new Promise(resolve => {
+    const child = spawn(name, args, { stdio: ['pipe', 'ignore', 'inherit'] })
+    child.on('error', () => resolve(null))
+    child.on('close', code => resolve(code ?? 1))
+    child.stdin.on('error', () => {})
+    child.stdin.end(input, 'latin1')
+  })
+}
+
+async function settle({ at, mode, mtime }, flags) {
+  const handle = await open(fsPath(at), flags | constants.O_NOFOLLOW)
   try {
     if (mode !== undefined) {
-      if (isRoot) await handle.chown(uid, gid)
       await handle.chmod(mode)
-      await handle.utimes(mtime, mtime)
+      await handle.utimes(fsTime(mtime), fsTime(mtime))
     }
     await handle.sync()
   } finally {
@@ -1241,6 +1346,7 @@ async function main(args) {
   must(newest.tree !== undefined || newest.files.length > 0, `${newest.id}: it holds no files`)
   let bytes = 0
   let taken = []
+  let notes = []
   try {
     let files = await readFiles(chain[chain.length - 1], chain[chain.length - 2], true)
     bytes = files.sizes.reduce((sum, size) => sum + size, 0)
@@ -1256,7 +1362,7 @@ async function main(args) {
     } finally {
       await image.close()
     }
-    await image.finish()
+    notes = (await image.finish()) ?? []
     if (newest.kind === 'postgres') taken = await forgetRecovery(partial)
   } catch (error) {
     if (await exists(partial)) error.message += `; ${partial} holds what was recovered so far and cannot be trusted`
@@ -1266,6 +1372,7 @@ async function main(args) {
   await rename(partial, target)
   await sync(dirname(target), 'r')
   for (const { id } of chain) process.stdout.write(`applied ${id}\n`)
+  for (const note of notes) process.stderr.write(`recover: ${note}\n`)
   if (taken.length > 0) process.stdout.write(`left out, of an earlier recovery or a standby: ${taken.join(', ')}\n`)
   process.stdout.write(
     `recovered ${newest.id}, captured at ${JSON.stringify(newest.captured_at)}: ${bytes} bytes in ${target}\n`,

@@ -1,19 +1,23 @@
-import { once } from 'node:events'
 import { closeSync, lstatSync } from 'node:fs'
-import { Readable } from 'node:stream'
-import type { TarArchive } from 'archiver'
+import { setImmediate } from 'node:timers/promises'
 import type { TreeEntry } from '../../image/tree/types.js'
+import type { Attributes } from '../../system/attributes.js'
+import { fsPath } from '../../system/file-names.js'
 import { type Found, type FoundStats, fileIdentityOf, foundStats } from './found.js'
+import { directoryAttributes, fileAttributes } from './found-attributes.js'
 import { openFound } from './open-file.js'
 import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
 import type { Remarks } from './remarks.js'
-import { tarEntryOf } from './tar-entry.js'
+import { tarEnd, tarHeader, tarPadding } from './tar-header.js'
+
+/** Entries after which a signal gets its turn. */
+const TURN = 64
 
 export interface ArchiveSettings {
   remarks: Remarks
   signal: AbortSignal
-  /** Makes the entry of something found: `stats` are those of the open file where it is one. */
-  entryOf(found: Found, stats: FoundStats): TreeEntry
+  /** Makes the entry of something found: `stats` and `attributes` are those of the open file where it is one. */
+  entryOf(found: Found, stats: FoundStats, attributes: Attributes | undefined): TreeEntry
   /** Told of each entry before its header is in the stream. */
   onEntry(entry: TreeEntry): void
 }
@@ -24,114 +28,90 @@ export interface ArchiveSettings {
  * further name of a file refers to the name under which that very file was archived; where none was, or the name means
  * another file by now, it is archived as a file of its own.
  */
-export async function* archive(found: Iterable<Found>, settings: ArchiveSettings): AsyncGenerator<Uint8Array> {
-  const { TarArchive } = await import('archiver')
-  const tar = new TarArchive({ highWaterMark: 2 * CHUNK_BYTES })
-  const writer = new ArchiveWriter(tar, settings)
-  const writing = writer.writeAll(found).catch((error: unknown) => end(tar, asError(error)))
-  try {
-    yield* tar as AsyncIterable<Uint8Array>
-  } finally {
-    end(tar)
-    await writing
+export async function* archive(
+  found: Iterable<Found>,
+  settings: ArchiveSettings,
+): AsyncGenerator<Uint8Array, void, void> {
+  const writer = new ArchiveWriter(settings)
+  let entries = 0
+  for (const entry of found) {
+    entries += 1
+    if (entries % TURN === 0) await setImmediate()
+    settings.signal.throwIfAborted()
+    yield* writer.write(entry)
   }
-}
-
-/** An entry still in archiver's queue would be appended to a stream that is gone, which ends the process: so the queue first. */
-function end(tar: TarArchive, error?: Error): void {
-  tar.abort()
-  tar.destroy(error)
-}
-
-function asError(error: unknown): Error {
-  return error instanceof Error ? error : new Error(String(error))
-}
-
-/** A read that is still under way must not find its descriptor's number given to another file. */
-async function ended(source: Buffer | Readable): Promise<void> {
-  if (!(source instanceof Readable) || source.destroy().closed) return
-  await once(source, 'close')
+  yield tarEnd()
 }
 
 class ArchiveWriter {
-  readonly #tar: TarArchive
   readonly #settings: ArchiveSettings
   /** First names, of files that have several, which this archive was to hold. Others are in the backup unread. */
   readonly #tried = new Set<string>()
   /** By what it is: the name under which each file that has several was archived. */
   readonly #archived = new Map<string, string>()
-  #settle: { resolve(): void; reject(error: Error): void } | null = null
-  #closed = false
 
-  constructor(tar: TarArchive, settings: ArchiveSettings) {
-    this.#tar = tar
+  constructor(settings: ArchiveSettings) {
     this.#settings = settings
-    tar.on('entry', () => this.#settle?.resolve())
-    tar.on('error', error => this.#settle?.reject(error))
-    tar.on('close', () => {
-      this.#closed = true
-      this.#settle?.reject(new Error('the archive was closed before its end'))
-    })
   }
 
-  async writeAll(found: Iterable<Found>): Promise<void> {
-    for (const entry of found) {
-      this.#settings.signal.throwIfAborted()
-      if (this.#closed) return
-      if (entry.type === 'file') await this.#file(entry)
-      else if (entry.type === 'hardlink') await this.#hardLink(entry)
-      else await this.#append(Buffer.alloc(0), this.#settings.entryOf(entry, entry), entry.mtime)
+  async *write(found: Found): AsyncGenerator<Uint8Array, void, void> {
+    if (found.type === 'file') yield* this.#file(found)
+    else if (found.type === 'hardlink') yield* this.#hardLink(found)
+    else {
+      const isDirectory = found.type === 'directory'
+      yield this.#header(
+        found,
+        found,
+        isDirectory ? directoryAttributes(found.location, this.#settings.remarks) : undefined,
+      )
     }
-    // Its end is told by the stream itself.
-    this.#tar.finalize().catch(() => {})
   }
 
-  async #file(found: Found): Promise<void> {
-    const { remarks, entryOf } = this.#settings
+  async *#file(found: Found): AsyncGenerator<Uint8Array, void, void> {
+    const { remarks, signal } = this.#settings
     if (found.nlink > 1) this.#tried.add(found.path)
     const opened = openFound(found)
     if (typeof opened === 'string') {
       remarks.leftOut(found.location, opened)
       return
     }
-    const { stats } = opened
-    const reading = { ...opened, location: found.location, remarks }
-    const entry = entryOf(found, stats)
+    const { fd, stats } = opened
+    const reading = { fd, stats, location: found.location, remarks }
     try {
-      const small = entry.size <= CHUNK_BYTES
-      const source = small ? readWhole(reading) : Readable.from(readInPieces(reading), { objectMode: false })
-      await this.#append(source, entry, stats.mtime).finally(() => ended(source))
+      const attributes = fileAttributes(fd, found.location, remarks)
+      const header = this.#header(found, stats, attributes)
+      if (Math.max(found.nlink, stats.nlink) > 1) this.#archived.set(fileIdentityOf(stats), found.path)
+      if (stats.size <= CHUNK_BYTES) yield Buffer.concat([header, readWhole(reading), tarPadding(stats.size)])
+      else {
+        yield header
+        for await (const piece of readInPieces(reading)) {
+          signal.throwIfAborted()
+          yield piece
+        }
+        yield tarPadding(stats.size)
+      }
     } finally {
-      closeSync(opened.fd)
-    }
-    if (Math.max(found.nlink, stats.nlink) > 1) {
-      this.#archived.set(fileIdentityOf(stats), found.path)
+      closeSync(fd)
     }
   }
 
-  async #hardLink(found: Found): Promise<void> {
+  async *#hardLink(found: Found): AsyncGenerator<Uint8Array, void, void> {
     const path = this.#tried.has(found.link) ? this.#archived.get(fileIdentityOf(found)) : found.link
-    if (path === undefined) return this.#file({ ...found, type: 'file', link: '' })
-    const other = otherFileAt(found)
-    if (other !== null) return this.#file({ ...found, ...other, type: 'file', link: '' })
-    await this.#append(Buffer.alloc(0), this.#settings.entryOf({ ...found, link: path }, found), found.mtime)
+    const other = path === undefined ? {} : otherFileAt(found)
+    if (path === undefined || other !== null) yield* this.#file({ ...found, ...other, type: 'file', link: '' })
+    else yield this.#header({ ...found, link: path }, found, undefined)
   }
 
-  async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
+  #header(found: Found, stats: FoundStats, attributes: Attributes | undefined): Buffer {
+    const entry = this.#settings.entryOf(found, stats, attributes)
     this.#settings.onEntry(entry)
-    await new Promise<void>((resolve, reject) => {
-      this.#settle = { resolve, reject }
-      if (this.#closed) reject(new Error('the archive was closed before its end'))
-      else this.#tar.append(source, tarEntryOf(entry, mtime))
-    }).finally(() => {
-      this.#settle = null
-    })
+    return tarHeader(entry, stats.mtime)
   }
 }
 
 /** The file that has a name now, where it is another one than was found; null where it is the same, or none. */
 function otherFileAt(found: Found): FoundStats | null {
-  const stats = lstatSync(found.location, { bigint: true, throwIfNoEntry: false })
+  const stats = lstatSync(fsPath(found.location), { bigint: true, throwIfNoEntry: false })
   if (stats === undefined || !stats.isFile()) return null
   const now = foundStats(stats)
   return fileIdentityOf(now) === fileIdentityOf(found) ? null : now

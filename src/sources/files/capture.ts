@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { TreePaths } from '../../image/tree/tree.js'
 import type { CarriedFile, TreeEntry, TreeInput } from '../../image/tree/types.js'
+import { type Attributes, hasAttributes } from '../../system/attributes.js'
+import { secondsOf } from '../../system/times.js'
 import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
 import { type Accounts, readAccounts } from './accounts.js'
 import { archive } from './archive.js'
@@ -90,8 +92,9 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
     return place === undefined ? {} : placeFacts(place)
   }
   const continued = before === null ? nothingContinued : continuedFiles(found, before, capturing)
-  const entryOf = (entry: Found, stats: FoundStats): TreeEntry => ({
+  const entryOf = (entry: Found, stats: FoundStats, attributes: Attributes | undefined): TreeEntry => ({
     ...plainEntry(entry, stats, accounts),
+    ...(attributes === undefined ? {} : { attributes }),
     base: entry.base ?? null,
     facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry.path),
   })
@@ -101,7 +104,9 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
         const base = continued.baseOf(at)
         if (base === null || !continued.isUnchanged(at)) continue
         const entry = found.at(at)
-        yield { entry: { ...entryOf(entry, entry), type: 'file', base } }
+        // A change of its attributes would have changed its ctime.
+        const attributes = before?.fileEntry(base).attributes
+        yield { entry: { ...entryOf(entry, entry, attributes), type: 'file', base } }
       }
     },
   }
@@ -135,7 +140,7 @@ function digestOf(places: readonly FileSystemPlace[]): string {
 }
 
 function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accounts): Omit<TreeEntry, 'base' | 'facts'> {
-  const { path, type, link } = found
+  const { path, type, link, device } = found
   const { mode, uid, gid } = stats
   return {
     path,
@@ -145,9 +150,10 @@ function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accoun
     gid,
     owner: userOf(uid),
     group: groupOf(gid),
-    mtime: Number(stats.mtime) / 1e9,
+    mtime: secondsOf(stats.mtime),
     size: type === 'file' ? stats.size : 0,
     link,
+    ...(device === undefined ? {} : { device }),
     sparse: type === 'file' && stats.sparse,
   }
 }
@@ -157,12 +163,15 @@ function outcomeOf(
   { begunAt, remarks, roots, places }: Capturing,
 ): TreeOutcome {
   const missing = leftOutOf(remarks.missing)
+  if (!hasAttributes())
+    remarks.note('extended attributes and ACLs are not kept: this machine has no means to read them')
   return {
     capturedAt: begunAt,
     facts: {
       roots: paths.map((path, at) => ({ path, kind: roots[at]?.stats.isFile() === true ? 'file' : 'directory' })),
       exclude: [...exclude],
       include: [...include],
+      keeps: ['all-names', ...(hasAttributes() ? ['attributes'] : [])],
       mounts: digestOf(places),
       ...(remarks.reread ? { reread: true } : {}),
       ...(missing === null ? {} : { left_out: missing }),

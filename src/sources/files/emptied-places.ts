@@ -1,6 +1,7 @@
 import { lstatSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
 import type { TreeEntry } from '../../image/tree/types.js'
+import { fsPath } from '../../system/file-names.js'
 import { deviceOf } from './found.js'
 import type { Root } from './roots.js'
 import type { FileSystemPlace } from './walk.js'
@@ -139,7 +140,7 @@ function locationOf(root: Root, path: string): string {
 /** What cannot be looked at is not gone: the capture tells it. */
 function isThere(location: string): boolean {
   try {
-    return lstatSync(location, { throwIfNoEntry: false }) !== undefined
+    return lstatSync(fsPath(location), { throwIfNoEntry: false }) !== undefined
   } catch (error) {
     return errnoOf(error) !== 'ENOTDIR'
   }

@@ -17,18 +17,21 @@ export interface EntryFacts extends Record<string, unknown> {
   born: string
   /** Whether the same times mean the same content. */
   settled: boolean
+  /** Its extended attributes stand in the entry, if it has any; earlier captures did not keep them. */
+  attributes: true
 }
 
 export function factsOf({ inode, mtime, ctime, born }: FoundStats, begunAt: Date): EntryFacts {
   const settled = Number(ctime / 1_000_000n) < begunAt.getTime() - TICK_MS
-  return { inode, mtime: String(mtime), ctime: String(ctime), born: String(born), settled }
+  return { inode, mtime: String(mtime), ctime: String(ctime), born: String(born), settled, attributes: true }
 }
 
 /** Whether a file holds what it held when its earlier entry was made; told without reading it. */
 export function isUnchanged(now: FoundStats, { size, facts }: TreeEntry): boolean {
-  const { inode, mtime, ctime, settled } = facts
+  const { inode, mtime, ctime, settled, attributes } = facts
   return (
     settled === true &&
+    attributes === true &&
     now.size === size &&
     now.inode === inode &&
     String(now.mtime) === mtime &&

@@ -1,4 +1,5 @@
 import type { BigIntStats } from 'node:fs'
+import type { Device, TreeEntry } from '../../image/tree/types.js'
 
 /** What lstat(2) says of a directory entry, as far as a backup wants it. */
 export interface FoundStats {
@@ -26,9 +27,11 @@ export interface Found extends FoundStats {
   path: string
   /** Where it really lies: the root without symbolic links, and the way down from it. */
   location: string
-  type: 'file' | 'directory' | 'symlink' | 'hardlink'
-  /** Target of a symbolic link; `path` of the file that a hard link is another name of; otherwise empty. */
+  type: TreeEntry['type']
+  /** Target of a symbolic link; `path` of what a hard link is another name of; otherwise empty. */
   link: string
+  /** Of a device. */
+  device?: Device
   /** Number of the parent's file that it continues, once that is known. */
   base?: number | null
 }
@@ -50,6 +53,23 @@ export function foundStats(stats: BigIntStats): FoundStats {
     born: stats.birthtimeNs,
     sparse: file && stats.blocks * STAT_BLOCK < stats.size,
   }
+}
+
+/** What a backup holds it as; null for a socket, which its server makes anew. */
+export function typeOf(stats: BigIntStats): Exclude<TreeEntry['type'], 'hardlink'> | null {
+  if (stats.isFile()) return 'file'
+  if (stats.isDirectory()) return 'directory'
+  if (stats.isSymbolicLink()) return 'symlink'
+  if (stats.isFIFO()) return 'fifo'
+  if (stats.isCharacterDevice()) return 'character-device'
+  return stats.isBlockDevice() ? 'block-device' : null
+}
+
+/** The numbers of a device as Linux packs them: 12 bits of major and 8 of minor, and the rest above them (makedev(3)). */
+export function deviceNumbers({ rdev }: { rdev: bigint }): Device {
+  const major = ((rdev >> 8n) & 0xfffn) | ((rdev >> 32n) & 0xfffff000n)
+  const minor = (rdev & 0xffn) | ((rdev >> 12n) & 0xffffff00n)
+  return { major: Number(major), minor: Number(minor) }
 }
 
 /** The device's number. */

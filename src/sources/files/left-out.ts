@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { bytesOfName } from '../../system/file-names.js'
 
 /** So many names are remembered; whoever restores in place over a backup that left out more is told that they are not known. */
 const REMEMBERED = 1000
@@ -32,5 +33,8 @@ export function wasLeftOut(fact: unknown): (location: string) => boolean {
 }
 
 function digestOf(salt: string, location: string): string {
-  return createHash('sha256').update(`${salt}\0${location}`).digest('hex').slice(0, 32)
+  return createHash('sha256')
+    .update(bytesOfName(`${salt}\0${location}`))
+    .digest('hex')
+    .slice(0, 32)
 }

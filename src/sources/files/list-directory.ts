@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer'
 import {
   type BigIntStats,
   closeSync,
@@ -9,9 +8,10 @@ import {
   readdirSync,
   readlinkSync,
 } from 'node:fs'
-import { errnoOf } from '../../errors.js'
+import { errnoOf, reasonOf } from '../../errors.js'
+import { fsPath, nameOf, shown } from '../../system/file-names.js'
 import { liesAt, openQuietly } from './open-file.js'
-import { type Remarks, reason, shown } from './remarks.js'
+import type { Remarks } from './remarks.js'
 
 /** A directory that changes while it is listed is listed again, so often at most. */
 const ATTEMPTS = 4
@@ -72,7 +72,7 @@ function listOnce(location: string, problems: Problem[]): { listing: Listing | n
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === 'ENOTDIR' || errno === 'ELOOP') return replaced(location, problems)
-    problems.push([location, `${shown(location)} cannot be listed and its content is left out: ${reason(error)}`])
+    problems.push([location, `${shown(location)} cannot be listed and its content is left out: ${reasonOf(error)}`])
     return { listing: null, stable: errno !== 'ENOENT' }
   } finally {
     if (fd !== undefined) closeSync(fd)
@@ -91,13 +91,9 @@ function throughOf(fd: number, location: string): string {
 }
 
 function look(directory: { location: string; through: string }, bytes: Buffer, problems: Problem[]): Listed[] {
-  const name = bytes.toString('utf8')
+  const name = nameOf(bytes)
   const location = `${directory.location === '/' ? '' : directory.location}/${name}`
-  if (!isUtf8(bytes)) {
-    problems.push([location, `${shown(location)} is left out: its name is not UTF-8`])
-    return []
-  }
-  const path = `${directory.through}/${name}`
+  const path = fsPath(`${directory.through}/${name}`)
   try {
     const stats = lstatSync(path, { bigint: true })
     if (!stats.isSymbolicLink()) return [{ name, location, stats }]
@@ -106,7 +102,7 @@ function look(directory: { location: string; through: string }, bytes: Buffer, p
     const gone = errnoOf(error) === 'ENOENT'
     problems.push([
       location,
-      `${shown(location)} ${gone ? 'vanished before it was read' : `is left out: ${reason(error)}`}`,
+      `${shown(location)} ${gone ? 'vanished before it was read' : `is left out: ${reasonOf(error)}`}`,
     ])
     return []
   }

@@ -1,8 +1,8 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readlinkSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { errnoOf } from '../../errors.js'
+import { dirname } from 'node:path'
+import { errnoOf, reasonOf } from '../../errors.js'
+import { fsPath, nameOf, shown } from '../../system/file-names.js'
 import { type Found, type FoundStats, foundStats } from './found.js'
-import { reason, shown } from './remarks.js'
 
 /** A file that is open, as it is now: between the walk and this a log may have grown or been rotated. */
 export interface OpenFile {
@@ -41,14 +41,14 @@ function tryOpen(location: string): OpenFile | string {
     const errno = errnoOf(error)
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return `${shown(location)} vanished before it was read`
     if (errno === 'ELOOP' || errno === 'ENXIO') return replaced(location)
-    return `${shown(location)} cannot be read and is left out: ${reason(error)}`
+    return `${shown(location)} cannot be read and is left out: ${reasonOf(error)}`
   }
   try {
     const stats = fstatSync(fd, { bigint: true })
     if (stats.isFile() && liesAt(fd, location)) return { fd, stats: foundStats(stats) }
   } catch (error) {
     closeSync(fd)
-    return `${shown(location)} cannot be read and is left out: ${reason(error)}`
+    return `${shown(location)} cannot be read and is left out: ${reasonOf(error)}`
   }
   closeSync(fd)
   return replaced(location)
@@ -61,10 +61,10 @@ function replaced(location: string): string {
 /** Leaves the time of access as it is where the kernel lets us: for the file's owner and root (open(2), O_NOATIME). */
 export function openQuietly(location: string, flags: number): number {
   try {
-    return openSync(location, flags | constants.O_NOATIME)
+    return openSync(fsPath(location), flags | constants.O_NOATIME)
   } catch (error) {
     if (errnoOf(error) !== 'EPERM') throw error
-    return openSync(location, flags)
+    return openSync(fsPath(location), flags)
   }
 }
 
@@ -74,7 +74,7 @@ export function openQuietly(location: string, flags: number): number {
  */
 export function liesAt(fd: number, location: string): boolean {
   try {
-    const real = readlinkSync(`/proc/self/fd/${fd}`)
+    const real = nameOf(readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }))
     return real === location || real === `${location} (deleted)`
   } catch {
     // There is no /proc: nothing more can be found out.
@@ -86,7 +86,8 @@ export function liesAt(fd: number, location: string): boolean {
 function whereIs({ location, inode }: Found): string | null {
   const directory = dirname(location)
   try {
-    const names = readdirSync(directory).map(name => join(directory, name))
+    const listed = readdirSync(fsPath(directory), { encoding: 'buffer' })
+    const names = listed.map(name => `${directory === '/' ? '' : directory}/${nameOf(name)}`)
     return names.find(name => inodeOf(name) === inode) ?? null
   } catch {
     return null
@@ -94,6 +95,6 @@ function whereIs({ location, inode }: Found): string | null {
 }
 
 function inodeOf(location: string): string | null {
-  const stats = lstatSync(location, { bigint: true, throwIfNoEntry: false })
+  const stats = lstatSync(fsPath(location), { bigint: true, throwIfNoEntry: false })
   return stats === undefined ? null : `${stats.dev}:${stats.ino}`
 }

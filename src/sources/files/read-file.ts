@@ -1,8 +1,10 @@
 import { fstatSync, lstatSync, read as readCallback, readSync } from 'node:fs'
 import { promisify } from 'node:util'
+import { reasonOf } from '../../errors.js'
+import { fsPath, shown } from '../../system/file-names.js'
 import { type FoundStats, foundStats } from './found.js'
 import type { OpenFile } from './open-file.js'
-import { type Remarks, reason, shown } from './remarks.js'
+import type { Remarks } from './remarks.js'
 
 const read = promisify(readCallback)
 
@@ -36,8 +38,8 @@ export function readWhole(reading: Reading): Buffer<ArrayBuffer> {
 
 /**
  * The content of a file in pieces: exactly as many bytes as it had when it was opened, whatever becomes of it meanwhile,
- * since its size stands in the archive already. What is missing is zeros, and a problem. Never throws: archiver would
- * wait for ever for a stream that failed.
+ * since its size stands in the archive already. What is missing is zeros, and a problem. Never throws: an archive that broke
+ * off would take all the others with it.
  */
 export async function* readInPieces(reading: Reading): AsyncGenerator<Buffer<ArrayBuffer>> {
   const { fd, stats } = reading
@@ -70,7 +72,7 @@ function sayShrunk({ location, stats, remarks }: Reading, at: number): void {
 
 function sayUnreadable({ location, remarks }: Reading, error: unknown): void {
   remarks.filled(
-    `${shown(location)} cannot be read to its end; what is missing is zeros in the backup: ${reason(error)}`,
+    `${shown(location)} cannot be read to its end; what is missing is zeros in the backup: ${reasonOf(error)}`,
   )
 }
 
@@ -89,6 +91,6 @@ function isExplained(before: FoundStats, now: FoundStats, location: string): boo
   if (now.nlink !== before.nlink || now.mode !== before.mode || now.uid !== before.uid || now.gid !== before.gid) {
     return true
   }
-  const named = lstatSync(location, { bigint: true, throwIfNoEntry: false })
+  const named = lstatSync(fsPath(location), { bigint: true, throwIfNoEntry: false })
   return named === undefined || `${named.dev}:${named.ino}` !== before.inode
 }

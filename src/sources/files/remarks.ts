@@ -1,4 +1,4 @@
-import { errnoOf, messageOf } from '../../errors.js'
+import { shown } from '../../system/file-names.js'
 
 /** So many of a kind are told one by one; of the others only how many there were. */
 const TOLD = 20
@@ -17,6 +17,8 @@ export interface Remarks {
   skipped(path: string): void
   /** A directory of this program's own was left out. */
   own(path: string, what: string): void
+  /** Something to know of the whole backup, which is no problem of this run. */
+  note(message: string): void
   /** All of it, bounded. */
   warnings(): string[]
   readonly incomplete: boolean
@@ -32,6 +34,7 @@ export function newRemarks(): Remarks {
   let skippedCount = 0
   let firstSkipped = ''
   const own: string[] = []
+  const notes: string[] = []
   let reread = false
   const missing = new Set<string>()
   const problem = (message: string) => {
@@ -55,6 +58,9 @@ export function newRemarks(): Remarks {
     own(path, what) {
       if (own.length < TOLD) own.push(`left out: ${shown(path)} is ${what}`)
     },
+    note(message) {
+      notes.push(message)
+    },
     warnings() {
       const more = problemCount - problems.length
       const skipped = `left out as no files: ${shown(firstSkipped)}${skippedCount > 1 ? ` and ${skippedCount - 1} more` : ''}`
@@ -62,7 +68,8 @@ export function newRemarks(): Remarks {
         ...problems,
         ...(more > 0 ? [`and ${more} more problems of this kind`] : []),
         ...own,
-        ...(skippedCount > 0 ? [`${skipped} (sockets, pipes, devices, special file systems)`] : []),
+        ...notes,
+        ...(skippedCount > 0 ? [`${skipped} (sockets, special file systems)`] : []),
       ]
     },
     get incomplete() {
@@ -73,19 +80,4 @@ export function newRemarks(): Remarks {
       return reread
     },
   }
-}
-
-/** A path for a message: whoever chose the name, no control characters reach the operator's terminal. */
-export function shown(path: string): string {
-  return /[\p{C}\p{Zl}\p{Zp}]/u.test(path)
-    ? JSON.stringify(path).replace(
-        /[\p{C}\p{Zl}\p{Zp}]/gu,
-        character => `\\u{${character.codePointAt(0)?.toString(16)}}`,
-      )
-    : path
-}
-
-/** The system's words without the path, which stands in the sentence already. */
-export function reason(error: unknown): string {
-  return errnoOf(error) === undefined ? messageOf(error) : messageOf(error).replace(/, [a-z]+( '.*)?$/s, '')
 }

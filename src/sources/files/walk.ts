@@ -1,12 +1,13 @@
-import { isUtf8 } from 'node:buffer'
 import { type BigIntStats, lstatSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
+import { reasonOf } from '../../errors.js'
+import { nameOf, shown } from '../../system/file-names.js'
 import { mountPointOf, mountPoints } from '../../system/mounts.js'
-import { deviceOf, type Found, fileIdentityOf, foundStats } from './found.js'
+import { deviceNumbers, deviceOf, type Found, fileIdentityOf, foundStats, typeOf } from './found.js'
 import { type Listed, type Listing, listDirectory } from './list-directory.js'
 import { nothingOwn, type OwnDirectories } from './own-directories.js'
 import { type Candidate, compilePatterns, type Patterns } from './patterns.js'
-import { type Remarks, reason, shown } from './remarks.js'
+import type { Remarks } from './remarks.js'
 import type { Root } from './roots.js'
 import { isSpecialFileSystem } from './special-file-systems.js'
 
@@ -86,7 +87,7 @@ class Walker {
   readonly #own: OwnDirectories
   readonly #mounts = mountPoints()
   readonly places: FileSystemPlace[] = []
-  /** Path of the first name of each file that has several. */
+  /** Path of the first name of everything that has several. */
   readonly #names = new Map<string, string>()
   /** Directories that come into the backup only when something below them does. */
   readonly #waiting: Found[] = []
@@ -158,7 +159,7 @@ class Walker {
     } catch (error) {
       this.#remarks.leftOut(
         location,
-        `${shown(location)} cannot be looked into and its content is left out: ${reason(error)}`,
+        `${shown(location)} cannot be looked into and its content is left out: ${reasonOf(error)}`,
       )
     }
     return true
@@ -166,17 +167,20 @@ class Walker {
 
   /** Anything but a directory. */
   take({ location, stats, link }: Listed, path: string): void {
+    const type = typeOf(stats)
+    if (type === null) {
+      this.#remarks.skipped(location)
+      return
+    }
     const found = { ...foundStats(stats), path: path.slice(1), location }
-    if (link !== undefined) {
-      if (isUtf8(link)) this.#add({ ...found, type: 'symlink', link: link.toString('utf8') })
-      else this.#remarks.leftOut(location, `${shown(location)} is left out: what it links to is not UTF-8`)
-    } else if (!stats.isFile()) this.#remarks.skipped(location)
-    else if (found.nlink === 1) this.#add({ ...found, type: 'file', link: '' })
+    const special = type.endsWith('-device') ? { device: deviceNumbers(stats) } : {}
+    const itself = { ...found, ...special, type, link: link === undefined ? '' : nameOf(link) }
+    const identity = fileIdentityOf(found)
+    const first = found.nlink === 1 ? undefined : this.#names.get(identity)
+    if (first !== undefined) this.#add({ ...found, type: 'hardlink', link: first })
     else {
-      const identity = fileIdentityOf(found)
-      const first = this.#names.get(identity)
-      if (first === undefined) this.#names.set(identity, found.path)
-      this.#add({ ...found, type: first === undefined ? 'file' : 'hardlink', link: first ?? '' })
+      if (found.nlink > 1) this.#names.set(identity, found.path)
+      this.#add(itself)
     }
   }
 

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { realpathSync, statSync } from 'node:fs'
 import { messageOf, NexusError } from '../../errors.js'
+import { isPlainEntry } from '../../image/tree/tree-entry.js'
 import type { TreeEntry, TreeInput } from '../../image/tree/types.js'
+import { shown } from '../../system/file-names.js'
 import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
 import { BackupNotes } from './backup-notes.js'
 import { type BaseBackup, type BaseBackupEnd, startBaseBackup } from './base-backup.js'
@@ -210,6 +212,16 @@ class Capture implements ClusterCapture {
    * by root the server's user could not read it.
    */
   #owned(entry: TreeEntry): TreeEntry {
+    if (!isPlainEntry(entry)) {
+      throw new NexusError(
+        'failed',
+        'cluster_entry_impossible',
+        `the cluster holds ${shown(entry.path)}, a ${entry.type}`,
+        {
+          hint: 'move it out of the data directory: no server made it',
+        },
+      )
+    }
     const { uid, gid } = (entry.path === 'backup_manifest' ? this.#notes.owner : null) ?? entry
     return { ...entry, uid, gid, ...this.#names({ uid, gid }) }
   }

@@ -1,7 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { createReadStream, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { TarArchive } from 'archiver'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decompress } from 'zstd-napi'
 import { DigestTable } from '../../../src/image/digest-table.js'
@@ -132,35 +129,6 @@ describe('storing a tree', () => {
     const attempt = storeTree(input([text('a', 'x')]), null, target, { pool, digest: xxh, work })
     await expect(attempt).rejects.toThrow(/abort/)
     table.close()
-  })
-
-  test('stores what archiver writes', async () => {
-    const directory = temporaryDirectory()
-    mkdirSync(join(directory, 'in'))
-    const big = Buffer.alloc(300_000, 'log line\n')
-    writeFileSync(join(directory, 'in', 'a.log'), big)
-    const made = new TarArchive()
-    const long = `${'deep/'.repeat(40)}日本語`
-    const owner = { date: new Date(1_700_000_000_000), uid: 1000, gid: 1000 }
-    const stats = { size: big.length }
-    const log = createReadStream(join(directory, 'in', 'a.log'))
-    made.append(log, { ...owner, name: 'a.log', type: 'file', mode: 0o640, stats })
-    made.append(Buffer.from('text'), { ...owner, name: long, type: 'file', mode: 0o644 })
-    made.append(Buffer.alloc(0), { ...owner, name: 'dir/', type: 'directory', mode: 0o755 })
-    made.append(Buffer.alloc(0), { ...owner, name: 'link', type: 'symlink', mode: 0o777, linkname: '../elsewhere' })
-    const reading = store(plainInput(made, 131_072))
-    await made.finalize()
-    const full = await reading
-    expect([...full.tree.entries()].map(({ path, type }) => `${type} ${path}`).sort()).toEqual([
-      'directory dir',
-      'file a.log',
-      `file ${long}`,
-      'symlink link',
-    ])
-    const plain = join(directory, 'plain.tar')
-    writeFileSync(plain, execFileSync('zstd', ['-dcq'], { input: full.frames, maxBuffer: 1e8 }))
-    execFileSync('tar', ['-xf', plain, '-C', join(directory, 'in')])
-    expect(execFileSync('cat', [join(directory, 'in', long)]).toString()).toBe('text')
   })
 
   test('puts blocks of any size into frames of about a mebibyte', async () => {

@@ -145,8 +145,6 @@ describe('a tar archive', () => {
       /follows its end/,
     ],
     ['a second archive after its end', Buffer.concat([end, archive(member({ name: 'a' }))]), /follows its end/],
-    ['a device', archive(member({ name: 'null', type: '3' })), /no file, directory or link/],
-    ['a fifo', archive(member({ name: 'pipe', type: '6' })), /type 6/],
     ['an old sparse member', archive(member({ name: 's', type: 'S' })), /type S/],
     ['a pax sparse member', archive(pax({ 'GNU.sparse.major': '1' }), member({ name: 's' })), /sparse/],
     [
@@ -158,7 +156,6 @@ describe('a tar archive', () => {
     ['a path that climbs out', archive(member({ name: 'a/../../b' })), /stay inside/],
     ['a file without a name', archive(member({ name: '' })), /stay inside/],
     ['a name with a NUL', archive(pax({ path: 'a\0b' }), member({ name: 'x' })), /stay inside/],
-    ['a name that is no UTF-8', archive(signed(Buffer.from(header({ name: 'aa' })).fill(0xff, 0, 1))), /no UTF-8/],
   ])('is refused when it has %s', (_, bytes, message) => {
     const error = failure(bytes)
     expect(error).toMatchObject({ kind: 'failed', code: 'archive_unreadable' })

@@ -23,27 +23,30 @@ describe('making files', () => {
       { path: join(directory, 'empty'), size: 0 },
       { path: join(directory, 'large'), size: 1 << 30 },
     ]
-    expect(await make(files)).toEqual({ count: 2 })
+    expect(await make(files)).toEqual({ problems: [] })
     for (const { path, size } of files) {
       // A hole: nothing is written yet.
       expect(statSync(path)).toMatchObject({ size, mode: 0o100600, blocks: 0 })
     }
   })
 
-  test('is an error where there is one already, or a link, which is not followed', async () => {
+  test('leaves out what is there already, or a link, which is not followed', async () => {
     const directory = temporaryDirectory()
     const [path, link] = [join(directory, 'file'), join(directory, 'link')]
     writeFileSync(path, 'mine')
     symlinkSync('nowhere', link)
-    for (const name of [path, link])
-      await expect(make([{ path: name, size: 5 }])).rejects.toMatchObject({ code: 'EEXIST' })
+    const taken = [path, link, join(directory, 'free')].map(name => ({ path: name, size: 5 }))
+    const message = expect.stringContaining('EEXIST')
+    expect(await make(taken)).toEqual({ problems: [0, 1].map(at => ({ at, message })) })
+    expect(statSync(join(directory, 'free')).size).toBe(5)
     expect(readFileSync(path, 'utf8')).toBe('mine')
     expect(existsSync(join(directory, 'nowhere'))).toBe(false)
   })
 
-  test('names the file that could not be made as large as it must be', async () => {
+  test('leaves none that could not be made as large as it must be', async () => {
     const path = join(temporaryDirectory(), 'file')
-    await expect(make([{ path, size: 2 ** 53 }])).rejects.toThrow(path)
+    await expect(make([{ path, size: 2 ** 53 }])).rejects.toThrow()
+    expect(existsSync(path)).toBe(false)
   })
 })
 
@@ -59,7 +62,7 @@ describe('settling files and directories', () => {
       { path: below, directory: true, attributes: { mode: 0o2750, owner, mtime: 1.3e9 }, sync: true },
       { path: directory, directory: true, attributes: null, sync: true },
     ]
-    expect(await settle(items)).toEqual({ count: 3 })
+    expect(await settle(items)).toEqual({ problems: [] })
     // The set-user-id bit, though its owner was changed.
     expect(statSync(file)).toMatchObject({ mode: 0o104751, mtimeMs: 1.4e12 + 500, ...owner })
     expect(statSync(below)).toMatchObject({ mode: 0o042750, mtimeMs: 1.3e12, ...owner })

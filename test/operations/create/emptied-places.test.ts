@@ -11,6 +11,7 @@ import { findRoots } from '../../../src/sources/files/roots.js'
 import { walk } from '../../../src/sources/files/walk.js'
 import { canMount } from '../../end-to-end/helpers/small-disk.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
+import { makeTooDeep } from '../../helpers/too-deep.js'
 import { type Directories, directories } from '../directories.js'
 
 /** A file system in memory; taken away when the test ends, if it was not before. */
@@ -120,8 +121,7 @@ describe.skipIf(!canMount)('files that are gone with their file system (mounting
     mounted(disk)
     fill(join(disk, 'x'), join(place.uploads, 'beside'))
     await place.backUp()
-    const odd = Buffer.concat([Buffer.from(`${place.logs}/`), Buffer.from([0xff])])
-    writeFileSync(odd, 'named in no language')
+    makeTooDeep(place.logs)
     const later = join(place.uploads, 'later')
     mounted(later)
     fill(join(later, 'x'))

@@ -15,8 +15,10 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { restore } from '../../../src/operations/restore.js'
 import { finishInterruptedTrees } from '../../../src/operations/trees/interrupted-trees.js'
+import { KeptEntries } from '../../../src/operations/trees/kept-entries.js'
 import { createTreeRecord } from '../../../src/operations/trees/tree-record.js'
 import { rollBackTrees } from '../../../src/operations/trees/tree-rollback.js'
+import type { Manifest } from '../../../src/repository/manifest.js'
 import { renameBeneath } from '../../../src/system/rename-beneath.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { noise } from '../../sources/files/trees.js'
@@ -43,7 +45,7 @@ describe('what a backup left out', () => {
     const server = createServer().listen(join(uploads, 'socket'))
     onTestFinished(() => void server.close())
     execFileSync('mkfifo', [join(uploads, 'sub/pipe')])
-    expect((await place.backUp()).incomplete).toBe(true)
+    expect((await place.backUp()).incomplete).toBe(false)
     written(uploads, ['x', 'cache/a', 'sub/b.tmp', 'keep.tmp', 'later', 'new/cache/z'], 'now')
     await inPlace(place)
     const content = (name: string) => readFileSync(join(uploads, name), 'utf8')
@@ -63,6 +65,21 @@ describe('what a backup left out', () => {
     await back()
     stays()
     expect(content('x')).toBe('then')
+  })
+
+  it('is what earlier backups held nothing of: pipes and names that are not UTF-8', async () => {
+    const place = directories()
+    const manifest = { id: 'x', facts: { exclude: [], include: [] } } as unknown as Manifest
+    const root = { path: place.uploads, target: place.uploads, previous: '', staged: place.logs }
+    writeFileSync(Buffer.from(`${place.uploads}/\xff`, 'latin1'), '')
+    execFileSync('mkfifo', [join(place.uploads, 'pipe')])
+    writeFileSync(join(place.uploads, 'new'), '')
+    const names = (facts: object) => {
+      const kept = new KeptEntries(place.context, place.source, { ...manifest, facts: { ...manifest.facts, ...facts } })
+      return kept.in(root).map(({ name }) => name)
+    }
+    expect(names({}).sort()).toEqual(['pipe', '\xff'])
+    expect(names({ keeps: ['all-names'] })).toEqual([])
   })
 
   it('stays when it had vanished while the backup was made', async () => {

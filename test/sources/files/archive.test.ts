@@ -24,7 +24,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { TreeEntry } from '../../../src/image/tree/types.js'
 import { captureFiles } from '../../../src/sources/files/capture.js'
-import { decimalSeconds } from '../../../src/sources/files/tar-entry.js'
+import { CHUNK_BYTES } from '../../../src/sources/files/read-file.js'
+import { decimalSeconds } from '../../../src/sources/files/tar-header.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { differences, gathered, isRoot, noise, portrait, unpack } from './trees.js'
 
@@ -45,12 +46,12 @@ async function captured(paths: string[]) {
   return { tar, outcome: await capturing.finish() }
 }
 
-/** Captures a tree, doing something once its first bytes were read. */
+/** Captures a tree, doing something once the first bytes of a large file were read. */
 async function changedMeanwhile(root: string, change: () => void) {
   const { capturing, input } = await capture([root])
   const chunks: Uint8Array[] = []
   for await (const chunk of input.tar) {
-    if (chunks.length === 0) change()
+    if (chunk.length === CHUNK_BYTES && !chunks.some(({ length }) => length === CHUNK_BYTES)) change()
     chunks.push(chunk)
   }
   const into = temporaryDirectory()

@@ -102,26 +102,36 @@ describe('the walk', () => {
     ])
   })
 
-  it('skips sockets and pipes with one note, which does not make the backup incomplete', async () => {
+  it('skips sockets with one note, which does not make the backup incomplete', async () => {
     const room = temporaryDirectory()
     fill(room, ['x'])
-    execFileSync('mkfifo', [join(room, 'pipe')])
     const server = createServer().listen(join(room, 'socket'))
     await new Promise(resolve => server.once('listening', resolve))
     const { names, remarks } = await walked([room])
     server.close()
     expect(names).toEqual([`directory ${room}`, `file ${room}/x`])
     expect(remarks.incomplete).toBe(false)
-    expect(remarks.warnings()).toEqual([expect.stringContaining('/pipe and 1 more')])
+    expect(remarks.warnings()).toEqual([expect.stringContaining('left out as no files: ')])
   })
 
-  it('says that a name is not UTF-8 and that the backup is incomplete', async () => {
+  it('finds names that are not UTF-8, and patterns match them', async () => {
     const room = temporaryDirectory()
-    writeFileSync(Buffer.concat([Buffer.from(`${room}/caf`), Buffer.from([0xe9])]), 'latin-1')
+    for (const name of ['caf\xe9', 'caf\xe9.tmp', 'r\xe9sum\xe9'])
+      writeFileSync(Buffer.from(`${room}/${name}`, 'latin1'), 'latin-1')
+    const { names, remarks } = await walked([room], { exclude: ['*.tmp', 'r?sum?'], include: [] })
+    expect(names).toEqual([`directory ${room}`, `file ${room}/caf\udce9`])
+    expect(remarks.incomplete).toBe(false)
+  })
+
+  it('finds pipes and devices, and further names of what is no file', async () => {
+    const room = temporaryDirectory()
+    execFileSync('mkfifo', [join(room, 'pipe')])
+    symlinkSync('caf\u00e9', join(room, 'soft'))
+    linkSync(join(room, 'soft'), join(room, 'soft-too'))
     const { names, remarks } = await walked([room])
-    expect(names).toEqual([`directory ${room}`])
-    expect(remarks.incomplete).toBe(true)
-    expect(remarks.warnings()).toEqual([expect.stringContaining('not UTF-8')])
+    const expected = ['fifo /pipe', 'symlink /soft', 'hardlink /soft-too'].map(one => one.replace('/', `${room}/`))
+    expect(names).toEqual([`directory ${room}`, ...expected])
+    expect(remarks.warnings()).toEqual([])
   })
 
   it.skipIf(isRoot)('says that a directory cannot be read (root can read all)', async () => {
@@ -136,8 +146,8 @@ describe('the walk', () => {
 
   it('tells no terminal what a hostile name wants it to', async () => {
     const room = temporaryDirectory()
-    execFileSync('mkfifo', [join(room, '\u001b[2Jpipe\n')])
-    const { remarks } = await walked([room])
+    const remarks = newRemarks()
+    remarks.skipped(join(room, '\u001b[2Jpipe\n'))
     expect(remarks.warnings().join()).not.toMatch(/[\p{Cc}]/u)
     expect(remarks.warnings().join()).toContain('[2Jpipe')
   })
