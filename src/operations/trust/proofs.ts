@@ -114,7 +114,8 @@ function warnOf(
   { name, repository }: SourceRoom,
   found: readonly BackupProofs[],
 ): void {
-  const renewed = `a new one takes its place with: nexus-backup verify ${shellQuoted(name)}`
+  const command = `nexus-backup verify ${shellQuoted(name)} --repo ${shellQuoted(repository.location)}`
+  const renewed = `a new one takes its place with: ${command}`
   const unreadable = found.flatMap(proofs => proofs.unreadable)
   for (const { error } of unreadable.slice(0, NAMED)) {
     warnOnce(context, `${name}: ${error.message}; it counts for nothing, and ${renewed}`)
@@ -125,7 +126,7 @@ function warnOf(
   if (unsigned > 0) {
     const whose = unsigned === 1 ? 'a backup' : `${unsigned} backups`
     const what = `proofs of ${whose} are not signed by a host for which the keys of ${repository.location} vouch`
-    warnOnce(context, `${name}: ${what}: they do not count; renew them with: nexus-backup verify ${shellQuoted(name)}`)
+    warnOnce(context, `${name}: ${what}: they do not count; renew them with: ${command}`)
   }
   const count = found.reduce((sum, { toCome }) => sum + toCome, 0)
   if (count > 0) {
