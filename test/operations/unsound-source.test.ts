@@ -105,7 +105,11 @@ it('an allowed backup of such a state marks the increments that stand on it unti
   const app = await application({ checks: [] })
   change(app, make)
   await expect(made(app)).rejects.toThrow('integrity_check')
-  expect((await made(app, undefined, true)).damaged_source).toBe(true)
+  const allowed = await made(app, undefined, true)
+  expect(allowed.damaged_source).toBe(true)
+  // What a drill finds keeps nobody from it either.
+  expect(await verified(app, true)).toEqual([false])
+  expect((await restored(app, allowed.id)).checks).toMatchObject([{ status: 'failed' }])
   change(app, database => database.exec('CREATE TABLE later (a)'))
   const unchecked = await made(app, 'none')
   expect(unchecked).toMatchObject({ type: 'incr', damaged_source: true })
