@@ -33,12 +33,17 @@ export interface StagingPlace {
  * @param mark makes the name differ from those of other runs: `nexus-restore-…`; the same gives the same place
  */
 export function stagingPlace(target: string, mark: string): StagingPlace {
-  const name = derivedName(basename(target), { prefix: '.', suffix: `.${mark}`, reserved: BESIDE_BYTES })
-  const beside = join(dirname(target), name)
+  const beside = besideTarget(target, mark)
   if (isOursAlone(dirname(target))) return { staged: beside, around: null }
   const around = `${beside}.private`
-  const secretName = createHmac('sha256', secret).update(beside).digest('hex').slice(0, 32)
-  return { staged: join(around, secretName), around }
+  const name = createHmac('sha256', secret).update(beside).digest('hex').slice(0, 32)
+  return { staged: join(around, name), around }
+}
+
+/** The path of what is staged for a target, or of the private directory around it without its suffix. */
+export function besideTarget(target: string, mark: string): string {
+  const name = derivedName(basename(target), { prefix: '.', suffix: `.${mark}`, reserved: BESIDE_BYTES })
+  return join(dirname(target), name)
 }
 
 /** A place that is made and held. */

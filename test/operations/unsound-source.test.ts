@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { list } from '../../src/operations/list.js'
 import type { CheckLevel, RestoreRequest } from '../../src/operations/requests.js'
 import { restore } from '../../src/operations/restore.js'
@@ -74,30 +74,33 @@ async function verified(app: Application, drill: boolean) {
   return backups.map(({ proven }) => proven)
 }
 
-describe.each(states)('$state', ({ make }) => {
-  it('is never proven, and comes back beside the live data or, when that is allowed, in their place', async () => {
-    const app = await application({ checks: [] })
-    expect((await made(app)).damaged_source).toBe(false)
-    change(app, make)
-    // An hourly increment looks at nothing.
-    const { id, type } = await made(app)
-    expect(type).toBe('incr')
-    const bytes = readFileSync(app.source.path)
-    expect(await verified(app, false)).toEqual([true, false])
-    const beside = await restored(app, id)
-    expect(beside.checks).toMatchObject([{ name: 'integrity_check', status: 'failed' }])
-    expect(readFileSync(beside.target).equals(bytes)).toBe(true)
-    expect(app.journal.heard.at(-1)).toBe('restore damage')
-    expect(await verified(app, true)).toEqual([true, false])
-    const target = { kind: 'in-place', source: app.source } as const
-    const refused = restored(app, id, { target })
-    await expect(refused).rejects.toMatchObject({
-      code: 'restored_damaged',
-      hint: expect.stringMatching(new RegExp(`restore ${id} --to PATH;.*--allow-damaged`)),
-    })
-    expect(await restored(app, id, { target, allowDamaged: true })).toMatchObject({ checks: [{ status: 'failed' }] })
-    expect(readFileSync(app.source.path).equals(bytes)).toBe(true)
+const inPlace = ({ source }: Application) => ({ target: { kind: 'in-place', source } as const })
+
+it.each(states)('$state comes back beside the live data or, when that is allowed, in their place', async ({ make }) => {
+  const app = await application({ checks: [] })
+  change(app, make)
+  const { id } = await made(app, 'none')
+  const bytes = readFileSync(app.source.path)
+  const beside = await restored(app, id)
+  expect(beside.checks).toMatchObject([{ name: 'integrity_check', status: 'failed' }])
+  expect(readFileSync(beside.target).equals(bytes)).toBe(true)
+  expect(app.journal.heard.at(-1)).toBe('restore damage')
+  await expect(restored(app, id, inPlace(app))).rejects.toMatchObject({
+    code: 'restored_damaged',
+    hint: expect.stringMatching(new RegExp(`restore ${id} --to PATH;.*--allow-damaged`)),
   })
+  const allowed = await restored(app, id, { ...inPlace(app), allowDamaged: true })
+  expect(allowed).toMatchObject({ checks: [{ status: 'failed' }] })
+  expect(readFileSync(app.source.path).equals(bytes)).toBe(true)
+})
+
+it('an increment that nobody looked into is not proven by a verify, nor by a drill that finds it wrong', async () => {
+  const app = await application({ checks: [] })
+  await made(app)
+  change(app, nullState.make)
+  expect((await made(app)).type).toBe('incr')
+  expect(await verified(app, false)).toEqual([true, false])
+  expect(await verified(app, true)).toEqual([true, false])
 })
 
 it('an allowed backup of such a state marks the increments that stand on it until a check passes', async () => {
@@ -105,13 +108,16 @@ it('an allowed backup of such a state marks the increments that stand on it unti
   const app = await application({ checks: [] })
   change(app, make)
   await expect(made(app)).rejects.toThrow('integrity_check')
-  expect((await made(app, undefined, true)).damaged_source).toBe(true)
+  const allowed = await made(app, undefined, true)
+  expect(allowed.damaged_source).toBe(true)
+  // What a drill finds keeps nobody from it either.
+  expect(await verified(app, true)).toEqual([false])
+  expect((await restored(app, allowed.id)).checks).toMatchObject([{ status: 'failed' }])
   change(app, database => database.exec('CREATE TABLE later (a)'))
   const unchecked = await made(app, 'none')
   expect(unchecked).toMatchObject({ type: 'incr', damaged_source: true })
   expect(unchecked.warnings.join()).toContain('was not checked itself')
-  const target = { kind: 'in-place', source: app.source } as const
-  await expect(restored(app, unchecked.id, { target })).rejects.toMatchObject({ code: 'damaged_source' })
+  await expect(restored(app, unchecked.id, inPlace(app))).rejects.toMatchObject({ code: 'damaged_source' })
   // Nobody needs to allow it again, and it is looked at.
   expect(await made(app)).toMatchObject({
     type: 'incr',
@@ -122,5 +128,5 @@ it('an allowed backup of such a state marks the increments that stand on it unti
   const sound = await made(app)
   expect(sound).toMatchObject({ type: 'incr', damaged_source: false, warnings: [] })
   expect(await verified(app, false)).toEqual([false, false, false, true])
-  expect((await restored(app, sound.id, { target })).checks).toMatchObject([{ status: 'ok' }])
+  expect((await restored(app, sound.id, inPlace(app))).checks).toMatchObject([{ status: 'ok' }])
 })

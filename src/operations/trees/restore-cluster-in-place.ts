@@ -1,4 +1,3 @@
-import { basename, dirname, join } from 'node:path'
 import type { PostgresSourceSettings, SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
@@ -6,7 +5,7 @@ import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { RecoverySettings } from '../../sources/postgres/recovery-settings.js'
 import { historyName } from '../../sources/postgres/wal-names.js'
 import { nameExists as exists } from '../../system/names.js'
-import { stagingPlace, whileStaging } from '../../system/staging.js'
+import { besideTarget, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
@@ -81,7 +80,7 @@ export async function restoreClusterInPlace(
   const { staged } = place
   const mark = newMark()
   // Made by layOut, and left by it when it is killed.
-  const unfinished = join(dirname(staged), `.${basename(staged)}.${mark}`)
+  const unfinished = besideTarget(staged, mark)
   const placement = {
     source: source.name,
     moves: [{ staged, target, previous: previous ?? previousName(target, began) }],
