@@ -4,7 +4,7 @@ import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { WalArchive } from '../../repository/wal/types.js'
 import type { ControlFile } from '../../sources/postgres/control-file.js'
-import { segmentBeside } from '../../sources/postgres/wal-names.js'
+import { isSegmentSize, segmentBeside } from '../../sources/postgres/wal-names.js'
 import { walSealFor } from '../sealing/wal-seal-for.js'
 
 /** Where a cluster's files go. */
@@ -52,8 +52,8 @@ export async function enter(
 
 /** Whether a file follows one that lies there in plain, which it does nearly always. */
 async function goesOn(archive: WalArchive, { name, plain }: Wanted['file']): Promise<boolean> {
-  const segment = name.slice(0, 24)
-  const before = name.length < 24 ? undefined : segmentBeside(segment, -1, plain.byteLength)
+  // The files that are no segments are small: their size says nothing of one.
+  const before = isSegmentSize(plain.byteLength) ? segmentBeside(name, -1, plain.byteLength) : undefined
   return before !== undefined && (await archive.isPlain(before))
 }
 

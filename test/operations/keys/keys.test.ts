@@ -341,9 +341,15 @@ describe('keys', () => {
     )
     const forged = readFileSync(join(intruder.source.repository.path, 'keys', theirs, 'epoch.json'))
     writeFileSync(join(keys, epoch, 'epoch.json'), forged)
+    // The host goes on with the keys that it has kept.
+    const { failures, backups } = await app.create()
+    expect(failures).toEqual([])
+    expect(app.warnings).toContainEqual(expect.stringContaining(`${epoch}/epoch.json is damaged`))
+    const manifest = JSON.parse(readFileSync(join(path, 'app', backups[0]?.id ?? '', 'manifest.json'), 'utf8'))
+    expect(manifest.encryption.epoch).toBe(epoch)
+    rmSync(join(app.context.stateDirectory, 'keys', 'kept'), { recursive: true })
     expect((await app.create()).failures).toMatchObject([{ kind: 'damage', code: 'keys_damaged' }])
     rmSync(keys, { recursive: true })
-    rmSync(join(app.context.stateDirectory, 'keys', 'kept'), { recursive: true })
     expect((await app.create()).failures).toMatchObject([{ kind: 'damage', code: 'keys_damaged' }])
     // A host that does not know them, too, sees that there must have been some.
     rmSync(join(app.context.stateDirectory, 'keys'), { recursive: true })
