@@ -1157,7 +1157,8 @@ async function setAttributes(placed) {
   const octal = code => `\\${code.toString(8).padStart(3, '0')}`
   const text = entries.map(({ at, attributes }) => {
     const lines = Object.entries(attributes).map(
-      ([name, value]) => `${escaped(name).replaceAll('=', octal(61))}=0s${value}\n`,
+      // setfattr leaves an attribute out whose value is an empty one in base64.
+      ([name, value]) => `${escaped(name).replaceAll('=', octal(61))}=${value === '' ? '""' : `0s${value}`}\n`,
     )
     return `# file: ${escaped(fsPath(at))}\n${lines.join('')}\n`
   })

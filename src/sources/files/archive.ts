@@ -1,5 +1,6 @@
+import { once } from 'node:events'
 import { closeSync, lstatSync } from 'node:fs'
-import { setImmediate } from 'node:timers/promises'
+import { Readable } from 'node:stream'
 import type { TreeEntry } from '../../image/tree/types.js'
 import type { Attributes } from '../../system/attributes.js'
 import { fsPath } from '../../system/file-names.js'
@@ -8,10 +9,7 @@ import { directoryAttributes, fileAttributes } from './found-attributes.js'
 import { openFound } from './open-file.js'
 import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
 import type { Remarks } from './remarks.js'
-import { tarEnd, tarHeader, tarPadding } from './tar-header.js'
-
-/** Entries after which a signal gets its turn. */
-const TURN = 64
+import type { TarArchive } from './tar-format.js'
 
 export interface ArchiveSettings {
   remarks: Remarks
@@ -28,47 +26,77 @@ export interface ArchiveSettings {
  * further name of a file refers to the name under which that very file was archived; where none was, or the name means
  * another file by now, it is archived as a file of its own.
  */
-export async function* archive(
-  found: Iterable<Found>,
-  settings: ArchiveSettings,
-): AsyncGenerator<Uint8Array, void, void> {
-  const writer = new ArchiveWriter(settings)
-  let entries = 0
-  for (const entry of found) {
-    entries += 1
-    if (entries % TURN === 0) await setImmediate()
-    settings.signal.throwIfAborted()
-    yield* writer.write(entry)
+export async function* archive(found: Iterable<Found>, settings: ArchiveSettings): AsyncGenerator<Uint8Array> {
+  const { TarArchive } = await import('./tar-format.js')
+  const tar = new TarArchive()
+  const { signal } = settings
+  const stop = () => end(tar, asError(signal.reason))
+  signal.addEventListener('abort', stop)
+  const writing = new ArchiveWriter(tar, settings).writeAll(found).catch((error: unknown) => end(tar, asError(error)))
+  try {
+    yield* tar as AsyncIterable<Uint8Array>
+  } finally {
+    signal.removeEventListener('abort', stop)
+    end(tar)
+    await writing
   }
-  yield tarEnd()
+}
+
+/** An entry still in archiver's queue would be appended to a stream that is gone: so the queue first. */
+function end(tar: TarArchive, error?: Error): void {
+  tar.abort()
+  tar.destroy(error)
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+/** A read that is still under way must not find its descriptor's number given to another file. */
+async function ended(source: Buffer | Readable): Promise<void> {
+  if (!(source instanceof Readable) || source.destroy().closed) return
+  await once(source, 'close')
 }
 
 class ArchiveWriter {
+  readonly #tar: TarArchive
   readonly #settings: ArchiveSettings
   /** First names, of files that have several, which this archive was to hold. Others are in the backup unread. */
   readonly #tried = new Set<string>()
   /** By what it is: the name under which each file that has several was archived. */
   readonly #archived = new Map<string, string>()
+  #settle: { resolve(): void; reject(error: Error): void } | null = null
+  #closed = false
 
-  constructor(settings: ArchiveSettings) {
+  constructor(tar: TarArchive, settings: ArchiveSettings) {
+    this.#tar = tar
     this.#settings = settings
+    tar.on('entry', () => this.#settle?.resolve())
+    tar.on('error', error => this.#settle?.reject(error))
+    tar.on('close', () => {
+      this.#closed = true
+      this.#settle?.reject(new Error('the archive was closed before its end'))
+    })
   }
 
-  async *write(found: Found): AsyncGenerator<Uint8Array, void, void> {
-    if (found.type === 'file') yield* this.#file(found)
-    else if (found.type === 'hardlink') yield* this.#hardLink(found)
-    else {
-      const isDirectory = found.type === 'directory'
-      yield this.#header(
-        found,
-        found,
-        isDirectory ? directoryAttributes(found.location, this.#settings.remarks) : undefined,
-      )
+  async writeAll(found: Iterable<Found>): Promise<void> {
+    for (const entry of found) {
+      this.#settings.signal.throwIfAborted()
+      if (this.#closed) return
+      if (entry.type === 'file') await this.#file(entry)
+      else if (entry.type === 'hardlink') await this.#hardLink(entry)
+      else await this.#withoutContent(entry, this.#attributesOf(entry))
     }
+    // Its end is told by the stream itself.
+    this.#tar.finalize().catch(() => {})
   }
 
-  async *#file(found: Found): AsyncGenerator<Uint8Array, void, void> {
-    const { remarks, signal } = this.#settings
+  #attributesOf({ type, location }: Found): Attributes | undefined {
+    return type === 'directory' ? directoryAttributes(location, this.#settings.remarks) : undefined
+  }
+
+  async #file(found: Found): Promise<void> {
+    const { remarks, entryOf } = this.#settings
     if (found.nlink > 1) this.#tried.add(found.path)
     const opened = openFound(found)
     if (typeof opened === 'string') {
@@ -78,34 +106,36 @@ class ArchiveWriter {
     const { fd, stats } = opened
     const reading = { fd, stats, location: found.location, remarks }
     try {
-      const attributes = fileAttributes(fd, found.location, remarks)
-      const header = this.#header(found, stats, attributes)
-      if (Math.max(found.nlink, stats.nlink) > 1) this.#archived.set(fileIdentityOf(stats), found.path)
-      if (stats.size <= CHUNK_BYTES) yield Buffer.concat([header, readWhole(reading), tarPadding(stats.size)])
-      else {
-        yield header
-        for await (const piece of readInPieces(reading)) {
-          signal.throwIfAborted()
-          yield piece
-        }
-        yield tarPadding(stats.size)
-      }
+      const entry = entryOf(found, stats, fileAttributes(fd, found.location, remarks))
+      const small = entry.size <= CHUNK_BYTES
+      const source = small ? readWhole(reading) : Readable.from(readInPieces(reading), { objectMode: false })
+      await this.#append(source, entry, stats.mtime).finally(() => ended(source))
     } finally {
       closeSync(fd)
     }
+    if (Math.max(found.nlink, stats.nlink) > 1) this.#archived.set(fileIdentityOf(stats), found.path)
   }
 
-  async *#hardLink(found: Found): AsyncGenerator<Uint8Array, void, void> {
+  async #hardLink(found: Found): Promise<void> {
     const path = this.#tried.has(found.link) ? this.#archived.get(fileIdentityOf(found)) : found.link
     const other = path === undefined ? {} : otherFileAt(found)
-    if (path === undefined || other !== null) yield* this.#file({ ...found, ...other, type: 'file', link: '' })
-    else yield this.#header({ ...found, link: path }, found, undefined)
+    if (path === undefined || other !== null) await this.#file({ ...found, ...other, type: 'file', link: '' })
+    else await this.#withoutContent({ ...found, link: path }, undefined)
   }
 
-  #header(found: Found, stats: FoundStats, attributes: Attributes | undefined): Buffer {
-    const entry = this.#settings.entryOf(found, stats, attributes)
+  async #withoutContent(found: Found, attributes: Attributes | undefined): Promise<void> {
+    await this.#append(Buffer.alloc(0), this.#settings.entryOf(found, found, attributes), found.mtime)
+  }
+
+  async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
     this.#settings.onEntry(entry)
-    return tarHeader(entry, stats.mtime)
+    await new Promise<void>((resolve, reject) => {
+      this.#settle = { resolve, reject }
+      if (this.#closed) reject(new Error('the archive was closed before its end'))
+      else this.#tar.add(source, entry, mtime)
+    }).finally(() => {
+      this.#settle = null
+    })
   }
 }
 

@@ -38,8 +38,8 @@ export function readWhole(reading: Reading): Buffer<ArrayBuffer> {
 
 /**
  * The content of a file in pieces: exactly as many bytes as it had when it was opened, whatever becomes of it meanwhile,
- * since its size stands in the archive already. What is missing is zeros, and a problem. Never throws: an archive that broke
- * off would take all the others with it.
+ * since its size stands in the archive already. What is missing is zeros, and a problem. Never throws: archiver would
+ * wait for ever for a stream that failed.
  */
 export async function* readInPieces(reading: Reading): AsyncGenerator<Buffer<ArrayBuffer>> {
   const { fd, stats } = reading

@@ -7,7 +7,7 @@ import { restore } from '../../../src/operations/restore.js'
 import { rollback } from '../../../src/operations/rollback.js'
 import { isRoot } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
-import { apply, edit, look } from './all-entries.js'
+import { apply, chain, look } from './all-entries.js'
 
 const has = (program: string) => spawnSync(program, ['--version']).status === 0
 const [hasRsync, hasSetfattr] = [has('rsync'), has('setfattr')]
@@ -71,9 +71,8 @@ function expectTar(at: Directories, id: string): void {
 
 describe('a tree with entries of every kind', () => {
   it('comes back as it was from each member of a chain: restored, recovered, and unpacked by tar', async () => {
-    const steps = fc.array(fc.array(edit, { minLength: 4, maxLength: 16 }), { minLength: 2, maxLength: 3 })
     await fc.assert(
-      fc.asyncProperty(steps, async edits => {
+      fc.asyncProperty(chain, async edits => {
         const at = backedUp()
         for (const [turn, some] of edits.entries()) {
           for (const one of some) await apply(at.uploads, one)
@@ -92,7 +91,7 @@ describe('a tree with entries of every kind', () => {
         await rollback(at.context, at.journal, { source: at.source, dryRun: false })
         expect(look(at.uploads)).toEqual(changed)
       }),
-      { numRuns: 3, endOnFailure: true },
+      { numRuns: 1, endOnFailure: true },
     )
   })
 })

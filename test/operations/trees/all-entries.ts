@@ -78,7 +78,7 @@ const seconds = fc.oneof(
   fc.bigInt({ min: -2_000_000_000n, max: 2_000_000_000n }),
 )
 
-export const edit: fc.Arbitrary<Edit> = fc.record({
+const edit: fc.Arbitrary<Edit> = fc.record({
   what: fc.constantFrom<Edit['what'][]>(
     'file',
     'file',
@@ -105,6 +105,29 @@ export const edit: fc.Arbitrary<Edit> = fc.record({
   content: fc.uint8Array({ maxLength: 2000 }),
   attributes,
 })
+
+const ofKind = (what: Edit['what']) =>
+  edit.map(one => ({ ...one, what, attributes: { ...one.attributes, 'user.empty': '' } }))
+const kinds: Edit['what'][] = [
+  'directory',
+  'file',
+  'symlink',
+  'hardlink',
+  'fifo',
+  'device',
+  'content',
+  'attribute',
+  'time',
+]
+
+/** The edits before each backup of a chain. The first ones make something of every kind, so that one run has them all. */
+export const chain: fc.Arbitrary<Edit[][]> = fc
+  .tuple(
+    fc.tuple(...kinds.map(ofKind)),
+    fc.array(edit, { minLength: 2, maxLength: 6 }),
+    fc.array(edit, { minLength: 2, maxLength: 6 }),
+  )
+  .map(steps => [...steps])
 
 const slash = Buffer.from('/')
 const below = (directory: Buffer, child: Buffer) => Buffer.concat([directory, slash, child])

@@ -50,8 +50,10 @@ async function captured(paths: string[]) {
 async function changedMeanwhile(root: string, change: () => void) {
   const { capturing, input } = await capture([root])
   const chunks: Uint8Array[] = []
+  let bytes = 0
   for await (const chunk of input.tar) {
-    if (chunk.length === CHUNK_BYTES && !chunks.some(({ length }) => length === CHUNK_BYTES)) change()
+    if (bytes < CHUNK_BYTES && bytes + chunk.length >= CHUNK_BYTES) change()
+    bytes += chunk.length
     chunks.push(chunk)
   }
   const into = temporaryDirectory()
@@ -167,6 +169,26 @@ describe('the archive', () => {
       for await (const _ of input.tar) controller.abort(new Error('stopped'))
     })()
     await expect(reading).rejects.toThrow('stopped')
+  })
+
+  it('stops at a signal in the middle of a large file, and leaves nothing open', async () => {
+    const root = join(temporaryDirectory(), 'up')
+    mkdirSync(root)
+    writeFileSync(join(root, 'large'), '')
+    truncateSync(join(root, 'large'), 20 * LARGE)
+    const controller = new AbortController()
+    const { input } = await capture([root], { signal: controller.signal })
+    let bytes = 0
+    const reading = (async () => {
+      for await (const chunk of input.tar) {
+        bytes += chunk.length
+        controller.abort(new Error('stopped'))
+      }
+    })()
+    await expect(reading).rejects.toThrow('stopped')
+    expect(bytes).toBeLessThan(LARGE)
+    const open = readdirSync('/proc/self/fd').map(fd => linkOf(fd))
+    expect(open.filter(name => name.startsWith(root))).toEqual([])
   })
 })
 

@@ -23,6 +23,7 @@ import { FoundStore } from '../../../src/sources/files/found-store.js'
 import { continuedFiles } from '../../../src/sources/files/known-files.js'
 import { readWhole } from '../../../src/sources/files/read-file.js'
 import { newRemarks } from '../../../src/sources/files/remarks.js'
+import { hasAttributes } from '../../../src/system/attributes.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { gathered } from './trees.js'
 
@@ -156,6 +157,7 @@ describe('the next capture', () => {
       roots: [{ path: root, kind: 'directory' }],
       exclude: [],
       include: [],
+      keeps: ['all-names', ...(hasAttributes() ? ['attributes'] : [])],
       mounts: expect.any(String),
     })
   })
