@@ -12,7 +12,7 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     '74f194332a4a75bbd7064bc858a4938e889af373e68741743f14f5fe4dfd9963',
     '29d2c36b5cd0665818bb88b59d8315ccf900401f644e5b2382854813fedb6628',
     '5720fcbd79f91e67fdde8594af2dc697401ce5ce1084b0f5c72e9f6354e0be0c',
-    '2e086fc4ce10486dc57961e83239aefc5158aa39f4829a9b4184e1eba55ed9b4',
+    '8dae592971fead9ae08142126aa2cff53e6cbec605f9a8666bed25c675ab3365',
   ],
   'recover.mjs': [
     '3d9098c5f0aacc0ca98b04657e1f7de4cfb26313a3f51ce802b793ab901bd8ab',
@@ -26,6 +26,6 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     '9b0c86409d9019f70b48d970ac58198b6c77df359084cc8d33e32ce8ce181ac7',
     'c865f70ecaf284d9bb9253bbfe09580d396300bf35a9e317955cf1f59a6dda9d',
     'bad42e46225041135f94313631960754e44c5c8e6f80be387ee4f848418fd54d',
-    '4b1e2122f09186e4308ce0f1ccba6968eaed666aaf022d689cdedf7a41b1fa65',
+    '55423e2511d1b536acbf3b72a76c483700ce7324ec2f0e25da2b625f4aeb728d',
   ],
 }
