@@ -218,7 +218,7 @@ const distrust: CommandDeclaration = {
       4: 'what is stored of the keys is damaged',
       5: 'no such signing key',
       6: 'another run changes the keys',
-      8: 'no key here opens the repository, or too many backups are signed with it',
+      8: 'no key here opens the repository, too many backups are signed with it, or another word is in the way',
     },
     [3],
   ),

@@ -3,9 +3,10 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
-import { formatDistrust, MOST_SPARED } from '../../repository/keys/distrust-file.js'
-import { readHost } from '../../repository/keys/host-file.js'
-import { distrustFile } from '../../repository/keys/key-layout.js'
+import { type Distrust, formatDistrust, MOST_SPARED, readDistrust } from '../../repository/keys/distrust-file.js'
+import type { Epoch } from '../../repository/keys/epoch.js'
+import { type HostDocument, readHost } from '../../repository/keys/host-file.js'
+import { distrustFile, vouchDirectory } from '../../repository/keys/key-layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
@@ -30,8 +31,8 @@ export interface KeysDistrustRequest {
  * no more. The backups that are ours now stay so, by the digests of their manifests, unless `all` is set. It is not taken
  * back; a host whose key was stolen makes a new one.
  *
- * @throws NexusError not-found for a key that no host has registered, refused when no key here opens the repository or
- *   there are too many backups to be spared; locked
+ * @throws NexusError not-found for a key that no host has registered, refused when no key here opens the repository,
+ *   there are too many backups to be spared, or something else lies in the word's place (`distrust_taken`); locked
  */
 export async function distrustHost(
   context: Context,
@@ -46,10 +47,17 @@ export async function distrustHost(
     const host = await readHost(storage, id)
     if (host === undefined) throw hostMissing(location, id)
     const keys = await context.keys.open(storage, current.id)
-    const spared = all ? [] : await signedBy(context, repository, id)
+    const ours = await signedBy(context, repository, id)
+    const spared = all ? [] : ours
     if (spared.length > MOST_SPARED) throw tooMany(location, id, spared.length)
     const bytes = formatDistrust(host, { id: current.id, keys }, spared, context.now())
-    if (!dryRun) await once(storage.writeOnce(distrustFile(id, current.id), bytes))
+    if (!dryRun) {
+      await once(storage.writeOnce(distrustFile(id, current.id), bytes))
+      // Whoever may add files can lay something into its place, and an earlier word of this epoch may spare more.
+      const word = await wordOf(repository, host, current)
+      if (word === undefined || ours.some(one => word.spares(one) !== spared.includes(one)))
+        throw taken(location, id, current)
+    }
     return { command: 'keys distrust', repository: location, id, host: host.host, spared: spared.map(one => one.id) }
   }
   return recorded(context, journal, subject, () =>
@@ -66,6 +74,22 @@ async function signedBy(context: Context, repository: Repository, signer: string
     found.push(...manifests.filter(({ encryption }) => encryption?.signer === signer))
   }
   return found
+}
+
+async function wordOf({ storage }: Repository, host: HostDocument, epoch: Epoch): Promise<Distrust | undefined> {
+  const names = new Set((await storage.list(vouchDirectory(host.id))).map(({ name }) => name))
+  return readDistrust(storage, { host, names }, [epoch])
+}
+
+function taken(location: string, id: string, epoch: Epoch): NexusError {
+  return new NexusError(
+    'refused',
+    'distrust_taken',
+    `the key ${id} is not distrusted as asked: ${distrustFile(id, epoch.id)} in ${location} is there already and says something else`,
+    {
+      hint: `let a new epoch give its word: nexus-backup keys rotate --repo ${location}; then run this again`,
+    },
+  )
 }
 
 function tooMany(location: string, id: string, count: number): NexusError {

@@ -24,7 +24,10 @@ export async function walProblem(keyring: Keyring, source: string, header: WalFi
   const lines = counting.filter(line => encryption === undefined || line.some(({ id }) => id === encryption.epoch))
   if (lines.some(line => isFromBefore(line, source, header))) return undefined
   if (signature !== undefined) {
-    return `was signed by ${quoted(signature.host)} with the key ${signer}, for which nobody has vouched`
+    const distrust = await keyring.distrustOf(signature.signer, source)
+    const why =
+      distrust === undefined ? 'for which nobody has vouched' : `which is distrusted since ${distrust.word.since}`
+    return `was signed by ${quoted(signature.host)} with the key ${signer}, ${why}`
   }
   if (encryption === undefined && !isHistory(header.name)) {
     return 'is neither encrypted nor signed, though the repository is encrypted'

@@ -10,7 +10,8 @@
 //    file, the passphrase (asked for when no file is given) or gpg, whichever REPO/keys has a recipient for; of AWS KMS
 //    it says what to ask, and takes the answer in --epoch-key-file. Nothing secret is written anywhere. The formats are in nexus-backup-repository(5).
 //    Everybody who can write here can encrypt for those keys. So each backup must be signed by a host that the keys vouch
-//    for; one that is not, or is not encrypted though the repository is, is recovered only with --untrusted.
+//    for, with a key they do not distrust; one that is not, or is not encrypted though the repository is, is recovered
+//    only with --untrusted.
 // 3. Unpacks them with zstd, newest first, and writes each block that no newer one has to its place in OUTPUT.partial.
 // 4. Compares the block digests with the manifest's image digest, and renames OUTPUT.partial to OUTPUT.
 //
@@ -340,16 +341,38 @@ async function readHost(repository, signer) {
   return host?.id === signer && sha256Hex(signingKeyOf(host)).startsWith(signer) ? host : undefined
 }
 
+/** Whether an epoch has signed what it says of a host's key, whose document this is. */
+function isWordOf(epoch, host, purpose, { signature, sha256: _digest, ...rest }) {
+  const text = `nexus-backup 1 ${purpose} ${canonical({ ...rest, signing_key: host.signing_key })}`
+  return rest.id === host.id && rest.epoch === epoch.id && isSigned(signingKeyOf(epoch), text, signature)
+}
+
 /** Whether one of these epochs vouches for a host's key. */
-async function isVouched(repository, host, epochs) {
+async function hasVouch(repository, host, epochs) {
   for (const epoch of epochs) {
     const word = await readJson(join(repository, 'keys', 'hosts', host.id, `${epoch.id}.json`))
-    if (word?.id !== host.id || word.host !== host.host || word.epoch !== epoch.id) continue
-    const { signature, sha256: _digest, ...rest } = word
-    const text = `nexus-backup 1 host ${canonical({ ...rest, signing_key: host.signing_key })}`
-    if (isSigned(signingKeyOf(epoch), text, signature)) return true
+    if (word?.host === host.host && isWordOf(epoch, host, 'host', word)) return true
   }
   return false
+}
+
+/** What these epochs say against a host's key, the latest of several; undefined where they say nothing. */
+async function readDistrust(repository, host, epochs) {
+  for (const epoch of [...epochs].reverse()) {
+    const word = await readJson(join(repository, 'keys', 'hosts', host.id, `distrusted-${epoch.id}.json`))
+    if (word && isWordOf(epoch, host, 'distrust', word)) return word
+  }
+  return undefined
+}
+
+const isBelieved = async (repository, host, epochs) =>
+  (await hasVouch(repository, host, epochs)) && (await readDistrust(repository, host, epochs)) === undefined
+
+/** Whether a word against a key names a manifest, as it lies in the repository, among those that count all the same. */
+function isSpared({ spared }, manifest) {
+  const digest = sha256Hex(canonical(manifest)).slice(0, 32)
+  const all = Buffer.from(String(spared), 'base64').toString('hex')
+  return (all.match(/.{32}/g) ?? []).includes(digest)
 }
 
 /**
@@ -381,7 +404,7 @@ async function trustIn(repository, source, keys) {
   for (const one of attested) {
     const host = await readHost(repository, sha256Hex(signingKeyOf(one)).slice(0, 16))
     word ??= one.signing_key
-    const counts = own.length > 0 ? host && (await isVouched(repository, host, own)) : word === one.signing_key
+    const counts = own.length > 0 ? host && (await isBelieved(repository, host, own)) : word === one.signing_key
     const epoch = byId.get(one.line?.epoch)
     if (counts && epoch?.signing_key === one.line.signing_key)
       lines.push(lineOf([epoch], (a, b) => follows(a, b) || follows(b, a)))
@@ -404,15 +427,26 @@ async function readAttestations(directory, repository, source) {
   return found
 }
 
-/** Why a signature does not count, as the rest of a sentence, and whether nobody vouches for it; undefined where it counts. */
-async function signerProblem({ repository, lines }, signer, text, signature) {
+/**
+ * Why a signature does not count, as the rest of a sentence, and whether nobody vouches for it; undefined where it counts.
+ * @param manifest what was signed, where it is a backup: a word against the key may spare it
+ */
+async function signerProblem({ repository, lines }, signer, text, signature, manifest) {
   const host = await readHost(repository, signer)
   const bad = problem => ({ problem, isStranger: false })
   if (host === undefined) return bad(`was signed with the key ${JSON.stringify(signer)}, which nobody knows`)
   if (!isSigned(signingKeyOf(host), text, signature)) return bad('is badly signed: its signature does not hold')
-  for (const line of lines) if (await isVouched(repository, host, line)) return undefined
-  const name = JSON.stringify(host.host)
-  return { problem: `was signed by ${name} with the key ${signer}, for which nobody has vouched`, isStranger: true }
+  let against
+  for (const line of lines) {
+    if (!(await hasVouch(repository, host, line))) continue
+    const word = await readDistrust(repository, host, line)
+    if (word === undefined) return undefined
+    against ??= word
+  }
+  if (against !== undefined && manifest !== undefined && isSpared(against, manifest)) return undefined
+  const who = `was signed by ${JSON.stringify(host.host)} with the key ${signer}`
+  const why = against === undefined ? 'for which nobody has vouched' : `which is distrusted since ${against.distrusted}`
+  return { problem: `${who}, ${why}`, isStranger: true }
 }
 
 /** @param stored the manifest as it lies in the repository */
@@ -421,7 +455,7 @@ async function backupProblem(trust, stored, means) {
   if (encryption !== undefined) {
     const { signature, ...rest } = encryption
     const text = `nexus-backup 1 manifest signature ${canonical({ ...plain, encryption: rest })}`
-    return (await signerProblem(trust, encryption.signer, text, signature))?.problem
+    return (await signerProblem(trust, encryption.signer, text, signature, stored))?.problem
   }
   const [first] = trust.own
   const isKeyGiven = ['key-file', 'passphrase-file', 'epoch-key-file'].some(name => means[name] !== undefined)

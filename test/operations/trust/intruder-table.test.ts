@@ -1,9 +1,12 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import type { Context } from '../../../src/context.js'
+import { copy } from '../../../src/operations/copy.js'
 import { create } from '../../../src/operations/create.js'
 import { distrustHost } from '../../../src/operations/keys/distrust-host.js'
+import { listKeys } from '../../../src/operations/keys/list-keys.js'
 import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
 import { prune } from '../../../src/operations/prune.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
@@ -11,7 +14,7 @@ import { temporaryDirectory } from '../../helpers/temporary.js'
 import { gpgHome } from '../../keys/gpg-home.js'
 import { type Application, application } from '../application.js'
 import { accessIn, accessWith, encryptedApplication, everyFile, keyFile, requestFor } from '../sealing/encrypted.js'
-import { forge, intruderOf, listed, mark, restored, verified } from './bench.js'
+import { forge, intruderOf, listed, mark, opened, restored, verified } from './bench.js'
 
 /** A full with an increment, and another full: one can go and another one is left. */
 interface Scene {
@@ -38,6 +41,7 @@ async function scene(): Promise<Scene> {
   const old = await made('full')
   mark(app.source.path, TEXT)
   const [incr, latest] = [await made('incr'), await made('full')]
+  await verified(app)
   return { app, key, old, incr, latest, path: app.source.repository.path }
 }
 
@@ -50,6 +54,13 @@ async function outcome(work: () => Promise<string>): Promise<string> {
   }
 }
 
+/** How recover.mjs ends with the key. It is that of this version: the one in the repository may be anybody's. */
+async function recovered(path: string, id: string, key: string): Promise<string> {
+  const script = new URL('../../../src/repository/recovery/recover.mjs', import.meta.url).pathname
+  const words = [script, join(path, 'app', id), join(temporaryDirectory(), 'out'), '--key-file', key]
+  return `${(await execa(process.execPath, words, { reject: false })).exitCode}`
+}
+
 function counted(words: readonly string[]): string {
   const counts = new Map<string, number>()
   for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1)
@@ -58,7 +69,12 @@ function counted(words: readonly string[]): string {
 }
 
 /** What every command says, in the order in which they are run. */
-async function outcomes({ app, latest, incr }: Scene, { forged }: Deed, context: Context, remembers: boolean) {
+async function outcomes(
+  { app, key, latest, incr, path }: Scene,
+  { forged }: Deed,
+  context: Context,
+  remembers: boolean,
+) {
   const { name, repository } = app.source
   const at = { ...app, context }
   const restoring = (id: string, untrusted = false) =>
@@ -68,6 +84,23 @@ async function outcomes({ app, latest, incr }: Scene, { forged }: Deed, context:
       return brought === latest ? 'latest' : brought === incr ? 'earlier' : 'oldest'
     })
   const others = async () => ({
+    'keys list': await outcome(async () => {
+      const [keys] = (await listKeys(context, [repository])).repositories
+      const trusted = (all: readonly { is_trusted: boolean }[] = []) => all.filter(one => one.is_trusted).length
+      return `${trusted(keys?.epochs)} epochs, ${trusted(keys?.hosts)} hosts`
+    }),
+    'keys rotate': await outcome(async () => {
+      await rotateKeys(context, app.journal, { repository, without: [], dryRun: true })
+      return 'ok'
+    }),
+    copy: await outcome(async () => {
+      const to = { name: 'copy', path: join(temporaryDirectory(), 'copy') }
+      const tasks = [{ source: name, from: repository, to }]
+      const { copies, failures } = await copy(context, app.journal, { tasks, init: true, dryRun: false })
+      const words = copies.flatMap(one => one.backups).map(id => (id === forged ? 'the forgery' : 'ours'))
+      return [...words, ...failures.map(({ code }) => code)].join(', ')
+    }),
+    'recover.mjs': await recovered(path, forged ?? latest, key.path),
     verify: await outcome(async () => counted(Object.values(await verified(at, context)))),
     'restore FORGED': forged === undefined ? '' : await restoring(forged),
     'restore FORGED --untrusted': forged === undefined ? '' : await restoring(forged, true),
@@ -111,6 +144,18 @@ async function plainOne(at: Scene): Promise<string> {
   return id
 }
 
+/** Says of the newest backup what is not so, in proofs signed by nobody and by a host of his own. */
+async function forgeProof({ app, latest }: Scene, thief: Context, status: 'ok' | 'damaged'): Promise<void> {
+  const at = status === 'ok' ? '2025-12-01T01:00:00.000Z' : '2025-12-01T02:00:00.000Z'
+  const proof = { id: latest, at, status, level: 'content' as const, findings: [] }
+  const repository = await opened(app)
+  const room = repository.source('app')
+  await room.addProof(proof)
+  const signer = await hostSigner(thief)
+  const trust = { repository: repository.id, source: 'app', isRequired: () => true, keyOf: async () => undefined }
+  await room.keepProofs([proof], { now: new Date('2025-12-01T03:00:00Z'), trust, signer: async () => signer })
+}
+
 /** As `thief` has the host's signing key and its memory. */
 async function withSigningKey({ app }: Scene): Promise<string> {
   const thief = intruderOf(app)
@@ -127,6 +172,15 @@ const deeds: Readonly<Record<string, (at: Scene) => Promise<Deed>>> = {
   'change a manifest': async at => flip(file(at, at.latest, 'manifest.json')),
   'delete the newest': async at => remove(at, at.latest),
   'delete an old chain': async at => remove(at, at.old, at.incr),
+  'forge proofs': async at => {
+    const thief = intruderOf(at.app)
+    for (const status of ['ok', 'damaged'] as const) await forgeProof(at, thief, status)
+    return {}
+  },
+  'delete proofs': async at => {
+    rmSync(join(at.path, 'app', 'proofs'), { recursive: true })
+    return {}
+  },
   'delete the keys': async at => {
     rmSync(join(at.path, 'keys'), { recursive: true })
     return {}
@@ -151,6 +205,10 @@ function remove(at: Scene, ...ids: string[]): Deed {
 /** Where a cell is empty there is no forgery. */
 const TABLE: Record<string, Record<string, string>> = {
   'only read: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '0',
     list: 'ok',
     restore: 'latest',
     'restore ID': 'earlier',
@@ -162,6 +220,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'only read: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'earlier' },
   'add, without a key: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '1',
     list: '1 stranger',
     restore: 'latest',
     'restore ID': 'earlier',
@@ -173,6 +235,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'add, without a key: elsewhere': { list: '1 stranger', restore: 'latest', 'restore ID': 'earlier' },
   'add, in plain: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '1',
     list: '1 plain',
     restore: 'latest',
     'restore ID': 'earlier',
@@ -184,6 +250,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'add, in plain: elsewhere': { list: '1 plain', restore: 'latest', 'restore ID': 'earlier' },
   'change a part: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'backup_damaged',
+    'recover.mjs': '1',
     list: 'ok',
     restore: 'chain_damaged',
     'restore ID': 'earlier',
@@ -195,6 +265,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'change a part: elsewhere': { list: 'ok', restore: 'chain_damaged', 'restore ID': 'earlier' },
   'change a manifest: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours',
+    'recover.mjs': '1',
     list: '1 damaged',
     restore: 'backup_damaged',
     'restore ID': 'earlier',
@@ -206,6 +280,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'change a manifest: elsewhere': { list: '1 damaged', restore: 'backup_damaged', 'restore ID': 'earlier' },
   'delete the newest: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours',
+    'recover.mjs': '1',
     list: 'ok',
     restore: 'backup_damaged',
     'restore ID': 'earlier',
@@ -217,6 +295,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'delete the newest: elsewhere': { list: 'ok', restore: 'earlier', 'restore ID': 'earlier' },
   'delete an old chain: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours',
+    'recover.mjs': '0',
     list: 'ok',
     restore: 'latest',
     'restore ID': 'backup_not_found',
@@ -227,7 +309,41 @@ const TABLE: Record<string, Record<string, string>> = {
     prune: '0 deleted',
   },
   'delete an old chain: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'backup_not_found' },
+  'forge proofs: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '0',
+    list: 'ok',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: 'ok',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'forge proofs: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'earlier' },
+  'delete proofs: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '0',
+    list: 'ok',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: 'ok',
+    'restore FORGED': '',
+    'restore FORGED --untrusted': '',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'delete proofs: elsewhere': { list: 'ok', restore: 'latest', 'restore ID': 'earlier' },
   'delete the keys: where it was made': {
+    'keys list': 'keys_damaged',
+    'keys rotate': 'keys_damaged',
+    copy: '',
+    'recover.mjs': '1',
     list: '3 badly-signed, 3 damaged',
     restore: 'manifest_forged',
     'restore ID': 'manifest_forged',
@@ -243,6 +359,10 @@ const TABLE: Record<string, Record<string, string>> = {
     'restore ID': 'manifest_forged',
   },
   'sign as the host: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours, the forgery',
+    'recover.mjs': '0',
     list: 'ok',
     restore: 'the forgery',
     'restore ID': 'earlier',
@@ -254,6 +374,10 @@ const TABLE: Record<string, Record<string, string>> = {
   },
   'sign as the host: elsewhere': { list: 'ok', restore: 'the forgery', 'restore ID': 'earlier' },
   'sign as the host, which is distrusted: where it was made': {
+    'keys list': '2 epochs, 0 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '1',
     list: '1 stranger',
     restore: 'latest',
     'restore ID': 'earlier',

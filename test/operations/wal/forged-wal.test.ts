@@ -4,6 +4,7 @@ import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import type { Context } from '../../../src/context.js'
 import { addKeys } from '../../../src/operations/keys/add-keys.js'
+import { distrustHost } from '../../../src/operations/keys/distrust-host.js'
 import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
 import { trustHost } from '../../../src/operations/keys/trust-host.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
@@ -191,6 +192,23 @@ describe('a signed archive', () => {
     rmSync(join(here.at.repository, keysDirectory), { recursive: true })
     const remembered = here.at.fetchFile('000000010000000000000002', { ahead: null }, here.context)
     await expect(remembered).rejects.toMatchObject(untrusted)
+  })
+
+  it('gives nothing that was signed with a key that is distrusted', async () => {
+    const here = await encryptedPlace()
+    const [first = ''] = await archive(here, [1])
+    await archiveHistory(here)
+    const { id } = await hostSigner(here.context)
+    await distrustHost(here.context, here.journal, { repository: here.repository, id, all: false, dryRun: false })
+    for (const name of [first, history]) {
+      await expect(fetchAnywhere(here, name)).rejects.toMatchObject({
+        ...untrusted,
+        message: expect.stringContaining('which is distrusted since'),
+      })
+      expect(await recovered(here, name), name).toBe(126)
+      expect(await recovered(here, name, '--untrusted'), name).toBe(0)
+    }
+    expect(Object.values(await verified(here))).toEqual(['damaged', 'damaged'])
   })
 
   it('refuses to archive what it could not give back: where this host can keep no key to sign with', async () => {
