@@ -12,7 +12,7 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     '74f194332a4a75bbd7064bc858a4938e889af373e68741743f14f5fe4dfd9963',
     '29d2c36b5cd0665818bb88b59d8315ccf900401f644e5b2382854813fedb6628',
     '5720fcbd79f91e67fdde8594af2dc697401ce5ce1084b0f5c72e9f6354e0be0c',
-    '8dae592971fead9ae08142126aa2cff53e6cbec605f9a8666bed25c675ab3365',
+    '341f58c7a96a6e534cd323299ac9f89e55411666bae8e3a74c2c10691cda313f',
   ],
   'recover.mjs': [
     '3d9098c5f0aacc0ca98b04657e1f7de4cfb26313a3f51ce802b793ab901bd8ab',

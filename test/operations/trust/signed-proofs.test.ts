@@ -64,7 +64,9 @@ describe('proofs in an encrypted repository', () => {
     expect(await listed(after)).toMatchObject({ ours: [full, incr], proven: [full], problems: [] })
     expect(await restored(after, 'app')).toMatchObject({ id: incr })
     expect(app.warnings).toEqual([
-      expect.stringMatching(/proofs of 2 backups are not signed .* renew them with: nexus-backup verify app --repo \S+$/),
+      expect.stringMatching(
+        /proofs of 2 backups are not signed .* renew them with: nexus-backup verify app --repo \S+$/,
+      ),
     ])
     expect(await verified(after)).toEqual({ [full]: 'ok', [incr]: 'ok' })
     app.warnings.length = 0
