@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { isAbsolute, join, resolve } from 'node:path'
 
 /** Who asks, and from where; handed in by the command line. */
@@ -22,9 +22,15 @@ export function locateConfiguration(asked: string | undefined, around: Surroundi
   return configurationPlaces(around).find(path => existsSync(path))
 }
 
-/** Where the state lies when nobody says: of the machine for root, of the user for others. */
-export function defaultStateDirectory(around: Surroundings): string {
-  if (around.uid === 0) return '/var/lib/nexus-backup'
+const MACHINE_STATE = '/var/lib/nexus-backup'
+
+/**
+ * Where the state lies when nobody says: of the machine for root and for the user to whom that directory belongs, so that
+ * both sign with one key; of the user for others.
+ */
+export function defaultStateDirectory(around: Surroundings, machine: string = MACHINE_STATE): string {
+  const owner = statSync(machine, { throwIfNoEntry: false })?.uid
+  if (around.uid === 0 || owner === around.uid) return machine
   return join(base(around.xdgStateHome, join(around.home, '.local', 'state')), 'nexus-backup')
 }
 

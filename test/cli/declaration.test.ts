@@ -45,6 +45,7 @@ describe('the declaration', () => {
       'rollback',
       'allow-damaged',
       'allow-other-names',
+      'no-owner',
       'tablespace-map',
       'waldir',
     ])

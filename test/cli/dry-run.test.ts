@@ -45,6 +45,7 @@ const lines: Readonly<Record<string, (machine: Machine) => string[]>> = {
   'keys test': () => ['keys', 'test'],
   'keys create': () => ['keys', 'create', 'third'],
   'keys recovery': () => ['keys', 'recovery'],
+  'keys distrust': () => ['keys', 'distrust', 'host-0123456789abcdef'],
   'keys trust': () => ['keys', 'trust', 'host-0123456789abcdef'],
   completion: () => ['completion', 'bash'],
 }

@@ -24,6 +24,10 @@ export const runCreate: Handler = async invocation => {
   const settings = await invocation.settings()
   const sources = chosenSources(settings, invocation.operands)
   const request = requestOf(options, sources, settings.timezone)
+  if (request.owner !== undefined && !request.dryRun) {
+    const { shareStateDirectory } = await import('../../operations/state-owner.js')
+    await shareStateDirectory(await invocation.context(), request.owner)
+  }
   const result = await create(await invocation.context(), await invocation.journal(), request)
   return {
     document: result,

@@ -120,7 +120,7 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     return {
       manifest: written.manifest,
       lock,
-      concerns: (await work.concerns?.(request)) ?? [],
+      concerns: (await work.concerns?.(task)) ?? [],
       ...(await unvouchedKey(context, repository, sealing)),
     }
   })

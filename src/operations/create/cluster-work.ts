@@ -2,6 +2,7 @@ import type { PostgresSourceSettings } from '../../config/settings.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
 import { recoveryLeftovers } from '../../sources/postgres/leftovers.js'
 import { archivingConcerns } from '../pitr/archiving-concerns.js'
+import { untrustedWalConcern } from '../pitr/untrusted-wal.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'
@@ -43,8 +44,11 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
         await capture.close()
       }
     },
-    async concerns({ init }) {
-      return known === undefined ? [] : archivingConcerns(source, known.session, { begins: init })
+    async concerns({ context, room, request, sealing }) {
+      if (known === undefined) return []
+      const concerns = await archivingConcerns(source, known.session, { begins: request.init })
+      if (sealing !== null) concerns.push(...(await untrustedWalConcern(context, room, known)))
+      return concerns
     },
   }
 }

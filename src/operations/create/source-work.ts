@@ -31,7 +31,7 @@ export interface SourceWork {
   /** Captures and writes a backup; `scratch` is a directory for this run. Called after `probe`. */
   captureAndWrite(task: BackUpTask, scratch: string): Promise<OpenedBackup>
   /** What endangers the source besides; asked when its backup is made. */
-  concerns?(request: CreateRequest): Promise<Concern[]>
+  concerns?(task: Pick<BackUpTask, 'context' | 'room' | 'request' | 'sealing'>): Promise<Concern[]>
 }
 
 /** The work for one source. Only its kind's modules are loaded: PostgreSQL's and the files' cost a tenth of a second. */

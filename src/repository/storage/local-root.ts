@@ -1,3 +1,4 @@
+import { mkdirSync } from 'node:fs'
 import { mkdir, readdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errnoOf, NexusError } from '../../errors.js'
@@ -60,14 +61,31 @@ async function takeDirectory(
 /** Makes the directory and those above it, durably. Throws `usage` when a file is in the way. */
 async function makeDirectories(location: string): Promise<void> {
   await guarded({ verb: 'making', path: location, location: dirname(location) }, async () => {
-    const first = await mkdir(location, { recursive: true, mode: 0o700 }).catch(error => {
+    try {
+      const first = makeParents(location)
+      const own = await mkdir(location, { recursive: true, mode: 0o700 })
+      // Each name on the way must survive a power cut.
+      const highest = first ?? own ?? `${location}/`
+      for (let made = location; made.length >= highest.length; made = dirname(made)) await syncDirectory(dirname(made))
+    } catch (error) {
       if (errnoOf(error) === 'EEXIST' || errnoOf(error) === 'ENOTDIR') throw notADirectory(location, error)
       throw error
-    })
-    if (first === undefined) return
-    // Each name on the way must survive a power cut.
-    for (let made = location; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made))
+    }
   })
+}
+
+/**
+ * Makes the directories above a new one: they hold nothing of ours, and whoever owns that one must be able to enter.
+ * @returns the highest that was made
+ */
+export function makeParents(location: string): string | undefined {
+  // A stricter umask would lock that owner out; changing the mode afterwards could change that of something else.
+  const mask = process.umask(0o022)
+  try {
+    return mkdirSync(dirname(location), { recursive: true, mode: 0o755 })
+  } finally {
+    process.umask(mask)
+  }
 }
 
 function notADirectory(location: string, cause: unknown): NexusError {
