@@ -44,7 +44,11 @@ export const createCommand: CommandDeclaration = {
       description: 'Back up a database whose file is mounted by itself or has hard links; see below',
     },
     { name: 'init', description: 'Make the repository when the directory holds none' },
-    { name: 'owner', value: 'USER', description: 'With --init: who owns the repository, and the state directory when it is made, USER or USER:GROUP' },
+    {
+      name: 'owner',
+      value: 'USER',
+      description: 'With --init: who owns the repository, and the state directory when it is made, USER or USER:GROUP',
+    },
     { name: 'adopt', description: 'Take over a name that another host, path or cluster claimed; starts with a full' },
     takeOver,
     { name: 'label', value: 'TEXT', description: 'A note kept with the backup' },

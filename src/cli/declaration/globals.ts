@@ -94,6 +94,9 @@ export const environment: readonly EnvironmentDeclaration[] = [
 export const files: readonly FileDeclaration[] = [
   { path: '/etc/nexus-backup/config.yaml', means: 'The configuration of the machine, looked for first' },
   { path: '$XDG_CONFIG_HOME/nexus-backup/config.yaml', means: 'The configuration of the user, looked for next' },
-  { path: '/var/lib/nexus-backup', means: 'State of runs as root, and of its owner: catalog, journal, digest caches, signing key' },
+  {
+    path: '/var/lib/nexus-backup',
+    means: 'State of runs as root, and of its owner: catalog, journal, digest caches, signing key',
+  },
   { path: '$XDG_STATE_HOME/nexus-backup', means: 'State of runs as another user' },
 ]
