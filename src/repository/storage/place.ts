@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { errnoOf, NexusError } from '../../errors.js'
+import { errnoOf } from '../../errors.js'
 import { missing } from '../description.js'
 import { faultOf } from './faults.js'
 import { LocalStorage } from './local.js'
@@ -30,10 +30,12 @@ export async function openStorage({ path, s3 }: RepositoryPlace): Promise<Storag
   }
 }
 
-/** The ground of a repository that may be new. @throws NexusError usage for an owner that cannot be set */
+/**
+ * The ground of a repository that may be new. Nobody on this machine owns a bucket: there an owner has the state directory only.
+ * @throws NexusError usage for an owner that cannot be set
+ */
 export async function makeRoot({ path, s3 }: RepositoryPlace, owner: string | undefined): Promise<NewRoot> {
   if (s3 === undefined) return makeLocalRoot(resolve(path), owner)
-  if (owner !== undefined) throw ownerless(path)
   const storage = await openS3(s3)
   const take = async () => {
     await storage.assertCanHold()
@@ -45,10 +47,4 @@ export async function makeRoot({ path, s3 }: RepositoryPlace, owner: string | un
 async function openS3(settings: S3Settings): Promise<S3Storage> {
   const { S3Storage } = await import('./s3/s3.js')
   return S3Storage.open(settings)
-}
-
-function ownerless(path: string): NexusError {
-  return new NexusError('usage', 'owner_without_directory', `${path} has no owner on this machine`, {
-    hint: 'leave --owner out: who may use a bucket is decided by its policy',
-  })
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { execa } from 'execa'
 import { onTestFinished } from 'vitest'
 import type { TestCluster } from '../../helpers/postgres.js'
-import { inBucket, inYaml, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
+import { inYaml, type TestRepository, testRepository } from '../../helpers/repository-kind.js'
 import { idsIn, storedIn } from '../../helpers/stored.js'
 import { type Finished, type Running, type RunOptions, run, start } from './run.js'
 
@@ -128,9 +128,9 @@ export function recovered({ repository, keyFile, directory }: ClusterPlace, id: 
   return output
 }
 
-/** The flag that lets the server's user into a repository that root makes: nobody owns a bucket on this machine. */
+/** The flag that lets the server's user into a repository and a state directory that root makes. */
 export function ownedBy({ user }: TestCluster): string[] {
-  return inBucket || process.getuid?.() !== 0 ? [] : ['--owner', user]
+  return process.getuid?.() === 0 ? ['--owner', user] : []
 }
 
 /** Every row of every table of every database, large objects, and who and what there is: as one digest for each. */
