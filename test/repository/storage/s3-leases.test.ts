@@ -245,7 +245,7 @@ describe('a row of leases with something of a stranger in it', () => {
       hint: expect.any(String),
     })
     const reader = await storage.lock('itsm', 'delete', 'shared', lockRequest())
-    expect(reader).toMatchObject({ unlocked: true, why: expect.any(String) })
+    expect(reader).toMatchObject({ unlocked: true, fault: expect.objectContaining({ code }) })
     expect(storage.writable).toBe(true)
     await reader.release()
   })
