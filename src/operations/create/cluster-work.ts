@@ -1,4 +1,5 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
+import { readArchiving } from '../../sources/postgres/archiving.js'
 import { captureCluster, type KnownCluster, lookAtCluster } from '../../sources/postgres/capture.js'
 import { recoveryLeftovers } from '../../sources/postgres/leftovers.js'
 import { archivingConcerns } from '../pitr/archiving-concerns.js'
@@ -47,7 +48,9 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
     async concerns({ context, room, request, sealing }) {
       if (known === undefined) return []
       const concerns = await archivingConcerns(source, known.session, { begins: request.init })
-      if (sealing !== null) concerns.push(...(await untrustedWalConcern(context, room, known)))
+      if (sealing !== null) {
+        concerns.push(...(await untrustedWalConcern(context, room, await readArchiving(known.session))))
+      }
       return concerns
     },
   }

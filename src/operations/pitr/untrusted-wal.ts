@@ -1,8 +1,7 @@
 import type { Context } from '../../context.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { orNone } from '../../repository/wal/wal-refusals.js'
-import { readArchiving } from '../../sources/postgres/archiving.js'
-import type { KnownCluster } from '../../sources/postgres/capture.js'
+import type { ArchivingState } from '../../sources/postgres/archiving.js'
 import type { Concern } from '../results.js'
 import { walReader } from '../sealing/wal-seal-for.js'
 import { shellQuoted } from '../shell.js'
@@ -12,14 +11,13 @@ import { shellQuoted } from '../shell.js'
  * tells. A server's user with a state directory of its own signs with a key that nobody knows, and that would show only when
  * the WAL is needed.
  *
- * @throws NexusError damage where the file cannot be read, and what asking the server throws
+ * @throws NexusError damage where the file cannot be read
  */
 export async function untrustedWalConcern(
   context: Context,
   room: SourceRoom,
-  { session }: Pick<KnownCluster, 'session'>,
+  { lastArchived, systemIdentifier }: Pick<ArchivingState, 'lastArchived' | 'systemIdentifier'>,
 ): Promise<Concern[]> {
-  const { lastArchived, systemIdentifier } = await readArchiving(session)
   if (lastArchived === null) return []
   const reader = walReader(context, room.repository)
   // It may have gone to another repository, or have been archived before this one was made.

@@ -7,6 +7,7 @@ import { addKeys } from '../../../src/operations/keys/add-keys.js'
 import { distrustHost } from '../../../src/operations/keys/distrust-host.js'
 import { rotateKeys } from '../../../src/operations/keys/rotate-keys.js'
 import { trustHost } from '../../../src/operations/keys/trust-host.js'
+import { untrustedWalConcern } from '../../../src/operations/pitr/untrusted-wal.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
 import { verify } from '../../../src/operations/verify.js'
 import { keysDirectory } from '../../../src/repository/keys/key-layout.js'
@@ -70,6 +71,13 @@ function fetchAnywhere({ at, context }: Place, name: string) {
 }
 
 const untrusted = { kind: 'damage', code: 'wal_untrusted' }
+
+/** What a create of the cluster says of the file that its server archived last. */
+async function concernsOf({ context, repository }: Place, name: string) {
+  const room = (await openRepository(repository)).source('main')
+  const lastArchived = { name, at: '2026-01-01T00:00:00.000Z' }
+  return untrustedWalConcern(context, room, { lastArchived, systemIdentifier: system })
+}
 
 /** How recover.mjs ends for the same file: as a restore_command, with the key. */
 async function recovered({ at, key }: Place, name: string, ...more: string[]): Promise<number | undefined> {
@@ -148,7 +156,12 @@ describe('a signed archive', () => {
     })
     expect(await verified(here)).toMatchObject({ [`wal/${system}/00000001`]: 'damaged' })
     const { id } = await hostSigner(stranger)
+    expect(await concernsOf(here, first)).toMatchObject([
+      { code: 'wal_untrusted', hint: expect.stringContaining(`nexus-backup keys trust ${id} --repo `) },
+    ])
+    expect(await concernsOf(here, 'FFFFFFFF0000000000000001')).toEqual([])
     await trustHost(here.context, here.journal, { repository: here.repository, id, dryRun: false })
+    expect(await concernsOf(here, first)).toEqual([])
     await fetchAnywhere(here, first)
   })
 
