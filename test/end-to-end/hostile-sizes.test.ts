@@ -12,8 +12,11 @@ import { binary, startProcess } from './helpers/run.js'
 
 /** What a reader may take, whatever lies in a repository. */
 const MOST_MIB = 300
-/** Seconds of the processor: the machine may be busy with other tests. */
-const MOST_CPU_SECONDS = 5
+/**
+ * Seconds of the processor. The aim is 5 on a usual machine, which is measured and not tested: this tells what is bounded,
+ * on any machine, from what grows with the object and takes minutes.
+ */
+const MOST_CPU_SECONDS = 40
 
 /** Has a process tell at its end what it took: not its `maxRSS`, which begins with that of who started it. */
 const telling = `data:text/javascript,${encodeURIComponent(`

@@ -119,7 +119,7 @@ const wordsOf = (place: HostilePlace): Record<Command, string[]> => {
 }
 
 /** A process that takes longer for a repository of kilobytes hangs, or is being exhausted. */
-const LONGEST_MS = 20_000
+const LONGEST_MS = 120_000
 
 async function expectOutcomes(
   place: HostilePlace,
