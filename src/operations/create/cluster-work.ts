@@ -47,11 +47,9 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
     },
     async concerns({ context, room, request, sealing }) {
       if (known === undefined) return []
-      const concerns = await archivingConcerns(source, known.session, { begins: request.init })
-      if (sealing !== null) {
-        concerns.push(...(await untrustedWalConcern(context, room, await readArchiving(known.session))))
-      }
-      return concerns
+      const archiving = await readArchiving(known.session)
+      const concerns = archivingConcerns(source, archiving, { begins: request.init })
+      return sealing === null ? concerns : [...concerns, ...(await untrustedWalConcern(context, room, archiving))]
     },
   }
 }

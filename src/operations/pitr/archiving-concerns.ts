@@ -1,8 +1,7 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { messageOf } from '../../errors.js'
-import { archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
-import type { PostgresSession } from '../../sources/postgres/psql.js'
+import { type ArchivingState, archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
 import { openSession } from '../../sources/postgres/session.js'
 import type { Concern } from '../results.js'
 
@@ -12,12 +11,12 @@ import type { Concern } from '../results.js'
  *
  * @param begins the repository is made by this run: until now archiving could only fail
  */
-export async function archivingConcerns(
+export function archivingConcerns(
   { name, keep }: Pick<PostgresSourceSettings, 'name' | 'keep'>,
-  session: PostgresSession,
+  archiving: ArchivingState,
   { begins }: { begins: boolean } = { begins: false },
-): Promise<Concern[]> {
-  const problem = archivingProblem(name, await readArchiving(session))
+): Concern[] {
+  const problem = archivingProblem(name, archiving)
   if (problem === null) return []
   const isUnset = problem.code === 'archiving_off' || problem.code === 'archiving_unset'
   const matters = isUnset ? keep.pitr !== undefined : !begins
@@ -27,7 +26,7 @@ export async function archivingConcerns(
 /** The same of a server that is not known yet. One that cannot be asked is a warning. */
 export async function askArchiving(context: Context, source: PostgresSourceSettings): Promise<Concern[]> {
   try {
-    return await archivingConcerns(source, await openSession(source, ['psql'], context))
+    return archivingConcerns(source, await readArchiving(await openSession(source, ['psql'], context)))
   } catch (error) {
     context.signal.throwIfAborted()
     context.warn(`${source.name}: whether its WAL is archived is not known: ${messageOf(error)}`)

@@ -1,4 +1,5 @@
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { orNone } from '../../repository/wal/wal-refusals.js'
 import type { ArchivingState } from '../../sources/postgres/archiving.js'
@@ -10,8 +11,7 @@ import { shellQuoted } from '../shell.js'
  * Looks whether a recovery would take what the server archives into an encrypted repository: the file that it archived last
  * tells. A server's user with a state directory of its own signs with a key that nobody knows, and that would show only when
  * the WAL is needed.
- *
- * @throws NexusError damage where the file cannot be read
+ * A file that is damaged is of concern too, and never an error: the backup is made.
  */
 export async function untrustedWalConcern(
   context: Context,
@@ -21,11 +21,12 @@ export async function untrustedWalConcern(
   if (lastArchived === null) return []
   const reader = walReader(context, room.repository)
   // It may have gone to another repository, or have been archived before this one was made.
-  const header = await orNone(room.wal(systemIdentifier, reader).header(lastArchived.name))
+  const header = await orDamage(orNone(room.wal(systemIdentifier, reader).header(lastArchived.name)))
   if (header === undefined) return []
-  const problem = await reader.judge?.({ source: room.name, header, hasKeys: async () => true })
+  const problem =
+    typeof header === 'string' ? header : await reader.judge?.({ source: room.name, header, hasKeys: async () => true })
   if (problem === undefined) return []
-  const { signer } = header
+  const signer = typeof header === 'string' ? undefined : header.signer
   const repository = shellQuoted(room.repository.location)
   const trust = `nexus-backup keys trust ${signer} --repo ${repository} --key-file FILE`
   return [
@@ -39,4 +40,14 @@ export async function untrustedWalConcern(
           : `if the server's user signs with it (its state directory has the key), let it in, with a key that opens the repository: ${trust}`,
     },
   ]
+}
+
+/** What is wrong with a damaged file, as the rest of a sentence. */
+async function orDamage<T>(reading: Promise<T>): Promise<T | string> {
+  try {
+    return await reading
+  } catch (error) {
+    if (error instanceof NexusError && error.kind === 'damage') return `is damaged: ${error.message}`
+    throw error
+  }
 }

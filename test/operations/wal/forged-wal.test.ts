@@ -160,6 +160,12 @@ describe('a signed archive', () => {
       { code: 'wal_untrusted', hint: expect.stringContaining(`nexus-backup keys trust ${id} --repo `) },
     ])
     expect(await concernsOf(here, 'FFFFFFFF0000000000000001')).toEqual([])
+    const [second = ''] = await archive(here, [2])
+    const stored = fileOf(here.at, second)
+    const sound = readFileSync(stored)
+    writeFileSync(stored, 'garbage')
+    expect(await concernsOf(here, second)).toMatchObject([{ message: expect.stringContaining('is damaged') }])
+    writeFileSync(stored, sound)
     await trustHost(here.context, here.journal, { repository: here.repository, id, dryRun: false })
     expect(await concernsOf(here, first)).toEqual([])
     await fetchAnywhere(here, first)
