@@ -11,7 +11,7 @@ import type { SmallFiles } from './small-files.js'
 const USUAL_BYTES = 256 * 1024
 /** Bytes of memory that a usual manifest takes at most, and that all larger ones of a source may take together, about. */
 const USUAL_MEMORY = 1024 * 1024
-const LARGE_MEMORY = 96 * 1024 * 1024
+const LARGE_MEMORY = 64 * 1024 * 1024
 
 /**
  * Reads the manifests of one source in bounded memory. Large ones are read one after another, the smallest first, as long
