@@ -5,6 +5,7 @@ import { shared } from './vitest.shared.js'
 const onOtherKinds = {
   encrypted: ['concurrency'],
   s3: ['concurrency'],
+  's3-single-writer': ['concurrency'],
   's3-encrypted': ['contract', 'wal-retention', 'concurrency'],
 }
 

@@ -57,7 +57,7 @@ describe('two creates at once', () => {
   it('of one cluster: who does not wait ends with 6, who waits comes after the other, and all are whole', async () => {
     const at = clusterPlace(plain)
     await at.backUp('full')
-    const holder = await lockHeld(at.repository, 'writer', 'exclusive', `create ${SOURCE}`, SOURCE)
+    const holder = await lockHeld(at, 'writer', 'exclusive', `create ${SOURCE}`, SOURCE)
     const waiting = [1, 2].map(() => at.json('create', ['--type', 'incr', '--wait', '60']))
     const refused = await at.json('create', ['--type', 'incr'])
     expect(refused).toMatchObject({ code: 6, error: { error: { code: 'locked', exit_code: 6 } } })

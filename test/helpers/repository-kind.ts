@@ -1,11 +1,13 @@
+import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { createKeyFile } from '../../src/keys/key-file.js'
 import { type S3Server, startS3 } from './s3-server.js'
 
 /** What repositories the end-to-end suites run on: `npm run suites` takes all, `npm test` chooses. */
-const kinds = ['local', 'encrypted', 's3', 's3-encrypted'] as const
+const kinds = ['local', 'encrypted', 's3', 's3-encrypted', 's3-single-writer'] as const
 
 const wanted = process.env.NEXUS_TEST_REPOSITORY ?? 'local'
 if (!kinds.some(kind => kind === wanted)) throw new Error(`NEXUS_TEST_REPOSITORY is ${wanted}, not ${kinds.join(', ')}`)
@@ -14,6 +16,8 @@ if (!kinds.some(kind => kind === wanted)) throw new Error(`NEXUS_TEST_REPOSITORY
 export const inBucket = wanted.startsWith('s3')
 /** Whether repositories are encrypted for a key file. */
 export const isEncrypted = wanted.endsWith('encrypted')
+/** Whether one host alone writes into them. */
+export const isSingleWriter = wanted === 's3-single-writer'
 
 /** The server of this test file. */
 export const server: S3Server | undefined = inBucket ? await startS3() : undefined
@@ -22,7 +26,9 @@ const bucket = (await server?.newPlace())?.bucket
 /** What every program needs in its environment to reach the bucket. */
 export const kindEnvironment: Record<string, string> = server?.env ?? {}
 
-/** A repository of the wanted kind, which is still to be made. */
+const maker = fileURLToPath(new URL('single-writer.mjs', import.meta.url))
+
+/** A repository of the wanted kind, which is still to be made; one of a single writer is there, but empty. */
 export interface TestRepository {
   /** Its location, as `--repo` takes it. */
   repository: string
@@ -36,6 +42,9 @@ export interface TestRepository {
  */
 export function testRepository(directory: string, key: string, owner?: { uid: number; gid: number }): TestRepository {
   const repository = bucket === undefined ? directory : `s3://${bucket}/${randomBytes(6).toString('hex')}/db1`
+  // What `--repo` names becomes a repository of the usual locking: the other one comes from a configuration.
+  if (isSingleWriter)
+    execFileSync(process.execPath, [maker, repository], { env: { ...process.env, ...kindEnvironment } })
   if (!isEncrypted) return { repository, keyFile: undefined }
   if (!existsSync(key)) createKeyFile(key, new Date())
   if (owner !== undefined && process.getuid?.() === 0) chownSync(key, owner.uid, owner.gid)

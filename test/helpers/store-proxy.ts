@@ -26,13 +26,15 @@ export type Behaviour = (asked: Asked, server: S3Server) => Promise<Answer | und
 export interface StoreProxy {
   endpoint: string
   seen: Asked[]
+  /** Connections that were made to it. */
+  connections: number
   /** Milliseconds by which all but leases looks older in listings. */
   aged: number
 }
 
 /** Puts a proxy before the real server that answers as another kind of store would. */
 export async function storeProxy(server: S3Server, ...behaviours: Behaviour[]): Promise<StoreProxy> {
-  const proxy: StoreProxy = { endpoint: '', seen: [], aged: 0 }
+  const proxy: StoreProxy = { endpoint: '', seen: [], connections: 0, aged: 0 }
   const sockets = new Set<Socket>()
   const listener = createServer(async (incoming, outgoing) => {
     const url = new URL(incoming.url ?? '/', 'http://store')
@@ -65,7 +67,10 @@ export async function storeProxy(server: S3Server, ...behaviours: Behaviour[]): 
       .on('error', () => outgoing.destroy())
       .end(body)
   })
-  listener.on('connection', socket => sockets.add(socket.on('error', () => {})))
+  listener.on('connection', socket => {
+    proxy.connections += 1
+    sockets.add(socket.on('error', () => {}))
+  })
   await new Promise<void>(resolve => listener.listen(0, '127.0.0.1', resolve))
   proxy.endpoint = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
   onTestFinished(() => {
@@ -164,8 +169,8 @@ export function wantsDigests(): Behaviour {
 }
 
 /**
- * Listings of two names a page and empty pages between them, without KeyCount, in whole seconds, and from the beginning
- * whatever StartAfter says.
+ * Listings of two names a page and empty pages between them, without KeyCount and IsTruncated, in whole seconds, each name
+ * twice and the last one first, and from the beginning whatever StartAfter says.
  */
 export const oddPages: Behaviour = async ({ method, path, query }, { client }) => {
   if (method !== 'GET' || query.get('list-type') !== '2') return undefined
@@ -184,16 +189,18 @@ export const oddPages: Behaviour = async ({ method, path, query }, { client }) =
     ? { IsTruncated: true, NextContinuationToken: inner, Contents: [], CommonPrefixes: [] }
     : await client.send(new ListObjectsV2Command(asked))
   const next = page.NextContinuationToken ?? ''
+  const twice = <T>(entries: readonly T[]) => [...entries, ...entries].reverse()
   const seconds = (date: Date | undefined) => `${(date ?? new Date(0)).toISOString().slice(0, 19)}.000Z`
   const body = [
     '<?xml version="1.0"?><ListBucketResult>',
-    `<IsTruncated>${page.IsTruncated === true}</IsTruncated>`,
     page.IsTruncated === true ? `<NextContinuationToken>${isEmpty ? 'e' : ''}${next}</NextContinuationToken>` : '',
-    ...(page.Contents ?? []).map(
+    ...twice(page.Contents ?? []).map(
       ({ Key, Size, LastModified }) =>
         `<Contents><Key>${Key}</Key><LastModified>${seconds(LastModified)}</LastModified><Size>${Size}</Size></Contents>`,
     ),
-    ...(page.CommonPrefixes ?? []).map(({ Prefix }) => `<CommonPrefixes><Prefix>${Prefix}</Prefix></CommonPrefixes>`),
+    ...twice(page.CommonPrefixes ?? []).map(
+      ({ Prefix }) => `<CommonPrefixes><Prefix>${Prefix}</Prefix></CommonPrefixes>`,
+    ),
     '</ListBucketResult>',
   ].join('')
   return { status: 200, headers: {}, body }

@@ -4,12 +4,14 @@ import { dirname, join } from 'node:path'
 import { ListMultipartUploadsCommand, ListObjectsV2Command } from '@aws-sdk/client-s3'
 import Database from 'better-sqlite3'
 import { expect, test } from 'vitest'
+import { copy } from '../../src/operations/copy.js'
+import { addKeys } from '../../src/operations/keys/add-keys.js'
 import { list } from '../../src/operations/list.js'
 import { prune } from '../../src/operations/prune.js'
 import { restore } from '../../src/operations/restore.js'
 import { verify } from '../../src/operations/verify.js'
 import { openRepository } from '../../src/repository/open.js'
-import { type S3Settings, s3Location } from '../../src/repository/storage/s3/settings.js'
+import { type Locking, type S3Settings, s3Location } from '../../src/repository/storage/s3/settings.js'
 import { changeDatabase } from '../end-to-end/helpers/database.js'
 import { startS3 } from '../helpers/s3-server.js'
 import {
@@ -167,6 +169,51 @@ test('into a repository of a single writer one host alone makes and copies backu
   const everything = { repositories: [repository], sources: [], targets: [], drill: false }
   const { results } = await verify(one.context, one.journal, everything)
   expect(results.map(({ status }) => status)).toEqual(['ok', 'ok', 'ok'])
+})
+
+test.each<[Locking, Locking, boolean]>([
+  ['conditional', 'single-writer', true],
+  ['single-writer', 'conditional', false],
+])('from %s to %s: the refusal says how, and the copy goes on as the repository that it came from', async (made, wanted, isEncrypted) => {
+  // What the one store lacks is why a repository moves.
+  const proxy = await storeProxy(server)
+  const place = await server.newPlace({ endpoint: proxy.endpoint, locking: made })
+  const repository = { name: 'offsite', path: s3Location(place), s3: place }
+  const key = keyFile()
+  const app = isEncrypted ? await encryptedApplication([key], { repository }) : await application({ repository })
+  const [full] = (await app.create()).backups
+  const ignoring = await storeProxy(server, ignoresCondition)
+  const changed = { ...place, endpoint: wanted === 'conditional' ? proxy.endpoint : ignoring.endpoint, locking: wanted }
+  const { encryption } = app.source.repository
+  const sourceAt = (s3: S3Settings, name: string) => ({
+    ...app.source,
+    repository: { name, path: s3Location(s3), s3, ...(encryption === undefined ? {} : { encryption }) },
+  })
+  const before = proxy.seen.filter(({ method }) => method !== 'GET').length
+  const { failures } = await app.create({ sources: [sourceAt(changed, 'offsite')] })
+  expect(failures).toMatchObject([
+    {
+      code: 'locking_differs',
+      hint: expect.stringContaining(`nexus-backup copy --from ${s3Location(place)} --to NAME --init`),
+    },
+  ])
+  expect(proxy.seen.filter(({ method }) => method !== 'GET').length).toBe(before)
+  const other = sourceAt({ ...changed, prefix: 'backups/other' }, 'other')
+  const { locking: _, ...readable } = place
+  const from = sourceAt({ ...readable, endpoint: changed.endpoint }, 'offsite').repository
+  const tasks = [{ source: 'app', from, to: other.repository }]
+  const copied = await copy(app.context, app.journal, { tasks, init: true, dryRun: false })
+  expect(copied).toMatchObject({ failures: [], copies: [{ backups: [full?.id], problems: [] }] })
+  // What opens the copies is not what new backups are sealed to.
+  if (isEncrypted)
+    await addKeys(app.context, app.journal, { repository: other.repository, recipients: [key], label: null })
+  await changeDatabase(app.source.path, 1)
+  const { backups, failures: later } = await app.create({ sources: [other] })
+  expect(later).toEqual([])
+  expect(backups).toMatchObject([{ type: 'incr', parent: full?.id }])
+  const everything = { repositories: [other.repository], sources: [], targets: [], drill: false }
+  const { results } = await verify(app.context, app.journal, everything)
+  expect(results.map(({ status }) => status)).toEqual(['ok', 'ok'])
 })
 
 test('the log in a repository of a single writer: the same again is a success, anything else is refused', async () => {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const every = ['local', 'encrypted', 's3', 's3-encrypted']
+const every = ['local', 'encrypted', 's3', 's3-encrypted', 's3-single-writer']
 const words = process.argv.slice(2)
 const kinds = words.some(word => every.includes(word)) ? every.filter(kind => words.includes(kind)) : every
 const suites = words.filter(word => !every.includes(word)).map(name => `end-to-end/${name}.test.ts`)

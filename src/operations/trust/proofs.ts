@@ -1,5 +1,6 @@
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
+import { partialPrefix } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { ProofKeeping } from '../../repository/proof-keeping.js'
 import { type BackupProofs, outcomesOf, type ProofTrust } from '../../repository/proofs.js'
@@ -56,7 +57,11 @@ export async function keepProofs(
  */
 export async function tidyProofs(context: Context, room: SourceRoom, manifests: readonly Sealed[]): Promise<void> {
   try {
-    const ids = new Set((await room.entries()).map(({ id }) => id))
+    // Their names are enough: what lies in each of them would be a request more for every backup.
+    const listed = await room.repository.storage.list(room.name)
+    const ids = new Set(
+      listed.map(({ name }) => (name.startsWith(partialPrefix) ? name.slice(partialPrefix.length) : name)),
+    )
     await room.tidyProofs(ids, await keepingIn(context, room, manifests))
   } catch (error) {
     if (!(error instanceof NexusError) || error.kind === 'interrupted') throw error

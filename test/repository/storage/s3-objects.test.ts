@@ -24,6 +24,10 @@ describe('a fault of the store', () => {
     [answered('RequestTimeTooSkewed', 403), 'clock_skewed'],
     [answered('PermanentRedirect', 301), 'region_wrong'],
     [answered('AuthorizationHeaderMalformed', 400), 'region_wrong'],
+    [answered('TemporaryRedirect', 307), 'redirected'],
+    // The answer to HEAD has no body to name it.
+    [answered('UnknownError', 301), 'redirected'],
+    [answered('SecondLevelDomainForbidden', 403), 'path_style_refused'],
     [answered('SlowDown', 503), 'server_busy'],
     [answered('InvalidStorageClass', 400), 'storage_class_unknown'],
     [answered('AccessDenied', 403), 'access_denied'],
@@ -53,6 +57,14 @@ describe('a fault of the store', () => {
       hint: expect.any(String),
       cause: error,
     })
+  })
+
+  test('names the settings that ask for what not every server knows', () => {
+    const special = ['storage_class', 'object_lock']
+    const asked = s3Fault(answered('NotImplemented', 501), { ...doing, special })
+    expect(asked).toMatchObject({ hint: expect.stringContaining('try without storage_class, object_lock below s3') })
+    const named = s3Fault(broken('ENOTFOUND'), { ...doing, virtualHost: true })
+    expect(named).toMatchObject({ code: 'name_unknown', hint: expect.stringContaining('"force_path_style: true"') })
   })
 
   test('of what is not there, and of what lies in an archive, has a name that others ask for', () => {

@@ -64,9 +64,13 @@ export class Bucket {
     try {
       return await work(this.#connection.client, this.#connection.sdk)
     } catch (error) {
-      const { bucket, endpoint } = this.settings
-      const doing = { verb, path: this.displayed(name), location: this.location, bucket, server: endpoint ?? 'AWS' }
-      throw s3Fault(error, doing)
+      const { bucket, endpoint, forcePathStyle, storageClass, sse, objectLock } = this.settings
+      const asked = { storage_class: storageClass, sse, object_lock: objectLock }
+      throw s3Fault(error, {
+        ...{ verb, path: this.displayed(name), location: this.location, bucket, server: endpoint ?? 'AWS' },
+        virtualHost: endpoint !== undefined && forcePathStyle === false,
+        special: Object.entries(asked).flatMap(([setting, value]) => (value === undefined ? [] : [setting])),
+      })
     }
   }
 }

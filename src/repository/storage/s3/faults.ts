@@ -11,6 +11,10 @@ export interface S3Doing {
   bucket: string
   /** The server: the configured endpoint, or `AWS`. */
   server: string
+  /** Whether the bucket is named in the host (`bucket.server`) at an endpoint that is configured. */
+  virtualHost?: boolean
+  /** Settings of which not every server knows what they ask for, as the configuration has them: `storage_class`. */
+  special?: readonly string[]
 }
 
 interface Known {
@@ -40,7 +44,7 @@ export function s3Fault(error: unknown, doing: S3Doing): unknown {
 
 /** What the server answered. */
 function requestFault({ name, status }: Known, doing: S3Doing): Fault | undefined {
-  const { bucket, server } = doing
+  const { bucket, server, special = [] } = doing
   switch (name) {
     case 'NoSuchBucket':
       return [
@@ -90,6 +94,13 @@ function requestFault({ name, status }: Known, doing: S3Doing): Fault | undefine
         `bucket ${bucket} lies in another region`,
         'name it with region in the configuration, or with AWS_REGION',
       ]
+    case 'SecondLevelDomainForbidden':
+    case 'VirtualHostDomainRequired':
+      return [
+        'path_style_refused',
+        `${server} wants the name of the bucket in the host`,
+        'write "force_path_style: false" below s3 of this repository',
+      ]
     case 'SlowDown':
       return [
         'server_busy',
@@ -107,12 +118,20 @@ function requestFault({ name, status }: Known, doing: S3Doing): Fault | undefine
       ]
     default:
   }
+  if (status !== undefined && status >= 300 && status < 400)
+    return [
+      'redirected',
+      `${server} sends requests for bucket ${bucket} elsewhere (${status})`,
+      'name the region of the bucket with region, or the server that has it with endpoint, in the configuration; requests do not follow redirects',
+    ]
   if (status === 403) return ['access_denied', 'access denied', `check the credentials and the bucket's policy`]
   if (status === 501)
     return [
       'not_implemented',
       `${server} cannot do this (501)`,
-      'it lacks a part of S3 that nexus-backup needs: see nexus-backup-repository(5)',
+      special.length === 0
+        ? 'it lacks a part of S3 that nexus-backup needs: see nexus-backup-repository(5)'
+        : `it lacks a part of S3: see nexus-backup-repository(5) for what nexus-backup needs, and try without ${special.join(', ')} below s3 in the configuration, which not every server knows`,
     ]
   if (status === 429 || status === 503)
     return ['server_busy', `the server is overloaded (${status})`, 'run it again later']
@@ -126,7 +145,7 @@ function requestFault({ name, status }: Known, doing: S3Doing): Fault | undefine
 }
 
 /** Why the server could not be reached. */
-function networkFault({ code, name }: Known, { server }: S3Doing): Fault | undefined {
+function networkFault({ code, name }: Known, { server, bucket, virtualHost = false }: S3Doing): Fault | undefined {
   switch (code) {
     case 'ECONNREFUSED':
       return [
@@ -136,6 +155,12 @@ function networkFault({ code, name }: Known, { server }: S3Doing): Fault | undef
       ]
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
+      if (virtualHost)
+        return [
+          'name_unknown',
+          `the name of ${server} with ${bucket} before it is not known (DNS)`,
+          'check the endpoint; where the server wants the bucket in the path, write "force_path_style: true" below s3 of this repository',
+        ]
       return [
         'name_unknown',
         `the name of ${server} is not known (DNS)`,

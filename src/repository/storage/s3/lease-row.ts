@@ -26,6 +26,9 @@ const LOOKED_THROUGH = 20
 /** Milliseconds after which those who wrote at the same moment try anew, drawn up to this, and look again. */
 const RIVAL_PAUSE_MS = 200
 
+/** Why a state is written. */
+export type LeaseChange = 'take' | 'renew' | 'give back'
+
 /**
  * A source's row of states `locks/SOURCE/N`, each written once (If-None-Match: *): who writes N+1 knew N. The newest one
  * tells who holds what.
@@ -54,6 +57,11 @@ export class LeaseRow {
     return (await this.#newest()).holders
   }
 
+  /** Has the newest state be read anew by whoever asks next. */
+  forget(): void {
+    this.#known = undefined
+  }
+
   /** Objects in the row that are no states, and that the next lower one stood in for. */
   get passedOver(): readonly string[] {
     return [...this.#passedOver]
@@ -63,13 +71,14 @@ export class LeaseRow {
    * Writes the state that follows the newest one.
    * @param change makes it of the holders by the newest; undefined: nothing is to be written
    * @param mine whose tokens tell that it was ours in case somebody else wrote a later one meanwhile
-   * @param takes a lock is taken: the server shows anew that it writes only once
+   * @param purpose of the change: for a lock that is taken the server shows anew that it writes only once; what is given
+   *   back is not read again, for nobody relies on it
    * @returns whether a state was written
    * @throws NexusError failed `conditional_write_missing`, `lease_contended`, `lease_numbers_spent`, `lease_newer`
    */
   async advance(
     change: (holders: readonly Holder[]) => Holder[] | undefined,
-    { mine, takes }: { mine: (holders: readonly Holder[]) => boolean; takes: boolean },
+    { mine, purpose }: { mine: (holders: readonly Holder[]) => boolean; purpose: LeaseChange },
   ): Promise<boolean> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const { number, holders, old } = await this.#newest()
@@ -77,9 +86,10 @@ export class LeaseRow {
       if (next === undefined) return false
       if (number === lastLease) throw spent(this.#bucket.displayed(`${this.#directory}/${leaseName(number)}`))
       const bytes = formatLease(next)
-      const state = await this.#write(number + 1, bytes, takes)
+      const state = await this.#write(number + 1, bytes, purpose)
       if (state === undefined) continue
-      if (!(await holdsExactly(this.#bucket, `${this.#directory}/${state}`, bytes))) continue
+      const isKept = purpose === 'give back' || (await holdsExactly(this.#bucket, `${this.#directory}/${state}`, bytes))
+      if (!isKept) continue
       // Whoever slept between reading and writing may have written a number that was used and removed long ago.
       const { files } = await listLevel(this.#bucket, this.#directory, leaseName(number))
       if (statesOf(files, number + 1).some(other => other !== state)) {
@@ -101,7 +111,7 @@ export class LeaseRow {
   }
 
   /** Writes a state; returns its name, or undefined when that number is taken. */
-  async #write(number: number, bytes: Buffer, takes: boolean): Promise<string | undefined> {
+  async #write(number: number, bytes: Buffer, purpose: LeaseChange): Promise<string | undefined> {
     if (this.#bucket.locking === 'single-writer') {
       const state = ownLeaseName(number)
       await put(this.#bucket, `${this.#directory}/${state}`, bytes)
@@ -111,7 +121,7 @@ export class LeaseRow {
     const name = `${this.#directory}/${state}`
     if (!(await putOnce(this.#bucket, name, bytes))) return undefined
     // A server that ignores the condition would let everybody in, and might begin to at any time.
-    if (takes) await this.#assertConditional(name, bytes)
+    if (purpose === 'take') await this.#assertConditional(name, bytes)
     return state
   }
 

@@ -3,7 +3,7 @@ import { messageOf, NexusError } from '../../../errors.js'
 import { takeOrWait } from '../lock-wait.js'
 import type { Lock, LockMode, LockName, LockOptions } from '../locks.js'
 import type { Bucket } from './bucket.js'
-import { LeaseRow } from './lease-row.js'
+import { type LeaseChange, LeaseRow } from './lease-row.js'
 import { describeLeases, type Holder, isExpired, isInTheWay } from './lease-state.js'
 import { isGone, machineId } from './machine.js'
 import type { Guard } from './pending.js'
@@ -76,7 +76,7 @@ export class Leases implements Guard {
     if (this.#lost !== undefined) throw this.#lost
     if (this.#tokens.size === 0) return
     const asked = Date.now()
-    await this.#advance(holders => {
+    await this.#advance('renew', holders => {
       this.#assertAllIn(holders)
       const renewed = this.#bucket.serverNow().toISOString()
       return this.#present(holders).map(holder => (this.#tokens.has(holder.token) ? { ...holder, renewed } : holder))
@@ -102,7 +102,7 @@ export class Leases implements Guard {
     const { lock, mode, token, options } = wanted
     const asked = Date.now()
     let inTheWay: Holder[] = []
-    await this.#advance(holders => {
+    const take = (holders: readonly Holder[]) => {
       const present = this.#present(holders).filter(holder => holder.token !== token)
       inTheWay = present.filter(holder => isInTheWay(holder, wanted))
       // What we withdrew may have been taken over by another: then we are in somebody's way ourselves.
@@ -111,7 +111,8 @@ export class Leases implements Guard {
       const { host, user, purpose } = options
       const self = { host, user, pid: process.pid, purpose, machine: this.#machine, since: now, renewed: now }
       return [...present, { lock, mode, token, ...self }]
-    }, token)
+    }
+    await this.#advance('take', take, token)
     if (inTheWay.length === 0) this.#keep(token, asked)
     return inTheWay
   }
@@ -136,7 +137,7 @@ export class Leases implements Guard {
   async #release(token: string, { onWait }: LockOptions): Promise<void> {
     if (!this.#tokens.has(token)) return
     try {
-      await this.#advance(holders => {
+      await this.#advance('give back', holders => {
         if (!holders.some(holder => holder.token === token)) return undefined
         return this.#present(holders).filter(holder => holder.token !== token)
       })
@@ -150,6 +151,7 @@ export class Leases implements Guard {
       if (this.#tokens.size === 0) {
         clearInterval(this.#timer)
         this.#timer = undefined
+        this.#row.forget()
         this.#lost = undefined
         this.#stillWrites = undefined
       }
@@ -177,14 +179,17 @@ export class Leases implements Guard {
     throw lost(this.#source, `others took over: ${this.#describe(this.#present(holders))}`)
   }
 
-  #advance(change: (holders: readonly Holder[]) => Holder[] | undefined, token?: string): Promise<boolean> {
+  #advance(
+    purpose: LeaseChange,
+    change: (holders: readonly Holder[]) => Holder[] | undefined,
+    token?: string,
+  ): Promise<boolean> {
     const wanted = [...this.#tokens, ...(token === undefined ? [] : [token])]
     const mine = (holders: readonly Holder[]) => {
       const there = new Set(holders.map(holder => holder.token))
       return wanted.every(each => there.has(each))
     }
-    const takes = token !== undefined
-    const advancing = this.#tail.then(() => this.#row.advance(change, { mine, takes }))
+    const advancing = this.#tail.then(() => this.#row.advance(change, { mine, purpose }))
     this.#tail = advancing.catch(() => undefined)
     return advancing
   }

@@ -24,8 +24,13 @@ export function agreedLocking(
 function otherwise(location: string, recorded: Locking, configured: Locking): NexusError {
   const message = `${location} was made with locking: ${recorded}, and the configuration says ${configured}`
   return new NexusError('configuration', 'locking_differs', message, {
-    hint: `write "locking: ${recorded}" below s3 of this repository, or leave the line out; for locking: ${configured} make another repository under another prefix`,
+    hint: `write "locking: ${recorded}" below s3 of this repository, or leave the line out. A repository keeps its locking; for ${configured} ${intoAnother(location, configured)}`,
   })
+}
+
+/** How backups come into a repository with another locking, in words: the repository itself never changes it. */
+export function intoAnother(location: string, locking: Locking): string {
+  return `describe a repository NAME under another prefix with "locking: ${locking}", have nothing write into this one any more, and bring the backups over: nexus-backup copy --from ${location} --to NAME --init`
 }
 
 function unknown(location: string, recorded: string): NexusError {

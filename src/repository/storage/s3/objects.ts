@@ -7,6 +7,7 @@ import { mapParallel } from '../../parallel.js'
 import type { Bucket } from './bucket.js'
 import { assertEncrypted, encryptionOf } from './encryption-at-rest.js'
 import { isDenied } from './faults.js'
+import { intoAnother } from './locking.js'
 import { retentionOf } from './retention.js'
 
 /** Requests under way at the same time where many small ones are made. */
@@ -111,7 +112,9 @@ async function holdsWritten(
   const { ContentLength, ETag } = await bucket.request('looking at', name, (client, sdk) =>
     client.send(new sdk.HeadObjectCommand(bucket.at(name))),
   )
-  return ContentLength === bytes.byteLength && ETag === etag
+  // Some servers quote it in one answer and not in the other.
+  const bare = (tag: string | undefined) => tag?.replace(/^"|"$/g, '')
+  return ContentLength === bytes.byteLength && bare(ETag) === bare(etag)
 }
 
 /** An object in the root that stands for nothing and goes at once. */
@@ -242,7 +245,7 @@ function noConditionalWrites(bucket: Bucket, cause?: unknown): NexusError {
     `the server of ${bucket.location} cannot write an object only where there is none (If-None-Match: *)`,
     {
       cause,
-      hint: 'two runs could overwrite each other, so nothing is written there. Where one host alone writes, make the repository with this line below s3 in the configuration: "locking: single-writer"; an existing one keeps the locking it was made with, so choose another prefix then. nexus-backup-repository(5) has a table of stores; Ceph 16 forgets the condition in a bucket with versions',
+      hint: `two runs could overwrite each other, so nothing is written there. Where one host alone writes, make the repository with this line below s3 in the configuration: "locking: single-writer". One that is there keeps the locking it was made with: then ${intoAnother(bucket.location, 'single-writer')}. nexus-backup-repository(5) has a table of stores; Ceph 16 forgets the condition in a bucket with versions`,
     },
   )
 }
