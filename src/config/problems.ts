@@ -1,5 +1,4 @@
 import type * as v from 'valibot'
-import { isMap, isScalar, isSeq, type LineCounter, type Node, type Pair, type ParsedNode } from 'yaml'
 import { nearest } from './nearest.js'
 
 /** One mistake in a configuration. */
@@ -15,13 +14,13 @@ export type KeyPath = readonly (string | number)[]
 
 /** What was read, with the way back from a key to its line. */
 export interface ReadDocument {
-  root: ParsedNode | null
-  lines: LineCounter
+  /** The line of a key, from 1, or of the nearest one above it that is there; null for an empty document. */
+  lineOf(path: KeyPath): number | null
 }
 
 /** The mistake at a path, with the line of its key. */
 export function problemAt(document: ReadDocument, path: KeyPath, message: string): ConfigurationProblem {
-  return { line: lineOf(document, path), key: path.join('.'), message }
+  return { line: document.lineOf(path), key: path.join('.'), message }
 }
 
 /** What a schema found, in words, with the nearest known key for an unknown one. */
@@ -78,21 +77,4 @@ function unwrap(schema: v.GenericSchema): ObjectSchema {
     if (inner.entries !== undefined || inner.item !== undefined) return inner
   }
   return open
-}
-
-function lineOf({ root, lines }: ReadDocument, path: KeyPath): number | null {
-  let node: Node | null = root
-  let offset = root?.range[0]
-  for (const key of path) {
-    const pair: Pair | undefined = isMap(node) ? node.items.find(item => keyText(item) === String(key)) : undefined
-    const next: Node | null | undefined = isSeq(node) ? (node.items[Number(key)] as Node) : (pair?.value as Node | null)
-    if (next === undefined && pair === undefined) break
-    offset = (pair === undefined ? next?.range?.[0] : (pair.key as Node | null)?.range?.[0]) ?? offset
-    node = next ?? null
-  }
-  return offset === undefined ? null : lines.linePos(offset).line
-}
-
-function keyText(pair: Pair): string {
-  return isScalar(pair.key) ? String(pair.key.value) : ''
 }

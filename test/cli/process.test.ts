@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 
 const root = new URL('../..', import.meta.url).pathname
 const program = `${root}bin/nexus-backup`
-const built = existsSync(`${root}dist/cli/main.js`)
+const built = existsSync(`${root}dist/bundle/main.js`)
 
 function run(argv: string[], options: { env?: Record<string, string>; shell?: string } = {}) {
   const env = { PATH: process.env.PATH, HOME: '/nonexistent', ...options.env }
@@ -15,6 +15,8 @@ function run(argv: string[], options: { env?: Record<string, string>; shell?: st
   return { status, stdout, stderr }
 }
 
+const dataUrl = (code: string) => `data:text/javascript,${encodeURIComponent(code)}`
+
 /** `npm run build` comes first; without it there is no process to test. */
 describe.skipIf(!built)('the process', () => {
   it('prints its version and loads nothing for it', () => {
@@ -23,11 +25,30 @@ describe.skipIf(!built)('the process', () => {
       stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
       stderr: '',
     })
-    const main = `${root}dist/cli/main.js`
+    const main = `${root}dist/bundle/main.js`
     const script = `process.argv = ['node', 'x', '--version']; const { main } = await import(${JSON.stringify(main)}); main();
       process.on('exit', () => console.error(Object.keys(process.moduleLoadList).length > 0 && process.moduleLoadList.filter(n => /sqlite|commander/.test(n)).join()))`
     const { stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' })
     expect(stderr.trim()).toBe('')
+  })
+
+  it('reads few modules, and of packages only what is compiled or large', () => {
+    // Tells every module that Node reads from a file, in a thread of its own.
+    const hooks = `import { writeSync } from 'node:fs'
+      export const load = (url, context, next) => {
+        if (url.startsWith('file:')) writeSync(2, \`module \${url}\\n\`)
+        return next(url, context)
+      }`
+    const register = `import { register } from 'node:module'; register(${JSON.stringify(dataUrl(hooks))})`
+    const { stderr } = run(['list', '--repo', '/nonexistent'], {
+      env: { NODE_OPTIONS: `--import ${dataUrl(register)}` },
+    })
+    const modules = [...stderr.matchAll(/^module (.*)$/gm)].map(([, url = '']) => url)
+    expect(modules).toContain(`file://${root}dist/bundle/main.js`)
+    // It is 60 at the time of writing, and 180 compiled ones.
+    expect(modules.length).toBeLessThan(100)
+    const packages = modules.flatMap(url => /\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? [])
+    expect(packages.filter(name => name !== 'zstd-napi')).toEqual([])
   })
 
   it('works in a directory that is gone', () => {

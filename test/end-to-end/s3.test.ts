@@ -182,7 +182,7 @@ it('HTTPS with an authority of one’s own, credentials by a profile, all from a
   )
   const both = join(directory, 'both.pem')
   writeFileSync(both, readFileSync(key, 'utf8') + readFileSync(pem, 'utf8'))
-  const secure = await startS3({ tlsCert: both, once: true })
+  const secure = await startS3({ tlsCert: both })
   const settings = await secure.newPlace()
   const credentials = join(directory, 'credentials')
   writeFileSync(

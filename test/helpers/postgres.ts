@@ -3,6 +3,7 @@ import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { afterAll } from 'vitest'
+import { newCluster } from './new-cluster.js'
 import { giveCredentials } from './repository-kind.js'
 
 /** A PostgreSQL server of the tests' own: private socket, no TCP port, not durable unless asked. */
@@ -43,12 +44,6 @@ export interface ClusterOptions {
    */
   lean?: boolean
 }
-
-const TEMPLATES_AWAY = [
-  'UPDATE pg_database SET datistemplate = false',
-  'DROP DATABASE template1',
-  'DROP DATABASE template0',
-]
 
 const rooms: { room: string; stop: () => Promise<void> }[] = []
 
@@ -123,10 +118,12 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
   }
   rooms.push({ room, stop: () => cluster.stop('immediate') })
   if (options.directory === undefined) {
-    const args = ['-D', directory, '-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8', '--locale=C.UTF-8']
+    const args = ['-U', 'postgres', '-A', 'trust', '--no-sync', '-E', 'UTF8', '--locale=C.UTF-8']
     // From 18 on initdb gives checksums unless it is told not to; what `options.initdb` says later wins.
     if (majorIn(bin) >= 18) args.push('--no-data-checksums')
-    await run('initdb', [...args, ...(options.lean === true ? ['--wal-segsize=1'] : []), ...(options.initdb ?? [])])
+    const lean = options.lean === true
+    const initdb = [...args, ...(lean ? ['--wal-segsize=1'] : []), ...(options.initdb ?? [])]
+    await newCluster(directory, { initdb, withoutTemplates: lean, bin, owner: { uid, gid } })
     cluster.configure({
       fsync: 'off',
       max_wal_senders: '10',
@@ -136,11 +133,7 @@ export async function startCluster(options: ClusterOptions = {}): Promise<TestCl
     })
   }
   cluster.configure({ listen_addresses: '', unix_socket_directories: room, ...options.settings })
-  if (options.stopped !== true || options.lean === true) await cluster.start()
-  if (options.lean === true) {
-    for (const sql of TEMPLATES_AWAY) await cluster.psql(sql)
-    if (options.stopped === true) await cluster.stop()
-  }
+  if (options.stopped !== true) await cluster.start()
   return cluster
 }
 

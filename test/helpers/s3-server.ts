@@ -1,14 +1,11 @@
-import { execFileSync, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { CreateBucketCommand, GetObjectCommand, paginateListObjectsV2, S3Client } from '@aws-sdk/client-s3'
 import { afterAll, onTestFinished } from 'vitest'
 import type { S3Settings } from '../../src/repository/storage/s3/settings.js'
-
-const script = new URL('s3-server.sh', import.meta.url).pathname
+import { type S3Keys, type S3Process, sharedServer, startServer, stopServer } from './s3-process.js'
 
 /** A real object store on loopback, or the one that NEXUS_TEST_S3_ENDPOINT names. */
 export interface S3Server {
@@ -25,19 +22,15 @@ export interface S3Server {
 }
 
 export interface ServerOptions {
-  /** A file with key and certificates: the server speaks HTTPS as well. */
+  /** A file with key and certificates: a server for the running test alone, which speaks HTTPS as well. */
   tlsCert?: string
-  /** For the running test alone, which then ends it. */
-  once?: boolean
 }
 
-/** Starts the store for a test file; it is stopped and removed after it. Sets AWS_* for this process. */
-export async function startS3(
-  options: ServerOptions = {},
-): Promise<S3Server & { directory: string | undefined; httpsEndpoint: string }> {
+/** The store of this run of tests, started when no file did yet. Sets AWS_* for this process. */
+export async function startS3(options: ServerOptions = {}): Promise<S3Server & { httpsEndpoint: string }> {
   const accessKeyId = process.env.NEXUS_TEST_S3_ACCESS_KEY ?? 'TESTACCESSKEY'
   const secretAccessKey = process.env.NEXUS_TEST_S3_SECRET_KEY ?? 'testsecretkey0123456789'
-  const { endpoint, directory, httpsEndpoint } = await reachable(accessKeyId, secretAccessKey, options)
+  const { endpoint, httpsEndpoint } = await reachable({ accessKeyId, secretAccessKey }, options)
   const env = {
     AWS_ACCESS_KEY_ID: accessKeyId,
     AWS_SECRET_ACCESS_KEY: secretAccessKey,
@@ -54,11 +47,10 @@ export async function startS3(
     requestChecksumCalculation: 'WHEN_REQUIRED',
     credentials: { accessKeyId, secretAccessKey },
   })
-  const atEnd = options.once ? onTestFinished : afterAll
+  const atEnd = options.tlsCert === undefined ? afterAll : onTestFinished
   atEnd(() => client.destroy())
   return {
     endpoint,
-    directory,
     httpsEndpoint,
     accessKeyId,
     secretAccessKey,
@@ -86,59 +78,26 @@ export async function startS3(
 }
 
 async function reachable(
-  accessKeyId: string,
-  secretAccessKey: string,
-  { tlsCert, once = false }: ServerOptions,
-): Promise<{ endpoint: string; httpsEndpoint: string; directory: string | undefined }> {
+  keys: S3Keys,
+  { tlsCert }: ServerOptions,
+): Promise<{ endpoint: string; httpsEndpoint: string }> {
   const given = process.env.NEXUS_TEST_S3_ENDPOINT
-  if (given !== undefined) return { endpoint: given, httpsEndpoint: given, directory: undefined }
-  const found = spawnSync('radosgw', ['--version'])
-  if (found.error) {
-    throw new Error(
-      'no object store to test with: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd, or set NEXUS_TEST_S3_ENDPOINT, NEXUS_TEST_S3_ACCESS_KEY and NEXUS_TEST_S3_SECRET_KEY',
-    )
-  }
+  if (given !== undefined) return { endpoint: given, httpsEndpoint: given }
+  const { port } = tlsCert === undefined ? await sharedServer(keys) : await ownServer(keys, tlsCert)
+  return { endpoint: `http://127.0.0.1:${port}`, httpsEndpoint: `https://localhost:${port + 2}` }
+}
+
+/** A server for the running test alone. */
+async function ownServer(keys: S3Keys, tlsCert: string): Promise<S3Process> {
   const directory = mkdtempSync(join(tmpdir(), 'nbs3-'))
   const stop = () => {
-    execFileSync(script, ['stop', directory])
+    stopServer(directory)
     rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
   }
   process.once('exit', stop)
-  const atEnd = once ? onTestFinished : afterAll
-  atEnd(() => {
+  onTestFinished(() => {
     process.off('exit', stop)
     stop()
   })
-  const port = await freePorts()
-  execFileSync(script, ['start', directory, String(port)], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    env: {
-      ...process.env,
-      S3_ACCESS_KEY: accessKeyId,
-      S3_SECRET_KEY: secretAccessKey,
-      ...(tlsCert === undefined ? {} : { TLS_CERT: tlsCert }),
-    },
-  })
-  return { endpoint: `http://127.0.0.1:${port}`, httpsEndpoint: `https://localhost:${port + 2}`, directory }
-}
-
-/** The first of three neighbouring ports that are free now. */
-async function freePorts(): Promise<number> {
-  for (;;) {
-    const port = await portOf(0)
-    if (port === undefined) continue
-    const neighbours = [await portOf(port + 1), await portOf(port + 2)]
-    if (neighbours.every(found => found !== undefined)) return port
-  }
-}
-
-async function portOf(wanted: number): Promise<number | undefined> {
-  return new Promise(resolve => {
-    const server = createServer()
-    server.once('error', () => resolve(undefined))
-    server.listen(wanted, '127.0.0.1', () => {
-      const address = server.address()
-      server.close(() => resolve(typeof address === 'object' ? address?.port : undefined))
-    })
-  })
+  return startServer(directory, keys, tlsCert)
 }

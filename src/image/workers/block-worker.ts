@@ -1,30 +1,20 @@
 import { parentPort } from 'node:worker_threads'
-import { errnoOf, messageOf } from '../../errors.js'
 import { giveBack } from '../../give-back.js'
+import { answerTo, type Question } from './answer.js'
 import { TaskExecutor } from './execute.js'
-import { memoryOf, type Task } from './tasks.js'
-
-/** What the pool and a worker say to each other; `ticket` pairs question and answer. */
-export interface Question {
-  ticket: number
-  task: Task
-}
-export type Answer =
-  | { ticket: number; result: unknown }
-  | { ticket: number; failure: { message: string; errno: string | undefined } }
+import { memoryOf } from './tasks.js'
 
 const executor = new TaskExecutor()
 
-parentPort?.on('message', async ({ ticket, task }: Question) => {
-  try {
-    const result = await executor.execute(task)
-    for (const buffer of memoryOf(task)) giveBack(new Uint8Array(buffer))
-    const moved = Object.values(result).flatMap(value =>
-      ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : [],
-    )
-    parentPort?.postMessage({ ticket, result } satisfies Answer, moved)
-  } catch (error) {
-    const failure = { message: messageOf(error), errno: errnoOf(error) }
-    parentPort?.postMessage({ ticket, failure } satisfies Answer)
+parentPort?.on('message', async (question: Question) => {
+  const answer = await answerTo(question, executor)
+  if ('failure' in answer) {
+    parentPort?.postMessage(answer)
+    return
   }
+  for (const buffer of memoryOf(question.task)) giveBack(new Uint8Array(buffer))
+  const moved = Object.values(answer.result).flatMap(value =>
+    ArrayBuffer.isView(value) ? [value.buffer as ArrayBuffer] : [],
+  )
+  parentPort?.postMessage(answer, moved)
 })

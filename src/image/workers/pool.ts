@@ -1,44 +1,57 @@
 import { availableParallelism } from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { NexusError } from '../../errors.js'
-import type { Answer, Question } from './block-worker.js'
-import type { ResultOf, Task } from './tasks.js'
+import { giveBack } from '../../give-back.js'
+import { type Answer, answerTo, type Question } from './answer.js'
+import { TaskExecutor } from './execute.js'
+import { bytesIn, type ResultOf, type Task } from './tasks.js'
 
 /** More threads than this gain nothing for a stream that one thread writes. */
 const MOST_WORKERS = 8
+
+/**
+ * Work for which one more thread is started: doing it takes about as long as the start. What comes before the first
+ * thread answers is done here, so that a small source needs no thread at all.
+ */
+const BYTES_PER_THREAD = 4 << 20
 
 interface Waiting {
   resolve(result: unknown): void
   reject(error: Error): void
 }
 
+interface BlockThread {
+  thread: Worker
+  /** Tasks sent to it that it has not answered. */
+  busy: number
+  /** Whether it runs yet. */
+  online: boolean
+}
+
 /**
- * Worker threads that digest, compress and decompress. Threads, not processes: they share descriptors, so the
- * database file is opened once and stays open as long as its locks matter (anchors/sqlite.md 2, rule 6).
+ * Worker threads that digest, compress and decompress, started as the work grows. Threads, not processes: they share
+ * descriptors, so the database file is opened once and stays open as long as its locks matter (anchors/sqlite.md 2,
+ * rule 6).
  */
 export class WorkerPool {
-  readonly #workers: { thread: Worker; busy: number }[]
+  readonly #size: number
+  readonly #threads: BlockThread[] = []
   readonly #waiting = new Map<number, Waiting>()
+  /** Tasks done by this thread. */
+  readonly #here = new Set<Promise<void>>()
+  #executor: TaskExecutor | undefined
   #ticket = 0
+  /** Bytes of all tasks so far. */
+  #bytes = 0
   #failure: Error | undefined
   /** Ends listening to the signal: a run has one signal and may have a pool for each of many sources. */
   #stopListening: () => void = () => {}
 
   private constructor(size: number) {
-    this.#workers = Array.from({ length: size }, () => {
-      const thread = new Worker(new URL('./block-worker.js', import.meta.url))
-      const worker = { thread, busy: 0 }
-      thread.on('message', (answer: Answer) => {
-        worker.busy -= 1
-        this.#settle(answer)
-      })
-      thread.on('error', error => this.#fail(error))
-      thread.on('exit', () => this.#fail(new Error('a worker thread ended')))
-      return worker
-    })
+    this.#size = size
   }
 
-  /** Starts the threads: one for each core by default. Stopped when `signal` aborts. */
+  /** A pool of at most `size` threads, one for each core by default. Stopped when `signal` aborts. */
   static start(signal: AbortSignal, size = Math.min(availableParallelism(), MOST_WORKERS)): WorkerPool {
     const pool = new WorkerPool(size)
     const interrupt = () => pool.#fail(interrupted())
@@ -50,31 +63,71 @@ export class WorkerPool {
 
   /** How many tasks should be under way to keep every thread busy while the next ones wait. */
   get width(): number {
-    return this.#workers.length * 2
+    return this.#size * 2
+  }
+
+  /** How many threads there are now. */
+  get threads(): number {
+    return this.#threads.length
   }
 
   /**
-   * Has one of the threads do a task. Buffers in `moved` are handed over, not copied.
+   * Has one of the threads do a task, or does it here while none runs. Buffers in `moved` are handed over, not copied;
+   * the others must stay as they are until the result is there.
    *
    * @throws NexusError `failed` for a read or write error, `interrupted` after a signal
    */
   run<T extends Task>(task: T, moved: ArrayBuffer[] = []): Promise<ResultOf<T>> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure)
-    const worker = this.#workers.reduce((best, other) => (other.busy < best.busy ? other : best))
-    worker.busy += 1
+    this.#bytes += bytesIn(task)
+    if (this.#threads.length < Math.min(this.#size, Math.floor(this.#bytes / BYTES_PER_THREAD))) this.#startThread()
     this.#ticket += 1
     const ticket = this.#ticket
     return new Promise((resolve, reject) => {
       this.#waiting.set(ticket, { resolve: resolve as (result: unknown) => void, reject })
-      worker.thread.postMessage({ ticket, task } satisfies Question, moved)
+      const [first, ...others] = this.#threads.filter(({ online }) => online)
+      if (first === undefined) return this.#runHere({ ticket, task }, moved)
+      const thread = others.reduce((best, other) => (other.busy < best.busy ? other : best), first)
+      thread.busy += 1
+      thread.thread.postMessage({ ticket, task } satisfies Question, moved)
     })
   }
 
   /** Ends the threads; tasks still under way are rejected. */
   async stop(): Promise<void> {
     this.#stopListening()
-    this.#failure ??= new Error('the worker threads have been stopped')
-    await Promise.all(this.#workers.map(worker => worker.thread.terminate()))
+    this.#fail(new Error('the worker threads have been stopped'))
+    await Promise.all(this.#threads.map(({ thread }) => thread.terminate()))
+    // What is done here reads descriptors that the caller closes next.
+    await Promise.all(this.#here)
+  }
+
+  #startThread(): void {
+    const started: BlockThread = {
+      thread: new Worker(new URL('./block-worker.js', import.meta.url)),
+      busy: 0,
+      online: false,
+    }
+    started.thread.on('online', () => {
+      started.online = true
+    })
+    started.thread.on('message', (answer: Answer) => {
+      started.busy -= 1
+      this.#settle(answer)
+    })
+    started.thread.on('error', error => this.#fail(error))
+    started.thread.on('exit', () => this.#fail(new Error('a worker thread ended')))
+    this.#threads.push(started)
+  }
+
+  #runHere(question: Question, moved: readonly ArrayBuffer[]): void {
+    this.#executor ??= new TaskExecutor()
+    const done = answerTo(question, this.#executor).then(answer => {
+      for (const buffer of moved) giveBack(new Uint8Array(buffer))
+      this.#here.delete(done)
+      this.#settle(answer)
+    })
+    this.#here.add(done)
   }
 
   #settle(answer: Answer): void {

@@ -139,6 +139,31 @@ export type ResultOf<T extends Task> = T extends StoreTask
         ? Opened
         : Done
 
+/** What making a file or giving it its attributes counts for: about as long as digesting and compressing so much. */
+const BYTES_PER_FILE = 32 << 10
+
+/** How much work a task is, in bytes to read, compress or decompress. */
+export function bytesIn(task: Task): number {
+  switch (task.kind) {
+    case 'store':
+      return sum(task.frames, frame => frame.length)
+    case 'scan':
+      return task.length
+    case 'pack':
+      return task.bytes.length
+    case 'open':
+      return sum(task.frames, frame => frame.plainLength)
+    case 'create':
+      return task.files.length * BYTES_PER_FILE
+    case 'settle':
+      return task.items.length * BYTES_PER_FILE
+  }
+}
+
+function sum<T>(items: readonly T[], bytes: (item: T) => number): number {
+  return items.reduce((total, item) => total + bytes(item), 0)
+}
+
 /** The memory of the bytes that came with a task: whoever does the task has it alone. */
 export function memoryOf(task: Task): Set<ArrayBuffer> {
   return new Set(bytesOf(task).flatMap(bytes => (bytes instanceof Uint8Array ? [bytes.buffer] : [])))

@@ -85,8 +85,7 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
       if (pin.snapshot.journalMode === 'wal') return await liveCapture(opened, pin, capturedAt, settings)
       const size = fstatSync(opened.fd).size
       const staged = await stageCopy(opened.fd, size, settings.staging, settings.signal)
-      await pin.release()
-      return await stagedCapture(opened, staged, { capturedAt, signal: settings.signal })
+      return await stagedCapture(opened, staged, { capturedAt, pin: await pin.moveTo(staged) })
     } catch (error) {
       await pin.release()
       throw error
@@ -96,7 +95,10 @@ async function captureOnce(path: string, settings: CaptureSettings): Promise<Sql
       const capturedAt = settings.now()
       const staged =
         (await recoverHotJournal(error, opened, settings)) ?? (await copyFromReadOnlyMedia(error, opened, settings))
-      if (staged !== null) return await stagedCapture(opened, staged, { capturedAt, signal: settings.signal })
+      if (staged !== null) {
+        const pin = await Pin.on(staged, settings.signal)
+        return await stagedCapture(opened, staged, { capturedAt, pin })
+      }
     } catch (failure) {
       closeSync(opened.fd)
       throw failure
@@ -197,34 +199,36 @@ async function changedBlocks(
 async function stagedCapture(
   opened: OpenedDatabase,
   staged: string,
-  { capturedAt, signal }: { capturedAt: Date; signal: AbortSignal },
+  { capturedAt, pin }: { capturedAt: Date; pin: Pin },
 ): Promise<SqliteCapture> {
   const facts = factsOf(opened, null)
-  const fd = openSync(staged, 'r')
+  let fd: number | undefined
   try {
-    const pin = await Pin.on(staged, signal)
+    const bytes = openSync(staged, 'r')
+    fd = bytes
     const { pageSize, pageCount } = pin.snapshot
     facts.page_size = pageSize
     facts.journal_mode = pin.snapshot.journalMode
     return {
-      image: stagedImage(fd, { pageSize, pageCount, storedBytes: fstatSync(fd).size }),
+      image: stagedImage(bytes, { pageSize, pageCount, storedBytes: fstatSync(bytes).size }),
       capturedAt,
       facts,
       sqliteVersion: pin.snapshot.sqliteVersion,
       changedSince: async () => null,
       check: async (level, queries) => [
-        ...missingEnd(pin.snapshot, fstatSync(fd).size),
+        ...missingEnd(pin.snapshot, fstatSync(bytes).size),
         ...(await pin.check(level, queries)),
       ],
       confirm: async () => {},
       async close() {
         await pin.release()
-        closeSync(fd)
+        closeSync(bytes)
         closeSync(opened.fd)
       },
     }
   } catch (error) {
-    closeSync(fd)
+    await pin.release()
+    if (fd !== undefined) closeSync(fd)
     throw error
   }
 }

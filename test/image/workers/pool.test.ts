@@ -75,4 +75,38 @@ describe('WorkerPool', () => {
     await pool.stop()
     await settled
   })
+
+  /** Tasks of 1 MiB, one after another. */
+  async function pack(pool: WorkerPool, tasks: number): Promise<void> {
+    for (let task = 0; task < tasks; task += 1) {
+      const bytes = new Uint8Array(1 << 20).fill(task)
+      const { stored } = await pool.run({ kind: 'pack', level: 1, bytes }, [bytes.buffer])
+      expect(bytes).toHaveLength(0)
+      expect(decompress(stored).equals(Buffer.alloc(1 << 20, task))).toBe(true)
+    }
+  }
+
+  test('starts no thread for little work, and one more for every 4 MiB of it', async () => {
+    const pool = started()
+    expect(pool.width).toBe(4)
+    await pack(pool, 3)
+    expect(pool.threads).toBe(0)
+    await pack(pool, 1)
+    expect(pool.threads).toBe(1)
+    await pack(pool, 40)
+    expect(pool.threads).toBe(2)
+  })
+
+  test('reads no file of a task any more once it is stopped, with threads or without', async () => {
+    const path = join(temporaryDirectory(), 'f')
+    for (const length of [512, 16 << 20]) {
+      writeFileSync(path, Buffer.alloc(length))
+      const fd = openSync(path, 'r')
+      const pool = started()
+      const settled = expect(pool.run(scanTask(fd, length))).rejects.toThrow(/stopped|ended/)
+      await pool.stop()
+      closeSync(fd)
+      await settled
+    }
+  })
 })

@@ -1,44 +1,17 @@
-import { createWriteStream, statSync } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { execa } from 'execa'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../../helpers/postgres.js'
-import { archiveRoom, backUpTo, capture, eventually, unpack } from './capturing.js'
-
-const invariant = `SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT sum(bbalance) FROM pgbench_branches)
-  AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)`
+import { backUpBusyServer } from './busy-server.js'
+import { archiveRoom, capture, eventually, unpack } from './capturing.js'
 
 const nextSegment =
   'CREATE TABLE IF NOT EXISTS filler (x text); INSERT INTO filler SELECT 1; SELECT pg_switch_wal(); CHECKPOINT'
 
-it('twenty base backups in a row succeed under load although the server keeps next to no WAL', async () => {
-  const cluster = await startCluster({
-    initdb: ['--wal-segsize=1'],
-    settings: { max_wal_size: '2MB', min_wal_size: '2MB', wal_keep_size: '0', checkpoint_timeout: '30s' },
-  })
-  await cluster.run('pgbench', ['-i', '-q', '-s', '1', '-h', cluster.room, '-U', 'postgres', 'postgres'])
-  const load = execa(
-    join(cluster.bin, 'pgbench'),
-    ['-h', cluster.room, '-U', 'postgres', '-c', '2', '-T', '600', 'postgres'],
-    { reject: false, env: { LC_ALL: 'C' } },
-  )
-  onTestFinished(async () => {
-    load.kill('SIGKILL')
-    await load
-  })
-  const tar = join(archiveRoom(cluster), 'busy.tar')
-  const segments = new Set<unknown>()
-  for (let round = 0; round < 20; round++) {
-    const { facts } = await backUpTo(tar, cluster)
-    segments.add(facts.start_segment)
-  }
-  expect(segments.size).toBeGreaterThan(10)
-  const copy = await startCluster({ directory: await unpack(tar, cluster) })
-  expect(await copy.psql(invariant)).toBe('t')
-  expect(statSync(tar).size).toBeGreaterThan(30_000_000)
-})
+// test/soak/under-load.test.ts takes twenty.
+it('base backups in a row succeed under load although the server keeps next to no WAL', () => backUpBusyServer(6))
 
 describe('a server that needs its WAL no more while the archive is still being read', () => {
   /** Reads the beginning of the archive, then lets WAL pile up and be removed, then reads the rest. */

@@ -33,6 +33,23 @@ describe('Pin', () => {
     await pin.release()
   })
 
+  test('moves to another database, and lets go of the first whether or not it is there', async () => {
+    const [path, other] = [database('delete'), database('wal')]
+    const application = await sqlProcess(path, { timeout: 50 })
+    for (const to of [other, join(temporaryDirectory(), 'missing.db')]) {
+      const pin = await Pin.on(path, new AbortController().signal)
+      await expect(application.run('INSERT INTO t VALUES (2)')).rejects.toThrow(/locked|busy/i)
+      const moved = pin.moveTo(to)
+      if (to === other) {
+        expect((await moved).snapshot.journalMode).toBe('wal')
+        expect(await (await moved).check('none', ['SELECT count(*) FROM t'])).toMatchObject([{ detail: '[["1"]]' }])
+      } else await expect(moved).rejects.toMatchObject({ code: 'source_unreadable' })
+      await application.run('INSERT INTO t VALUES (2)')
+      await pin.release()
+      if (to === other) await (await moved).release()
+    }
+  })
+
   test('names who holds the database exclusively, in either journal mode', async () => {
     const refused = (['wal', 'delete'] as const).map(async mode => {
       const path = database(mode)
