@@ -58,12 +58,13 @@ it('no summary that somebody adds makes a backup damaged, somebody else’s, or 
       text,
     ]),
   }
-  const repository = await opened(app)
+  const local = await opened(app)
+  const repository = { ...local, storage: asBucket(local.storage) }
   for (const [what, texts] of Object.entries(summaries)) {
     rmSync(join(root, 'index'), { recursive: true, force: true })
     mkdirSync(join(root, 'index'))
     writeFileSync(join(root, 'index', '999999999999999.json.zst'), formatSummary(new Map(texts)))
-    const room = sourceRoom(repository, asBucket(repository.storage), 'app')
+    const room = sourceRoom(repository, repository.storage, 'app')
     const { entries, ours, apart } = await judgeEntries(app.context, room, await room.entries(), { known: {} })
     expect(
       entries.map(({ id, status }) => [id, status]),
