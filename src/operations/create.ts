@@ -5,11 +5,12 @@ import { NexusError } from '../errors.js'
 import { WorkerPool } from '../image/workers/pool.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
-import { initRepository, openRepository } from '../repository/open.js'
+import { initRepository } from '../repository/open.js'
 import type { Repository } from '../repository/types.js'
 import { assertReadable } from './create/assert-readable.js'
 import { backUp } from './create/back-up.js'
 import { previewCreate } from './create/create-preview.js'
+import { openToWrite } from './create/open-to-write.js'
 import { failureOf } from './failure.js'
 import { reportOf } from './report.js'
 import type { CreateRequest } from './requests.js'
@@ -89,7 +90,7 @@ async function copyOne(
 }
 
 function repositoryFor(context: Context, source: SourceSettings, request: CreateRequest): Promise<Repository> {
-  if (!request.init) return openRepository(source.repository)
+  if (!request.init) return openToWrite(source.repository)
   const owner = request.owner === undefined ? {} : { owner: request.owner }
   return initRepository(source.repository, { ...owner, now: context.now() })
 }

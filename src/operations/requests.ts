@@ -62,6 +62,8 @@ export interface RecoveryCalls {
   program: readonly string[]
   /** Flags that say where configuration or repository lie (`--config FILE`, `--repo DIR`), absolute. */
   flags: readonly string[]
+  /** Recovery takes WAL that is not ours too: of a backup that is restored with `--untrusted`. */
+  untrusted?: boolean | undefined
 }
 
 export interface RestoreRequest {

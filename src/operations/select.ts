@@ -7,7 +7,7 @@ import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
 import { chainOf } from './chain-members.js'
 import { roomsOf } from './rooms.js'
-import { notOurs } from './sealing/signatures.js'
+import { notOurs, trustHint } from './sealing/signatures.js'
 import { shellQuoted } from './shell.js'
 import { type History, type Survey, survey } from './survey.js'
 import type { ApartBackup } from './trust/judged.js'
@@ -168,10 +168,6 @@ export function noneOurs(backup: string, apart: readonly ApartBackup[]): NexusEr
   return new NexusError('refused', 'backup_untrusted', `no backup of ${backup} is ours: ${passedOver(apart)}`, {
     hint: `${trust}see them with nexus-backup list ${shellQuoted(backup)}${hint}`,
   })
-}
-
-function trustHint({ member: { encryption } }: ApartBackup): string {
-  return `if its host is yours, let it in: nexus-backup keys trust ${encryption?.signer ?? 'KEY'}`
 }
 
 /** Backups that are not what was signed: one of them may have been the latest. */

@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
-import { lstat, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { errnoOf } from '../errors.js'
 import type { HeldDirectory } from '../system/held-directory.js'
 import { givesFilesAway } from '../system/ownership.js'
 import { putOnce } from '../system/put-once.js'
 import { inStateDirectory } from './state-directory.js'
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants
 
 /** Writes a file below the state directory, 0600 and durable, in place of the one that may be there. */
 export async function writeStateFile(
@@ -78,12 +78,31 @@ async function removeAbandoned(directory: HeldDirectory, own: string): Promise<v
   }
 }
 
-/** The text of a file below the state directory; undefined where there is none. Throws the system's other errors. */
+/** Bytes of the largest file that is believed: what is remembered of some hundred thousand backups or files of the log. */
+const LARGEST = 64 * 1024 * 1024
+
+/**
+ * The text of a file below the state directory; undefined where there is none. Throws the system's other errors, and such a
+ * one (`EFBIG`, `EINVAL`) for what is too large or no file: another user may own the directory, and a pipe must not make
+ * anybody wait for ever.
+ */
 export async function readStateFile(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    const handle = await open(path, O_RDONLY | O_NONBLOCK)
+    try {
+      const found = await handle.stat()
+      if (!found.isFile()) throw fault('EINVAL', `${path} is not a file`)
+      if (found.size > LARGEST) throw fault('EFBIG', `${path} has ${found.size} bytes`)
+      return await handle.readFile('utf8')
+    } finally {
+      await handle.close()
+    }
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
     throw error
   }
+}
+
+function fault(code: string, message: string): Error {
+  return Object.assign(new Error(`${code}: ${message}`), { code })
 }

@@ -35,6 +35,8 @@ export interface Verdict {
   trust: Exclude<Trust, 'plain'>
   /** Says of the backup what is wrong with it, as the rest of a sentence; empty for ours. */
   problem: string
+  /** Only of a stranger: its key counted once, and no word for it is taken any more. */
+  isDistrusted?: boolean
 }
 
 /** A backup that counts for nothing, with the reason. */
@@ -43,6 +45,8 @@ export interface Apart<M> {
   trust: Exclude<Trust, 'ours'>
   /** The rest of a sentence that begins with the backup. */
   problem: string
+  /** Only of a stranger: its key counted once, and no word for it is taken any more. */
+  isDistrusted?: boolean
 }
 
 export interface Judgement<M> {
@@ -71,7 +75,7 @@ export function judgeTrust<M extends JudgedMember>(input: TrustInput<M>): Judgem
   const verdicts = ordered.map(member => ({ member, ...verdictOf(member, input, firstSealed) }))
   return {
     ours: verdicts.flatMap(({ member, trust }) => (trust === 'ours' ? [member] : [])),
-    apart: verdicts.flatMap(({ member, trust, problem }) => (trust === 'ours' ? [] : [{ member, trust, problem }])),
+    apart: verdicts.flatMap(({ trust, ...verdict }) => (trust === 'ours' ? [] : [{ ...verdict, trust }])),
   }
 }
 
@@ -88,7 +92,7 @@ function verdictOf<M extends JudgedMember>(
   { id, sequence, captured_at, encryption }: M,
   { signatures, known, beginning }: TrustInput<M>,
   firstSealed: number,
-): { trust: Trust; problem: string } {
+): { trust: Trust; problem: string; isDistrusted?: boolean } {
   if (known.get(id)?.isSame === false) return { trust: 'badly-signed', problem: otherProblem }
   if (encryption !== undefined) {
     return signatures.get(id) ?? { trust: 'badly-signed', problem: 'was signed by nobody' }

@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { messageOf, NexusError } from '../errors.js'
 import { canonicalJson, isPrettyJson, parseOutsideJson, prettyJson } from './json.js'
 import { claimFile, quoted } from './layout.js'
-import { FORMAT, sourceKinds } from './manifest.js'
+import { FORMAT, type Manifest, sourceKinds } from './manifest.js'
 import type { Claim } from './types.js'
 
 /** Bytes a source.json may have. */
@@ -70,6 +70,22 @@ export function sameClaimant(a: Claim, b: Claim): boolean {
   if (a.kind !== b.kind) return false
   if (a.kind === 'postgres') return a.system_identifier === b.system_identifier
   return a.host === b.host && a.path === b.path
+}
+
+/**
+ * The newest of these backups that is signed, where it is not the claimant's: a claim carries no signature, and whoever may
+ * change files can put another in its place. The host and the path of a cluster are only recorded.
+ * @param ours backups that count, oldest first
+ */
+export function contradicting(claim: Omit<Claim, 'path'>, ours: readonly Manifest[]): Manifest | undefined {
+  const newest = ours.findLast(({ encryption }) => encryption !== undefined)
+  if (newest === undefined) return undefined
+  const { system_identifier: system } = newest.facts
+  const isSame =
+    claim.kind === 'postgres'
+      ? typeof system !== 'string' || system === claim.system_identifier
+      : newest.host === claim.host
+  return newest.kind === claim.kind && isSame ? undefined : newest
 }
 
 /** A claimant in words. */

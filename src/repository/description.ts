@@ -115,10 +115,17 @@ function damaged(location: string, problem: string, cause?: unknown): NexusError
   })
 }
 
+/** What helps every command that needs a repository; who makes one adds how. */
+export function whereItMayBe(location: string): string {
+  return location.startsWith('s3://')
+    ? 'are bucket and prefix right? Name the repository with --repo s3://BUCKET/PREFIX, or in the configuration'
+    : 'is the disk mounted (findmnt)? Name the repository with --repo DIR, or in the configuration'
+}
+
 /** There is no repository. */
 export function missing(location: string, why: string, cause: unknown): NexusError {
   return new NexusError('not-found', 'repository_missing', `no repository at ${location}: ${why}`, {
     cause,
-    hint: `${location.startsWith('s3://') ? 'are bucket and prefix right?' : 'is the disk mounted?'} To make a new repository there: nexus-backup create --repo ${location} --init`,
+    hint: whereItMayBe(location),
   })
 }

@@ -9,7 +9,7 @@ import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
 import { type SmallFiles, SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
-import type { Repository, SourceRoom } from './types.js'
+import type { Entry, Repository, SourceRoom } from './types.js'
 import { walArchive } from './wal/wal-archive.js'
 import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 
@@ -27,12 +27,20 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       readSmall: (path, limit) => (isMeant(path) ? storage : summarized).readSmall(path, limit),
     }
   }
+  /** Whoever may add objects can add a summary: nothing is called damaged that has not been read itself. */
+  const readThoroughly = async (thorough: boolean | ReadonlySet<string>): Promise<Entry[]> => {
+    const entries = await readEntries(filesFor(thorough), name)
+    const damaged = entries.flatMap(({ id, status }) => (status === 'damaged' ? [id] : []))
+    const known = typeof thorough === 'boolean' ? new Set<string>() : thorough
+    const isRead = summarized === undefined || thorough === true || damaged.every(id => known.has(id))
+    return isRead ? entries : readEntries(filesFor(new Set([...known, ...damaged])), name)
+  }
   const shelf = { storage, files: summarized ?? storage, repository: repository.id, source: name }
   return {
     name,
     repository,
     async entries({ thorough = false, onDamage } = {}) {
-      const entries = await readEntries(filesFor(thorough), name)
+      const entries = await readThoroughly(thorough)
       const damage = await summarized?.damage()
       if (damage !== undefined) onDamage?.(damage)
       return entries

@@ -21,6 +21,8 @@ interface Machine {
   directory: string
   id: string
   run(...args: string[]): ReturnType<typeof runFake>
+  /** The same with a repository that is not there. */
+  runWithout(...args: string[]): ReturnType<typeof runFake>
 }
 
 /** Command lines that would do something, for every command there is. */
@@ -82,7 +84,8 @@ async function machine(): Promise<Machine> {
     user: { name: 'tester', uid: process.getuid?.() ?? 0, home: directory },
     now: () => new Date(),
   }
-  const place = ['--sqlite', database, '--repo', join(directory, 'repo'), '--state', join(directory, 'state')]
+  const placeIn = (repo: string) => ['--sqlite', database, '--repo', repo, '--state', join(directory, 'state')]
+  const place = placeIn(join(directory, 'repo'))
   const keys = ['--key-file', join(directory, 'first')]
   const run = (...args: string[]) =>
     runFake([...args, ...(args.includes('--config') ? [] : [...place, ...keys])], around)
@@ -93,7 +96,9 @@ async function machine(): Promise<Machine> {
   writeFileSync(join(directory, 'config.yaml'), 'repositories: { local: { path: /srv/backups } }\nsources: {}\n')
   mkdirSync(join(directory, 'pg_wal'))
   symlinkSync('app.db', join(directory, 'link'))
-  return { directory, run, id: JSON.parse(stdout).backups[0].id }
+  const runWithout = (...args: string[]) =>
+    runFake([...args, ...(args.includes('--config') ? [] : [...placeIn(join(directory, 'absent')), ...keys])], around)
+  return { directory, run, runWithout, id: JSON.parse(stdout).backups[0].id }
 }
 
 describe('--dry-run', () => {
@@ -126,5 +131,36 @@ describe('--dry-run', () => {
     expect(results).toEqual([])
     expect(plan).toMatchObject([{ source: 'app', backups: [expect.any(String), at.id], wal: false, drill: [] }])
     expect((await at.run('verify', 'nothing', '--dry-run')).status).toBe(5)
+  })
+})
+
+describe('a repository that is not there', () => {
+  it('is told with a hint that helps the command', async () => {
+    const at = await machine()
+    const hints: Record<string, string> = {}
+    for (const [name, line] of Object.entries(lines)) {
+      const { stderr } = await at.runWithout(...line(at))
+      if (!stderr.includes('no repository at')) continue
+      hints[name] = /^hint: (.*)$/m.exec(stderr)?.[1] ?? ''
+    }
+    const { create, ...others } = hints
+    expect(create).toMatch(/To make a new repository there: nexus-backup .*create .*--init$/)
+    expect(Object.keys(others)).toEqual(
+      expect.arrayContaining([
+        'list',
+        'verify',
+        'restore',
+        'prune',
+        'copy',
+        'pitr points',
+        'pitr fetch',
+        'keys distrust',
+      ]),
+    )
+    expect(Object.keys(others).filter(name => name.startsWith('keys ')).length).toBeGreaterThan(6)
+    for (const [name, hint] of Object.entries(others)) {
+      expect(hint, name).toMatch(/^is the disk mounted \(findmnt\)\? Name the repository with --repo DIR/)
+      expect(hint, name).not.toContain('--init')
+    }
   })
 })

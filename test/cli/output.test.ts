@@ -1,7 +1,10 @@
 import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { commands } from '../../src/cli/declaration/index.js'
+import { globalOptions } from '../../src/cli/declaration/globals.js'
+import { commands, findCommand, leafCommands } from '../../src/cli/declaration/index.js'
 import { noPaint, paintFor, wantsColour } from '../../src/cli/output/colour.js'
 import { errorDocument, errorText } from '../../src/cli/output/errors.js'
 import { humanBytes, humanDuration, humanTime, printable } from '../../src/cli/output/format.js'
@@ -10,6 +13,9 @@ import { pasteable } from '../../src/cli/pasteable.js'
 import { progressLine } from '../../src/cli/progress.js'
 import { NexusError } from '../../src/errors.js'
 import { shellQuoted } from '../../src/operations/shell.js'
+
+/** Where this program's texts stand. */
+const SOURCES = new URL('../../src', import.meta.url).pathname
 
 describe('figures for people', () => {
   it.each([
@@ -128,6 +134,29 @@ describe('a command in a hint', () => {
     expect(pasteable(`nexus-backup ${name} x`, place)).toBe(
       `nexus-backup --repo '/srv/my backups' --name itsm ${name} x`,
     )
+  })
+
+  it('is one that there is, with options that it has, wherever this program names one', () => {
+    const names = leafCommands().map(({ name }) => name)
+    const named = new RegExp(`nexus-backup (${names.sort((a, b) => b.length - a.length).join('|')})\\b([^;\\n)]*)`, 'g')
+    const general = new Set(globalOptions.map(({ name }) => name))
+    const found: string[] = []
+    let count = 0
+    for (const file of readdirSync(SOURCES, { recursive: true, encoding: 'utf8' })) {
+      if (!/\.ts$/.test(file)) continue
+      const text = readFileSync(join(SOURCES, file), 'utf8')
+      for (const [what, name = '', rest = ''] of text.matchAll(named)) {
+        count += 1
+        const its = new Set(findCommand(name)?.options.map(option => option.name))
+        // What follows in the sentence may name options of its own.
+        const given = rest.split(/[`'",:]| to | or | and |: /)[0] ?? ''
+        for (const [, option = ''] of given.matchAll(/ --([a-z-]+)/g)) {
+          if (!its.has(option) && !general.has(option)) found.push(`${file}: ${what}`)
+        }
+      }
+    }
+    expect(count).toBeGreaterThan(100)
+    expect(found).toEqual([])
   })
 
   it('is completed for itself where a text has several', () => {

@@ -47,6 +47,28 @@ describe('the commands that PostgreSQL calls', () => {
     )
   })
 
+  it.each([
+    ['fetch', ['FILE', '/PATH']],
+    ['archive', ['/PATH']],
+  ] as const)('are known with each option in each place: %s', (verb, operands) => {
+    const words = ['pitr', verb, ...operands]
+    const its = findCommand(`pitr ${verb}`)?.options ?? []
+    expect(its.length).toBeGreaterThan(0)
+    for (const option of [...everywhere, ...its]) {
+      const { name, value } = option
+      const forms = value === undefined ? [[`--${name}`]] : [[`--${name}`, '7'], [`--${name}=7`]]
+      for (const form of forms) {
+        // An option of the command itself stands after it; before it, it is a mistake that must not be taken for another command.
+        for (let gap = 0; gap <= words.length; gap += 1) {
+          const argv = [...words.slice(0, gap), ...form, ...words.slice(gap)]
+          expect(walCommandMeant(argv), argv.join(' ')).toBe(verb)
+          if (gap < 2 && !everywhere.includes(option)) continue
+          expect(walCommandNamed(parseCommandLine(argv).command.name), argv.join(' ')).toBe(verb)
+        }
+      }
+    }
+  })
+
   it('never end a recovery by a failure, wherever options stand and whatever their values are', async () => {
     await fc.assert(
       fc.asyncProperty(fetchLine({ wrong: true }), async argv => {

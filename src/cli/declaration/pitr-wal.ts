@@ -70,7 +70,14 @@ export const pitrFetch: CommandDeclaration = {
       complete: 'file',
     },
   ],
-  options: [source],
+  options: [
+    source,
+    {
+      name: 'untrusted',
+      description:
+        'Take a file that is not ours too, such as one signed by a host that nobody vouched for, and warn of it; a restore with --untrusted writes it into the restore_command',
+    },
+  ],
   examples: [
     {
       does: 'In postgresql.conf',

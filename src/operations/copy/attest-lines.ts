@@ -1,14 +1,15 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { attesterOf, attests, readAttestations, writeAttestation } from '../../repository/keyring/attestation.js'
+import type { Keyring } from '../../repository/keyring/keyring.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
 import type { CopyReport } from '../results.js'
 import { type HostSigner, hostSigner, passingSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
-import { shellQuoted } from '../shell.js'
 import type { Survey } from '../survey.js'
 import { keyringOf, loadKeyring } from '../trust/keyring-of.js'
+import { letIn } from '../trust/let-in.js'
 
 /**
  * Writes down in the copy which lines of epochs came with its backups: anybody who may write there can put a line of his own
@@ -41,7 +42,9 @@ export async function attestLines(
   await attestAll(context, target, before.left, signer)
   const { there, left } = await missing()
   if (left.length === 0) return null
-  return current !== undefined && !(await there.vouchesFor(signer.id)) ? unvouched(repository, signer.id) : notFirst
+  return current !== undefined && !(await there.vouchesFor(signer.id))
+    ? unvouched(there, repository, signer.id)
+    : notFirst
 }
 
 /** Why copies do not count where they are, and what to do. */
@@ -56,11 +59,9 @@ const notFirst: Unattested = {
   hint: 'find out who did; to count these all the same, pin their epoch in the configuration (trusted_epochs): nexus-backup keys list',
 }
 
-function unvouched({ location }: Repository, key: string): Unattested {
-  return {
-    problem: `nobody has vouched for the key ${key} with which this host attests the copies`,
-    hint: `with a key that opens it, once: nexus-backup keys trust ${key} --repo ${shellQuoted(location)} --key-file FILE`,
-  }
+async function unvouched(keyring: Keyring, repository: Repository, signer: string): Promise<Unattested> {
+  const { problem, remedy } = await letIn(keyring, repository, { signer, source: undefined, whose: 'this host' })
+  return { problem: `this host attests the copies with the key ${signer}, ${problem}`, hint: remedy }
 }
 
 async function signerOrNone(context: Context): Promise<HostSigner | undefined> {

@@ -149,7 +149,7 @@ async function unvouchedKey(
   const keyring = await keyringOf(context, repository)
   const { id } = sealing.signer
   if (await keyring.vouchesFor(id)) return { unvouched: null, isDistrusted: false }
-  return { unvouched: id, isDistrusted: (await keyring.distrustOf(id, '')) !== undefined }
+  return { unvouched: id, isDistrusted: (await keyring.distrustOf(id, undefined)) !== undefined }
 }
 
 /** What the new backup will depend on. */

@@ -1,12 +1,12 @@
 import type { SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { openRepository } from '../../repository/open.js'
 import type { CreateRequest } from '../requests.js'
 import type { BackupReport } from '../results.js'
 import { assertSealable } from '../sealing/sealing-for.js'
 import { survey } from '../survey.js'
 import { planCreate } from './create-plan.js'
+import { openToWrite } from './open-to-write.js'
 import { workFor } from './source-work.js'
 
 /** What `create` would do for a source, by the same plan, touching nothing. */
@@ -51,7 +51,7 @@ export async function previewCreate(
 /** The source's part of the repository, and what is in it; null for a repository that the run is to make. */
 async function existing(context: Context, source: SourceSettings, request: CreateRequest) {
   try {
-    const repository = await openRepository(source.repository)
+    const repository = await openToWrite(source.repository)
     await assertSealable(context, repository, source.repository.encryption, request)
     const room = repository.source(source.name)
     return { room, history: await survey(room, context) }

@@ -41,7 +41,7 @@ export interface RestoreClusterRequest {
   backup: string
   target: ClusterTarget
   /** Only of target `base`: restore a backup that is not ours; `backup` is its whole id. */
-  untrusted?: boolean
+  untrusted?: boolean | undefined
   timeline: TimelineChoice
   /** Absolute path of the new data directory; must not exist, or be an empty directory. */
   to: string

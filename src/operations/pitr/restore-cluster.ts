@@ -118,11 +118,11 @@ async function carryOut(
 }
 
 function recoveryOf(
-  { program, flags, targetAction }: RestoreClusterRequest,
+  { program, flags, untrusted, targetAction }: RestoreClusterRequest,
   { plan, setting, recoveryTimeline }: PreparedRestore,
 ): Parameters<typeof layOut>[1]['settings']['recovery'] {
   if (recoveryTimeline === null) return null
-  const command = restoreCommandOf({ program, flags }, plan.source)
+  const command = restoreCommandOf({ program, flags, untrusted }, plan.source)
   return { restoreCommand: command, target: setting, timeline: recoveryTimeline, action: targetAction }
 }
 
@@ -141,7 +141,7 @@ async function tryRecovery(
     account,
     file: plan.wal?.from ?? facts.start_segment ?? historyName(plan.timeline),
     needed: plan.wal !== null,
-    archive: archiveOf(context, selected, facts),
+    archive: archiveOf(context, selected, facts, request.untrusted),
     fromBucket: selected.room.repository.location.startsWith('s3://'),
   })
 }

@@ -1,11 +1,14 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
+import { isWalSignedBy, type WalFileHeader } from '../../repository/wal/wal-file.js'
 import { orNone } from '../../repository/wal/wal-refusals.js'
 import type { ArchivingState } from '../../sources/postgres/archiving.js'
 import type { Concern } from '../results.js'
 import { walReader } from '../sealing/wal-seal-for.js'
 import { shellQuoted } from '../shell.js'
+import { keyringOf } from '../trust/keyring-of.js'
+import { letIn } from '../trust/let-in.js'
 
 /**
  * Looks whether a recovery would take what the server archives into an encrypted repository: the file that it archived last
@@ -26,20 +29,30 @@ export async function untrustedWalConcern(
   const problem =
     typeof header === 'string' ? header : await reader.judge?.({ source: room.name, header, hasKeys: async () => true })
   if (problem === undefined) return []
-  const signer = typeof header === 'string' ? undefined : header.signer
-  const repository = shellQuoted(room.repository.location)
-  const trust = `nexus-backup keys trust ${signer} --repo ${repository} --key-file FILE`
   return [
     {
       source: room.name,
       code: 'wal_untrusted',
       message: `${room.name}: the WAL that was archived last, ${lastArchived.name}, ${problem}: recovery stops before it`,
-      hint:
-        signer === undefined
-          ? `see what else is not ours: nexus-backup verify ${shellQuoted(room.name)} --repo ${repository}`
-          : `if the server's user signs with it (its state directory has the key), let it in, with a key that opens the repository: ${trust}`,
+      hint: typeof header === 'string' ? seeAll(room) : await hintFor(context, room, header),
     },
   ]
+}
+
+/** What helps against a file that is not ours: only a key whose signature holds can be that of the server's user. */
+async function hintFor(context: Context, room: SourceRoom, header: WalFileHeader): Promise<string> {
+  const { repository, name: source } = room
+  const { signer } = header
+  if (signer === undefined) return seeAll(room)
+  const keyring = await keyringOf(context, repository)
+  const { trust } = await keyring.judge(signer, source, host => isWalSignedBy(header, host.signing_key))
+  if (trust !== 'stranger') return seeAll(room)
+  const { remedy } = await letIn(keyring, repository, { signer, source, whose: "the server's user" })
+  return `if the server's user signs with it (its state directory has the key): ${remedy}`
+}
+
+function seeAll({ name, repository: { location } }: SourceRoom): string {
+  return `see what else is not ours: nexus-backup verify ${shellQuoted(name)} --repo ${shellQuoted(location)}`
 }
 
 /** What is wrong with a damaged file, as the rest of a sentence. */

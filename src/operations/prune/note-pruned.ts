@@ -1,10 +1,12 @@
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
+import type { Keyring } from '../../repository/keyring/keyring.js'
 import { readPruneRecord, writePruneRecord } from '../../repository/prune-record.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { type HostSigner, hostSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
 import { keyringOf } from '../trust/keyring-of.js'
+import { letIn } from '../trust/let-in.js'
 
 /**
  * Writes down what this host removes from a source with encrypted backups, signed: other hosts that remember them must be
@@ -38,7 +40,7 @@ export class PruneNotes {
       const epoch = keyring.own.at(-1)
       if (epoch !== undefined) await register(context, repository, signer, { epoch, keys: undefined })
       await notes.write(planned)
-      if (!(await keyring.believes(signer.id, source))) context.warn(unbelieved(room, signer))
+      if (!(await keyring.believes(signer.id, source))) context.warn(await unbelieved(keyring, room, signer))
       return notes
     } catch (error) {
       if (!(error instanceof NexusError)) throw error
@@ -63,8 +65,9 @@ export class PruneNotes {
   }
 }
 
-function unbelieved({ name, repository: { location } }: SourceRoom, { id }: HostSigner): string {
-  return `${name}: other hosts that remember what this prune removes will miss it, for nobody vouches for this host: nexus-backup keys trust ${id} --repo ${location}`
+async function unbelieved(keyring: Keyring, { name, repository }: SourceRoom, { id }: HostSigner): Promise<string> {
+  const { problem, remedy } = await letIn(keyring, repository, { signer: id, source: name, whose: 'this host' })
+  return `${name}: other hosts that remember what this prune removes will miss it: it is signed with the key ${id}, ${problem}; ${remedy}`
 }
 
 function unnoted({ name }: SourceRoom, error: NexusError): string {

@@ -13,6 +13,7 @@ import type { ApartBackup } from '../trust/judged.js'
 import { warnOnce } from '../trust/warn-once.js'
 import { surveyWal } from '../wal/wal-survey.js'
 import { pitrWindow, planWal, type SystemWalPlan } from './prune-wal-plan.js'
+import { assertMadeHere } from './pruned-claim.js'
 
 /** What prune is to do with one source. */
 export interface SourcePlan {
@@ -38,6 +39,7 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const now = context.now()
   const found = await survey(room, context)
   const { manifests, unsound, problems, doubtful } = found
+  assertMadeHere(context, room, source, manifests)
   const damaged = new Set([...found.damaged, ...doubtful])
   const proven = new Set([...found.proven].filter(id => !doubtful.has(id)))
   if (found.apart.length > 0) warnOnce(context, `${room.name}: ${passedOver(found.apart)}`)

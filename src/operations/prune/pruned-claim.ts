@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
-import { describeClaim } from '../../repository/claim.js'
+import { contradicting, describeClaim } from '../../repository/claim.js'
+import type { Manifest } from '../../repository/manifest.js'
 import type { Claim, SourceRoom } from '../../repository/types.js'
 import type { PruneSource } from '../requests.js'
 
@@ -17,6 +18,27 @@ export async function assertOwn({ host }: Context, room: SourceRoom, { kind }: P
   const message = `the name ${name} belongs to ${describeClaim(claim)} in ${repository.location}, so the policy of host ${JSON.stringify(host)} is not for its backups`
   throw new NexusError('refused', 'source_claimed', message, {
     hint: `nothing of it was deleted; when this machine takes the place of that one: nexus-backup create ${name} --adopt; to prune for that machine, name it: nexus-backup prune ${name}`,
+  })
+}
+
+/**
+ * The same by what the backups say that are signed: `source.json` is not, and a policy of another machine could be led to them.
+ * @param ours backups that count, oldest first
+ * @throws NexusError refused `source_claimed`
+ */
+export function assertMadeHere(
+  { host }: Context,
+  { name, repository }: SourceRoom,
+  { kind }: PruneSource,
+  ours: readonly Manifest[],
+): void {
+  // A cluster belongs to whoever its servers are, which the claim alone says.
+  if (kind === undefined || (kind === 'postgres' && ours.at(-1)?.kind === kind)) return
+  const newest = contradicting({ kind, host, system_identifier: null }, ours)
+  if (newest === undefined) return
+  const message = `the newest backup of ${name} in ${repository.location} that is ours, ${newest.id}, is of kind ${newest.kind} and of host ${JSON.stringify(newest.host)}, so the policy of host ${JSON.stringify(host)} is not for it`
+  throw new NexusError('refused', 'source_claimed', message, {
+    hint: `nothing of it was deleted; when this machine takes the place of that one, make a backup first: nexus-backup create ${name} --adopt; to prune for that machine, name it: nexus-backup prune ${name}`,
   })
 }
 

@@ -33,7 +33,9 @@ export async function assertTrusted(
 }
 
 /** The refusal to restore what is not ours: damage where it is not what was signed, else for safety. */
-export function notOurs({ member: { id, source }, trust, problem }: ApartBackup): NexusError {
+export function notOurs(apart: ApartBackup): NexusError {
+  const { trust, problem } = apart
+  const { id, source } = apart.member
   const anyhow = `to restore it all the same: nexus-backup restore ${id} --untrusted --to PATH`
   if (trust === 'badly-signed') {
     return new NexusError('damage', 'manifest_forged', `the manifest of ${id} is not what was written: it ${problem}`, {
@@ -41,10 +43,12 @@ export function notOurs({ member: { id, source }, trust, problem }: ApartBackup)
     })
   }
   return new NexusError('refused', 'backup_untrusted', `${id} ${problem}`, {
-    hint: `see what there is: nexus-backup list ${shellQuoted(source)}; ${hintFor(trust)}${anyhow}`,
+    hint: `see what there is: nexus-backup list ${shellQuoted(source)}; ${trust === 'stranger' ? `${trustHint(apart)}; ` : ''}${anyhow}`,
   })
 }
 
-function hintFor(trust: ApartBackup['trust']): string {
-  return trust === 'stranger' ? 'a host of yours is let in with nexus-backup keys trust KEY; ' : ''
+/** What lets the host of a stranger's backup in: `keys trust` refuses a key that is distrusted. */
+export function trustHint({ member: { encryption }, isDistrusted = false }: ApartBackup): string {
+  if (isDistrusted) return 'its key is distrusted for good (nexus-backup-keys(1))'
+  return `if its host is yours, let it in: nexus-backup keys trust ${encryption?.signer ?? 'KEY'}`
 }

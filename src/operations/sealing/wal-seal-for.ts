@@ -8,12 +8,24 @@ import type { JudgedWal, WalSeal } from '../../repository/wal/wal-seal.js'
 
 type Reading = Pick<Context, 'keys' | 'stateDirectory' | 'warn'>
 
-/** Opens sealed files of the log, with whatever key is at hand when the first one is read, and tells which are not ours. */
-export function walReader(context: Reading, repository: Repository): WalSeal {
+/**
+ * Opens sealed files of the log, with whatever key is at hand when the first one is read, and tells which are not ours.
+ * @param wishes.untrusted takes those too, with a warning of each
+ */
+export function walReader(
+  context: Reading,
+  repository: Repository,
+  { untrusted = false }: { untrusted?: boolean | undefined } = {},
+): WalSeal {
   return {
     writing: null,
     open: epoch => context.keys.open(repository.storage, epoch),
-    judge: file => judge(context, repository, file),
+    async judge(file) {
+      const problem = await judge(context, repository, file)
+      if (!untrusted || problem === undefined) return problem
+      context.warn(`${file.header.name} ${problem}; it is taken because --untrusted says so`)
+      return undefined
+    },
   }
 }
 

@@ -1,12 +1,16 @@
+import { basename } from 'node:path'
 import type { EncryptionSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { Epoch } from '../../repository/keys/epoch.js'
 import { isVouchedFor, readHost } from '../../repository/keys/host-file.js'
+import { distrustFile, vouchDirectory } from '../../repository/keys/key-layout.js'
 import type { Repository } from '../../repository/types.js'
 import type { WalSealing } from '../../repository/wal/wal-seal.js'
 import { putBackKeys } from '../keys/kept-keys.js'
 import { shellQuoted } from '../shell.js'
+import { keyringOf } from '../trust/keyring-of.js'
+import { letIn } from '../trust/let-in.js'
 import { readLine } from './current-epoch.js'
 import { type HostSigner, hostSigner, readPin, walIdentity } from './host-keys.js'
 import { notEncrypted, register } from './sealing-for.js'
@@ -34,22 +38,29 @@ export async function walSealing(
   return { epoch: current.id, sealingKey: current.sealing_key, identity, signer }
 }
 
-/** Leaves the public half of this host's key in the repository. Nobody vouches for a host that lost its state, or never took a backup. */
+/** Leaves the public half of this host's key in the repository. Its WAL counts for nothing where it lost its state, never took a backup, or is distrusted. */
 async function introduce(
   context: Context,
   repository: Repository,
   signer: HostSigner,
   line: readonly Epoch[],
 ): Promise<void> {
-  const { storage, location } = repository
+  const { storage } = repository
   const current = line.at(-1)
   if (current === undefined) return
   await register(context, repository, signer, { epoch: current, keys: undefined })
   const host = await readHost(storage, signer.id)
-  if (host !== undefined && (await isVouchedFor(storage, host, line.toReversed()))) return
-  context.warn(
-    `nobody has vouched for the key ${signer.id} with which this host signs its WAL, and recovery stops before it until somebody does; with a key that opens ${location}, once: nexus-backup keys trust ${signer.id} --repo ${shellQuoted(location)} --key-file FILE`,
-  )
+  const words = (await storage.list(vouchDirectory(signer.id))).map(({ name }) => name)
+  const isVouched = host !== undefined && (await isVouchedFor(storage, host, line.toReversed()))
+  if (isVouched && line.every(({ id }) => !words.includes(basename(distrustFile(signer.id, id))))) return
+  const keyring = await keyringOf(context, repository)
+  if (await keyring.vouchesFor(signer.id)) return
+  const { problem, remedy } = await letIn(keyring, repository, {
+    signer: signer.id,
+    source: undefined,
+    whose: 'this user',
+  })
+  context.warn(`this host signs its WAL with the key ${signer.id}, ${problem}: recovery stops before it; ${remedy}`)
 }
 
 /** Stored without a signature it would be refused when it is needed: the server keeps it until this is put right. */

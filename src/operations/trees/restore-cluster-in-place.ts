@@ -94,7 +94,7 @@ export async function restoreClusterInPlace(
     account,
     file: facts.start_segment ?? historyName(facts.timeline),
     needed: false,
-    archive: archiveOf(context, selected, facts),
+    archive: archiveOf(context, selected, facts, recovery.untrusted),
     fromBucket: selected.room.repository.location.startsWith('s3://'),
   })
   const placed = await putTreesInPlace(context, placement, async () => {

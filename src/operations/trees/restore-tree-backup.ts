@@ -124,7 +124,7 @@ function filesOf(source: SourceSettings): FilesSourceSettings {
   })
 }
 
-function recoveryOf({ recovery }: RestoreRequest): RecoveryCalls {
-  if (recovery !== undefined) return recovery
+function recoveryOf({ recovery, untrusted }: RestoreRequest): RecoveryCalls {
+  if (recovery !== undefined) return { ...recovery, untrusted }
   throw new NexusError('failed', 'recovery_unknown', 'a cluster in place needs to know how its server calls us')
 }

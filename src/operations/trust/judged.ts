@@ -72,7 +72,7 @@ function verdictOf(signature: Awaited<ReturnType<Keyring['signatureOf']>>, since
   const { host, signer } = signature
   if (since !== undefined) {
     const problem = `was signed by ${quoted(host)} with the key ${signer}, which is distrusted since ${since}, and was not there then`
-    return { trust: 'stranger', problem }
+    return { trust: 'stranger', problem, isDistrusted: true }
   }
   return {
     trust: 'stranger',

@@ -10,6 +10,7 @@ import { hostSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
 import { shellQuoted } from '../shell.js'
 import { keyringOf } from './keyring-of.js'
+import { letIn } from './let-in.js'
 import { warnOnce } from './warn-once.js'
 
 type Sealed = Pick<Manifest, 'id' | 'encryption'>
@@ -102,8 +103,8 @@ async function vouchedSigner(context: Context, { name, repository }: SourceRoom)
       return null
     }
     await register(context, repository, signer, { epoch, keys: undefined })
-    const command = `nexus-backup keys trust ${signer.id} --repo ${shellQuoted(repository.location)}`
-    warnOnce(context, `${why}; let it in where a key opens them: ${command}`)
+    const { remedy } = await letIn(keyring, repository, { signer: signer.id, source: name, whose: 'this host' })
+    warnOnce(context, `${why}; ${remedy}`)
   } catch (error) {
     if (!(error instanceof NexusError) || error.kind === 'interrupted') throw error
     warnOnce(context, `${name}: no proofs are kept: ${messageOf(error)}`)

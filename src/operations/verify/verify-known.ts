@@ -7,6 +7,7 @@ import { changeKnown, type KnownBackups, knownSources, memoryOf, readKnown } fro
 import type { VerifiedBackup } from '../results.js'
 import { judge, loadHistory } from '../survey.js'
 import { keyringOf } from '../trust/keyring-of.js'
+import { letIn } from '../trust/let-in.js'
 import type { VerifyPlan } from './verify-plan.js'
 
 /**
@@ -41,10 +42,7 @@ export async function verifyKnown(
         'is gone, and no prune removes the newest: an older state was put back, or it was removed',
       ),
     ),
-    ...missed.flatMap(([id]) => {
-      const pruner = pruners.get(id)
-      return pruner === 'ours' ? [] : [finding(room.name, id, whyMissed(pruner, room.repository))]
-    }),
+    ...(await missedFindings(context, room, missed, pruners)),
   ]
 }
 
@@ -84,12 +82,28 @@ async function prunersOf(
   return pruners
 }
 
-function whyMissed(pruner: PruneRecord | undefined, { location }: Repository): string {
+async function missedFindings(
+  context: Context,
+  room: SourceRoom,
+  missed: readonly Remembered[],
+  pruners: ReadonlyMap<string, 'ours' | PruneRecord>,
+): Promise<VerifiedBackup[]> {
+  const found: VerifiedBackup[] = []
+  for (const [id] of missed) {
+    const pruner = pruners.get(id)
+    if (pruner !== 'ours') found.push(finding(room.name, id, await whyMissed(context, pruner, room.repository)))
+  }
+  return found
+}
+
+async function whyMissed(context: Context, pruner: PruneRecord | undefined, repository: Repository): Promise<string> {
   if (pruner === undefined) {
     return 'is gone, and no prune is on record that took it: it was removed, or pruned by an earlier version on another host'
   }
   const { host, signer } = pruner
-  return `is gone; ${quoted(host)} says that it pruned it, with the key ${signer}, for which nobody has vouched: nexus-backup keys trust ${signer} --repo ${location}, if that host is yours`
+  const keyring = await keyringOf(context, repository)
+  const { problem, remedy } = await letIn(keyring, repository, { signer, source: undefined, whose: quoted(host) })
+  return `is gone; ${quoted(host)} says that it pruned it, with the key ${signer}, ${problem}; if that host is yours: ${remedy}`
 }
 
 /** What another look shows; only of ours does the place in the order count. */

@@ -1,8 +1,10 @@
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
 import { standingOnApart } from '../../policy/trust.js'
+import { contradicting, describeClaim } from '../../repository/claim.js'
+import { quoted } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
-import type { SourceRoom } from '../../repository/types.js'
+import type { Claim, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
 import { type History, loadHistory } from '../survey.js'
 import type { ApartBackup } from '../trust/judged.js'
@@ -91,10 +93,17 @@ async function planRoom(
     check: sound.filter(manifest => check.has(manifest)),
     lost: entries.flatMap(entry => (entry.status === 'damaged' && named(entry) ? [entry] : [])),
     targets: whole ? ours.slice(-1) : chosen.filter(({ id }) => own.has(id)),
-    problems: whole ? await ownFiles(room, isClaimed) : [],
+    problems: whole ? await ownFiles(room, isClaimed, ours) : [],
     hasWal: whole && hasWal,
     wanted,
   }
+}
+
+function assertAgreed(claim: Claim | undefined, ours: readonly Manifest[]): Claim | undefined {
+  const newest = claim && contradicting(claim, ours)
+  if (claim === undefined || newest === undefined) return claim
+  const message = `it says that the name belongs to ${describeClaim(claim)}, and ${newest.id}, the newest backup that is ours, is of kind ${newest.kind} and of host ${quoted(newest.host)}: it was changed, or create --adopt has made no backup yet`
+  throw new NexusError('damage', 'claim_forged', message)
 }
 
 /** A chain that is cut off is checked as far as it goes; the cut itself is found when its child is checked. */
@@ -107,11 +116,18 @@ function withAncestors(manifest: Manifest, manifests: ReadonlyMap<string, Manife
   }
 }
 
-/** The claim carries a digest of its own; what prune notes of WAL must at least be readable. */
-async function ownFiles(room: SourceRoom, isClaimed: boolean): Promise<VerifyPlan['problems']> {
+/**
+ * The claim carries a digest of its own, which anybody can make: the newest signed backup must agree with it. What prune
+ * notes of WAL must at least be readable.
+ */
+async function ownFiles(
+  room: SourceRoom,
+  isClaimed: boolean,
+  ours: readonly Manifest[],
+): Promise<VerifyPlan['problems']> {
   const problems: VerifyPlan['problems'] = []
   const checks: [string, () => Promise<unknown>][] = [
-    ['source.json', () => room.claim()],
+    ['source.json', async () => assertAgreed(await room.claim(), ours)],
     ['.wal-kept-from.json', () => readWalKeptFrom(room)],
   ]
   for (const [part, check] of checks) {

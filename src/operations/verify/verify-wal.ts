@@ -93,7 +93,10 @@ function textOf(faults: readonly Fault[]): string {
  */
 async function basesThatRoll(room: SourceRoom, { system, bases, files }: WalSystem): Promise<SystemBase[]> {
   const oldest = files.flatMap(({ span }) => span?.from ?? []).reduce((a, b) => (b < a ? b : a), 2n ** 64n)
-  const keptFrom = await keptFromOf(room, system, oldest)
+  const noted = await keptFromOf(room, system, oldest)
+  // The record is not signed, and prune keeps the WAL of the newest base always.
+  const newest = bases.reduce((last, { start }) => (start > last ? start : last), 0n)
+  const keptFrom = noted !== undefined && noted > newest ? newest : noted
   return bases
     .filter(({ held }) => held >= (keptFrom ?? 0n))
     .map(base => {

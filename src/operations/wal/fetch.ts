@@ -23,6 +23,8 @@ export interface FetchRequest {
   /** The working directory: of a server its data directory. */
   cwd: string
   source: string | undefined
+  /** Takes a file that is not ours too, with a warning. */
+  untrusted?: boolean
   /** Takes the next segments too, for the calls to come; null for this file alone. */
   ahead: WalCall | null
   /** Read and compare everything, and write nothing. */
@@ -67,7 +69,7 @@ async function fetchOne(context: Context, request: FetchRequest): Promise<FetchR
     systemIdentifier: control?.systemIdentifier,
     cwd: directory,
   })
-  const archive = room.wal(found.systemIdentifier, walReader(context, room.repository))
+  const archive = room.wal(found.systemIdentifier, walReader(context, room.repository, request))
   const file = await archive.read(name).catch(error => {
     // The log ends here, or the server looks for a newer timeline: what was taken ahead is of no use.
     if (recovers && error instanceof NexusError && error.code === 'wal_not_archived') clearFetched(context, directory)

@@ -10,6 +10,8 @@ export interface RestoreCommand {
   /** Options that say where configuration, repository and key lie, with absolute paths. */
   flags: readonly string[]
   source: string
+  /** Takes WAL that is not ours too. */
+  untrusted?: boolean | undefined
 }
 
 /**
@@ -17,8 +19,9 @@ export interface RestoreCommand {
  * and lets recovery end there; everything else, Node's own crashes too, becomes 126 and stops it. Any status from 1 to 125
  * would end recovery early as if the log ended there (anchors/postgres.md 2.2). Not quoted for a configuration file.
  */
-export function restoreCommand({ node, program, flags, source }: RestoreCommand): string {
-  const words = [program, ...flags, 'pitr', 'fetch', '--source', source].map(asInSettings)
+export function restoreCommand({ node, program, flags, source, untrusted = false }: RestoreCommand): string {
+  const trust = untrusted ? ['--untrusted'] : []
+  const words = [program, ...flags, 'pitr', 'fetch', ...trust, '--source', source].map(asInSettings)
   return `NEXUS_BACKUP_NODE=${asInSettings(node)} ${words.join(' ')} %f %p; r=$?; case $r in 0|5) exit $r;; *) exit 126;; esac`
 }
 
@@ -28,7 +31,7 @@ function asInSettings(word: string): string {
 }
 
 /** The same for how the command line says that this program is called. */
-export function restoreCommandOf({ program, flags }: RecoveryCalls, source: string): string {
+export function restoreCommandOf({ program, flags, untrusted }: RecoveryCalls, source: string): string {
   const [node = '', script = ''] = program
-  return restoreCommand({ node, program: script, flags, source })
+  return restoreCommand({ node, program: script, flags, source, untrusted })
 }

@@ -22,13 +22,14 @@ export interface RestoreCommandTrial {
   fromBucket: boolean
 }
 
-/** The archive that a restored backup recovers from. */
+/** The archive that a restored backup recovers from. @param untrusted with what is not ours in it */
 export function archiveOf(
   context: Context,
   { room }: Pick<Selected, 'room'>,
   { system_identifier }: { system_identifier: string },
+  untrusted: boolean | undefined,
 ): WalArchive {
-  return room.wal(system_identifier, walReader(context, room.repository))
+  return room.wal(system_identifier, walReader(context, room.repository, { untrusted }))
 }
 
 const TIMEOUT_MS = 300_000

@@ -39,24 +39,16 @@ export async function noteWalKeptFrom(room: SourceRoom, system: string, from: bi
 }
 
 async function readRecord(room: SourceRoom): Promise<v.InferOutput<typeof schema>['systems']> {
-  const bytes = await orUndefined(room.repository.storage.readSmall(nameOf(room), limit))
-  if (bytes === undefined) return []
   try {
-    return v.parse(schema, parseOutsideJson(bytes)).systems
+    return v.parse(schema, parseOutsideJson(await room.repository.storage.readSmall(nameOf(room), limit))).systems
   } catch (cause) {
+    if (cause instanceof NexusError && cause.kind === 'not-found') return []
+    // What lies there may be too large, or no file at all.
+    if (cause instanceof NexusError && cause.kind !== 'damage') throw cause
     throw new NexusError('damage', 'wal_record_damaged', `${nameOf(room)} cannot be understood`, {
       hint: `it only says which WAL prune let go; remove it, and the next prune writes it anew: nexus-backup prune ${room.name}`,
       cause,
     })
-  }
-}
-
-async function orUndefined<T>(reading: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reading
-  } catch (error) {
-    if (error instanceof NexusError && error.kind === 'not-found') return undefined
-    throw error
   }
 }
 

@@ -208,11 +208,15 @@ export class Keyring {
   /**
    * What the epochs that count for a source say against a key that they once vouched for; undefined where they say nothing.
    * What was signed with it counts only where that spares it.
+   * @param source undefined: the repository's own epochs are asked alone
    */
-  async distrustOf(signer: string, source: string): Promise<{ line: readonly Epoch[]; word: Distrust } | undefined> {
+  async distrustOf(
+    signer: string,
+    source: string | undefined,
+  ): Promise<{ line: readonly Epoch[]; word: Distrust } | undefined> {
     const host = await this.#host(signer)
     if (typeof host === 'string') return undefined
-    for (const line of [this.own, ...(await this.linesOf(source))]) {
+    for (const line of [this.own, ...(source === undefined ? [] : await this.linesOf(source))]) {
       const word = (await this.#hasVouch(host, line)) ? await this.#distrust(host, line) : undefined
       if (word !== undefined) return { line, word }
     }

@@ -62,6 +62,6 @@ export function differs(name: string, where: string, header: WalFileHeader): Nex
 /** A file that nobody of ours has archived: recovery must not go on with it, nor end before it as if it were not there. */
 export function notOurs(where: string, problem: string): NexusError {
   return new NexusError('damage', 'wal_untrusted', `${where} is not ours: it ${problem}`, {
-    hint: 'recovery stops before it; where a host of yours signed it for which nobody has vouched, let that host in: nexus-backup keys trust KEY; else somebody may have written into the repository: nexus-backup-recovery(7), suspected intruder',
+    hint: 'recovery stops before it; where a host of yours signed it for which nobody has vouched, let that host in: nexus-backup keys trust KEY; else somebody may have written into the repository: nexus-backup-recovery(7), suspected intruder; a restore with --untrusted takes it all the same',
   })
 }

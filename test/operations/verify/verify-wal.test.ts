@@ -10,6 +10,7 @@ import { prune } from '../../../src/operations/prune.js'
 import type { VerifiedBackup } from '../../../src/operations/results.js'
 import { verifyWal } from '../../../src/operations/verify/verify-wal.js'
 import { verify } from '../../../src/operations/verify.js'
+import { noteWalKeptFrom } from '../../../src/operations/wal/wal-kept-from.js'
 import { testContext } from '../../helpers/context.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { historyContent, name, range, segmentContent, system, type WalShelf, walShelf } from '../wal-shelf.js'
@@ -57,6 +58,16 @@ describe('verify of WAL', () => {
         ],
         affects: bases,
       },
+    ])
+  })
+
+  it('misses what is gone after the newest base, whatever the record of prunes says', async () => {
+    const { one, bases } = await usual()
+    await noteWalKeptFrom(one.db, system, 2n ** 63n, times.now)
+    expect((await check(one))[0]?.status).toBe('ok')
+    rmSync(one.file(name(10)))
+    expect(await check(one)).toMatchObject([
+      { status: 'damaged', findings: [{ part: name(10), problem: 'is missing' }], affects: [bases[1]] },
     ])
   })
 

@@ -292,3 +292,69 @@ async function forgetReach({ repository, key }: Place): Promise<void> {
   if (epoch === undefined) throw new Error('the repository is not encrypted')
   await asOfOldVersion(storage, epoch, await accessWith(key).open(storage, epoch.id))
 }
+
+describe('a recovery that takes what is not ours on demand', () => {
+  const fetchUntrusted = ({ at, context }: Place, name: string) =>
+    at.fetchFile(name, { ahead: null, untrusted: true }, context)
+
+  it('fetches the WAL of a stranger, of a key that is distrusted, and what nobody signed, and warns of each', async () => {
+    const here = await encryptedPlace()
+    const [ours = '', second = ''] = await archive(here, [1, 2])
+    const other = { ...here, context: { ...here.context, stateDirectory: join(temporaryDirectory(), 'state') } }
+    const [strangers = ''] = await archive(other, [3])
+    const unsigned = await storeUnsigned(here, 4)
+    rewrite(here.at, second, header => ({ ...header, signature: Buffer.alloc(64, 1).toString('base64') }))
+    for (const name of [second, strangers, unsigned]) {
+      here.warnings.length = 0
+      await fetchUntrusted(here, name)
+      expect(here.at.plain('RECOVERYXLOG').equals(here.at.plain(name))).toBe(true)
+      expect(here.warnings).toEqual([
+        expect.stringMatching(new RegExp(`^${name} .*; it is taken because --untrusted says so$`)),
+      ])
+      await expect(fetchAnywhere(here, name)).rejects.toMatchObject(untrusted)
+    }
+    here.warnings.length = 0
+    await fetchUntrusted(here, ours)
+    expect(here.warnings).toEqual([])
+    await distrustHost(here.context, here.journal, {
+      repository: here.repository,
+      id: (await hostSigner(here.context)).id,
+      all: true,
+      dryRun: false,
+    })
+    await expect(fetchAnywhere(here, ours)).rejects.toMatchObject(untrusted)
+    await fetchUntrusted(here, ours)
+    expect(here.warnings.join()).toContain('is distrusted since')
+  })
+
+  it('stops before what is damaged all the same', async () => {
+    const here = await encryptedPlace()
+    const [name = ''] = await archive(here, [1])
+    const bytes = readFileSync(fileOf(here.at, name))
+    bytes[bytes.length - 40] = (bytes[bytes.length - 40] ?? 0) ^ 1
+    writeFileSync(fileOf(here.at, name), bytes)
+    await expect(fetchUntrusted(here, name)).rejects.toMatchObject({ kind: 'damage', code: 'wal_damaged' })
+  })
+})
+
+it('names for each file that is not ours what helps against it, and never keys trust for a key that it refuses', async () => {
+  const here = await encryptedPlace()
+  const [first = '', second = ''] = await archive(here, [1, 2])
+  const other = { ...here, context: { ...here.context, stateDirectory: join(temporaryDirectory(), 'state') } }
+  const [strangers = ''] = await archive(other, [3])
+  const unsigned = await storeUnsigned(here, 4)
+  rewrite(here.at, second, header => ({ ...header, signature: Buffer.alloc(64, 1).toString('base64') }))
+  const hintOf = async (name: string) => (await concernsOf(here, name))[0]?.hint ?? ''
+  expect(await hintOf(strangers)).toContain(`keys trust ${(await hostSigner(other.context)).id} --repo`)
+  for (const name of [second, unsigned])
+    expect(await hintOf(name)).toMatch(/^see what else is not ours: nexus-backup verify main --repo /)
+  const id = (await hostSigner(here.context)).id
+  await distrustHost(here.context, here.journal, { repository: here.repository, id, all: true, dryRun: false })
+  expect(await hintOf(first)).toContain("move keys/signing-key out of the state directory of the server's user")
+  expect(await hintOf(first)).not.toContain('keys trust')
+  // The archiver of that user is told the same.
+  here.warnings.length = 0
+  await archive(here, [5])
+  expect(here.warnings.join()).toContain('is distrusted since')
+  expect(here.warnings.join()).not.toContain('keys trust')
+})

@@ -197,11 +197,40 @@ test('an authority’s file that cannot be read is a mistake of the configuratio
   })
 })
 
-test('a stranger among the markers keeps nobody from reading, only who clears leftovers away', async () => {
-  const place = await server.newPlace()
-  const storage = await S3Storage.open(place)
-  await storage.writeOnce('main/one/manifest.json', Buffer.from('{}'))
-  for (const name of ['one', 'stranger']) await storage.writeOnce(`main/.pending/${name}`, Buffer.from('hello'))
-  expect(await storage.list('main')).toEqual([{ name: 'one', kind: 'directory' }])
-  await expect(storage.removeLeftovers('main')).rejects.toMatchObject({ kind: 'damage', code: 'marker_damaged' })
+describe('what somebody who can add objects puts among the markers', () => {
+  const whole = '20251103T030000.123Z-full-7f3a'
+  const half = '20251103T040000.123Z-full-7f3b'
+  const everything = [
+    `main/${whole}/manifest.json`,
+    `main/${whole}/app.db.zst`,
+    'main/wal/7/00000001/x',
+    'main/proofs/y',
+  ]
+  const directories = [whole, 'proofs', 'wal'].map(name => ({ name, kind: 'directory' }))
+  const contents = [
+    '{"format":1,"state":"removing"}',
+    '{"format":1,"state":"writing"}',
+    '{"format":2}',
+    'hello',
+    '',
+    '['.repeat(60_000),
+    Buffer.alloc(100_000),
+  ]
+
+  test.each(contents)('hides nothing, removes nothing, and is in nobody’s way: %#', async content => {
+    const storage = await S3Storage.open(await server.newPlace())
+    for (const name of everything) await storage.writeOnce(name, Buffer.from(name))
+    for (const name of [whole, 'wal', 'proofs', 'source.json', 'x']) {
+      await storage.writeOnce(`main/.pending/${name}`, Buffer.from(content))
+    }
+    await storage.writeOnce(`main/.pending/${half}`, Buffer.from(content))
+    await storage.writeOnce(`main/${half}/app.db.zst`, Buffer.from('half'))
+    expect((await storage.list('main')).sort((a, b) => (a.name < b.name ? -1 : 1))).toEqual([
+      { name: `.partial-${half}`, kind: 'directory' },
+      ...directories,
+    ])
+    expect(await storage.removeLeftovers('main')).toEqual([`.partial-${half}`])
+    expect(await storage.list('main')).toEqual(directories)
+    for (const name of everything) expect((await storage.readSmall(name, 100)).toString()).toBe(name)
+  })
 })

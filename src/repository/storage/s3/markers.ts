@@ -1,20 +1,19 @@
-import * as v from 'valibot'
 import { NexusError } from '../../../errors.js'
-import { parseOutsideJson, prettyJson } from '../../json.js'
+import { prettyJson } from '../../json.js'
+import { isBackupId } from '../../layout.js'
 import { FORMAT } from '../../manifest.js'
 import type { Bucket } from './bucket.js'
 import { listLevel } from './listing.js'
-import { getSmall, put, putOnce } from './objects.js'
+import { put, putOnce, sizeOfObject } from './objects.js'
 
 /**
- * `SOURCE/.pending/ID`: made before the first part of a backup and removed after its manifest; made again, as
- * `removing`, before the manifest is removed. So an ID with neither manifest nor marker is damage, never a leftover.
+ * `SOURCE/.pending/ID`: made before the first part of a backup and removed after its manifest; made again before the
+ * manifest is removed. So an ID with neither manifest nor marker is damage, never a leftover.
+ *
+ * Only its name counts, and only beside an ID without a manifest. Whoever may add objects can put a marker beside a whole
+ * backup, or beside the directory of the log: neither hides anything, and neither makes the next run remove anything.
  */
-export type MarkerState = 'writing' | 'removing'
-
 const markersDirectory = '.pending'
-const markerLimit = 4096
-const markerSchema = v.looseObject({ format: v.literal(FORMAT), state: v.picklist(['writing', 'removing']) })
 
 /** Whether a directory's name is that of markers, which no listing shows. */
 export function isMarkers(name: string): boolean {
@@ -27,7 +26,8 @@ export function markerOf(directory: string): string {
   return `${directory.slice(0, cut)}${markersDirectory}/${directory.slice(cut)}`
 }
 
-function format(state: MarkerState): Buffer {
+/** What it says is for whoever looks into the bucket, and for earlier versions. */
+function format(state: 'writing' | 'removing'): Buffer {
   return prettyJson({ format: FORMAT, state })
 }
 
@@ -41,28 +41,19 @@ export async function markRemoving(bucket: Bucket, directory: string): Promise<v
   await put(bucket, markerOf(directory), format('removing'))
 }
 
-/** The state of a marker; undefined when there is none (any more). Throws `damage` for what is none of ours. */
-export async function readMarker(bucket: Bucket, directory: string): Promise<MarkerState | undefined> {
-  const name = markerOf(directory)
-  let bytes: Buffer
+/** Whether a backup has a marker. */
+export async function isMarked(bucket: Bucket, directory: string): Promise<boolean> {
   try {
-    bytes = await getSmall(bucket, name, markerLimit)
+    await sizeOfObject(bucket, markerOf(directory))
+    return true
   } catch (error) {
-    if (error instanceof NexusError && error.kind === 'not-found') return undefined
+    if (error instanceof NexusError && error.kind === 'not-found') return false
     throw error
-  }
-  try {
-    return v.parse(markerSchema, parseOutsideJson(bytes)).state
-  } catch (cause) {
-    throw new NexusError('damage', 'marker_damaged', `${bucket.displayed(name)} is not a marker of nexus-backup`, {
-      cause,
-      hint: 'find out who wrote it; when no nexus-backup runs, remove it',
-    })
   }
 }
 
-/** Ids that have a marker below a directory. */
+/** Ids of backups that have a marker below a directory; what has another name marks nothing. */
 export async function markedIds(bucket: Bucket, parent: string): Promise<string[]> {
   const { files } = await listLevel(bucket, `${parent}/${markersDirectory}`)
-  return files.map(({ name }) => name)
+  return files.flatMap(({ name }) => (isBackupId(name) ? [name] : []))
 }

@@ -1,18 +1,18 @@
 import { manifestFile, partialPrefix } from '../../layout.js'
 import type { Bucket } from './bucket.js'
 import { listBelow } from './listing.js'
-import { type MarkerState, markedIds, markerOf, markRemoving, readMarker } from './markers.js'
+import { isMarked, markedIds, markerOf, markRemoving } from './markers.js'
 import { removeIfAllowed, removeObjects } from './objects.js'
 import type { Guard } from './pending.js'
 import { abortUploads } from './upload.js'
 
 /**
- * Removes a backup: the marker takes it out of sight, then the manifest goes, then the parts, then the marker.
+ * Removes a backup: the marker comes first, then the manifest goes, and with it the backup, then the parts, then the marker.
  * Repeatable wherever it was interrupted. Returns bytes freed.
  */
 export async function removeBackup(bucket: Bucket, directory: string, guard: Guard): Promise<number> {
   const found = await listBelow(bucket, directory)
-  if (found.length === 0 && (await readMarker(bucket, directory)) === undefined) return 0
+  if (found.length === 0 && !(await isMarked(bucket, directory))) return 0
   await guard.renew()
   await markRemoving(bucket, directory)
   return await finishRemoval(bucket, directory, found)
@@ -31,26 +31,23 @@ async function finishRemoval(
 }
 
 /**
- * Frees what killed runs left below a source: unfinished uploads, parts of backups that never got their manifest, and
- * backups that were on their way out. A marker beside a whole backup is only removed itself. The caller holds the
- * writer lease. Returns the names, as a directory has them.
+ * Frees what killed runs left below a source: unfinished uploads, and the parts of backups that have a marker and no manifest.
+ * A marker beside a whole backup is only removed itself: it may be anybody's. The caller holds the writer lease. Returns the
+ * names, as a directory has them.
  */
 export async function removeS3Leftovers(bucket: Bucket, parent: string): Promise<string[]> {
   await abortUploads(bucket, parent)
   const names: string[] = []
   for (const id of (await markedIds(bucket, parent)).sort()) {
-    const directory = `${parent}/${id}`
-    const state = await readMarker(bucket, directory)
-    if (state === undefined) continue
-    if (await clean(bucket, directory, state)) names.push(partialPrefix + id)
+    if (await clean(bucket, `${parent}/${id}`)) names.push(partialPrefix + id)
   }
   return names
 }
 
 /** Whether the backup was a leftover; a committed one loses only its marker. */
-async function clean(bucket: Bucket, directory: string, state: MarkerState): Promise<boolean> {
+async function clean(bucket: Bucket, directory: string): Promise<boolean> {
   const found = await listBelow(bucket, directory)
-  if (state === 'writing' && found.some(({ name }) => name === manifestFile)) {
+  if (found.some(({ name }) => name === manifestFile)) {
     await removeIfAllowed(bucket, [markerOf(directory)])
     return false
   }

@@ -11,7 +11,7 @@ import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
 import { holdsAnything, listLevel } from './listing.js'
 import { agreedLocking } from './locking.js'
-import { isMarkers, markedIds, readMarker } from './markers.js'
+import { isMarkers, markedIds } from './markers.js'
 import { assertConditionalWrites, getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
 import { partLayout } from './part-sizes.js'
 import { alreadyThere } from './part-writer.js'
@@ -86,7 +86,7 @@ export class S3Storage implements Storage {
     return this.#writable && this.#otherwise === undefined
   }
 
-  /** Backups without their manifest, and those on their way out, are shown as a directory shows them: `.partial-ID`. */
+  /** Backups with a marker and without their manifest are shown as a directory shows them: `.partial-ID`. */
   async list(directory: string): Promise<StorageEntry[]> {
     const { files, directories, answers } = await listLevel(this.#bucket, directory)
     // After the backups themselves: one that is committed meanwhile is found whole. A backup may have been begun between
@@ -105,13 +105,12 @@ export class S3Storage implements Storage {
 
   async #uncommitted(parent: string, present: ReadonlySet<string>): Promise<Set<string>> {
     const ids = await markedIds(this.#bucket, parent)
-    const states = await mapParallel(ids, 16, async id => {
-      // What is no marker hides nothing, and keeps nobody from restoring: who removes leftovers is told of it.
-      const state = await readMarker(this.#bucket, `${parent}/${id}`).catch(unlessDamaged)
-      if (state !== 'writing') return state === 'removing'
-      return !present.has(id) || !(await this.#hasManifest(`${parent}/${id}`))
-    })
-    return new Set(ids.filter((_, n) => states[n]))
+    const isUncommitted = await mapParallel(
+      ids,
+      16,
+      async id => !present.has(id) || !(await this.#hasManifest(`${parent}/${id}`)),
+    )
+    return new Set(ids.filter((_, n) => isUncommitted[n]))
   }
 
   async #hasManifest(directory: string): Promise<boolean> {
@@ -260,8 +259,4 @@ export class S3Storage implements Storage {
     this.#leases.set(source, known)
     return known
   }
-}
-
-function unlessDamaged(error: unknown): undefined {
-  if (!(error instanceof NexusError) || error.code !== 'marker_damaged') throw error
 }
