@@ -6,7 +6,8 @@ import { applyDigests } from './digest-rows.js'
 import { DigestTable } from './digest-table.js'
 import type { FileLayout } from './file-layout.js'
 import { Lineage } from './lineage.js'
-import type { Work } from './types.js'
+import { RowRanges } from './row-ranges.js'
+import { DIGEST_BYTES, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
 import type { PlacedPiece } from './workers/tasks.js'
 
@@ -59,14 +60,10 @@ export async function* newestFirst(chain: readonly ChainMember[]): AsyncGenerato
  * @throws NexusError `damage` when an index or a list of files is damaged
  */
 export async function chainTable(chain: readonly ChainMember[], path: string): Promise<DigestTable> {
-  let before = 0
-  for (const member of chain) {
-    const problem = await sizeProblem(member, before)
-    if (problem !== null) throw new DamagedChain([{ id: member.id, findings: [problem] }])
-    before = member.blocks
-  }
-  const table = DigestTable.create(path, before)
-  const known = new BlockSet(before)
+  await assertSizes(chain)
+  const blocks = chain.at(-1)?.blocks ?? 0
+  const table = DigestTable.create(path, blocks)
+  const known = new BlockSet(blocks)
   try {
     for await (const { member, layout, lineage } of newestFirst(chain)) {
       const place = (file: number, block: number) => {
@@ -82,6 +79,16 @@ export async function chainTable(chain: readonly ChainMember[], path: string): P
   }
 }
 
+/** Makes sure that a chain can make images as large as its manifests say, before anything of that size is made. @throws DamagedChain */
+export async function assertSizes(chain: readonly ChainMember[]): Promise<void> {
+  let before = 0
+  for (const member of chain) {
+    const problem = await sizeProblem(member, before)
+    if (problem !== null) throw new DamagedChain([{ id: member.id, findings: [problem] }])
+    before = member.blocks
+  }
+}
+
 /** Where blocks of an image's file go; `to` is null for a file that is not written. */
 export type Destination = (file: number) => { to: PlacedPiece['to'] | null; size: number } | null
 
@@ -94,7 +101,7 @@ export type Destination = (file: number) => { to: PlacedPiece['to'] | null; size
 export async function restoreBlocks(
   chain: readonly ChainMember[],
   destination: Destination,
-  settings: { pool: WorkerPool; work: Work },
+  settings: { pool: WorkerPool; work: Work; table?: DigestTable },
 ): Promise<void> {
   const newest = chain.at(-1)
   if (newest === undefined) throw new NexusError('failed', 'empty_chain', 'nothing to restore from')
@@ -104,7 +111,15 @@ export async function restoreBlocks(
     const blocks = written ?? new BlockSet(step.layout.rows)
     written = blocks
     const findings = await readMember(step.member, step.layout, settings, record => {
-      const pieces = piecesFor(record, step, destination, row => blocks.add(row))
+      const digests = new RowRanges((from, row, count) =>
+        settings.table?.put(row, record.digests.subarray(from * DIGEST_BYTES, (from + count) * DIGEST_BYTES)),
+      )
+      const pieces = piecesFor(record, step, destination, (row, at) => {
+        const isNew = blocks.add(row)
+        if (isNew) digests.add(at, row, 1)
+        return isNew
+      })
+      digests.end()
       return pieces.length > 0 ? pieces : null
     })
     if (findings.length > 0) damage.push({ id: step.member.id, findings })
@@ -125,15 +140,22 @@ export async function restoreFile(
   await restoreBlocks(chain, file => (file === 0 ? { to: fd, size } : null), settings)
 }
 
-/** A frame's runs as pieces of files, cut to the blocks that are wanted. */
+/**
+ * A frame's runs as pieces of files, cut to the blocks that are wanted.
+ *
+ * @param wanted asked for a row of the newest image, and where among the frame's blocks it stands
+ */
 function piecesFor(
   record: FrameRecord,
   { layout, lineage }: Step,
   destination: Destination,
-  wanted: (row: number) => boolean,
+  wanted: (row: number, at: number) => boolean,
 ): PlacedPiece[] {
   const pieces: PlacedPiece[] = []
+  let next = 0
   for (const run of record.runs) {
+    const begin = next
+    next += run.count
     const target = lineage.target(run.file)
     const place = target < 0 ? null : destination(target)
     if (place === null) continue
@@ -146,7 +168,7 @@ function piecesFor(
       const row = lineage.row(run.file, block)
       // A last block of another length is another block: the newer image has its own.
       const whole = length === Math.min(blockSize, place.size - position)
-      if (row === null || !whole || !wanted(row) || place.to === null) open = undefined
+      if (row === null || !whole || !wanted(row, begin + block - run.first) || place.to === null) open = undefined
       else if (open !== undefined) open.length += length
       else {
         open = { to: place.to, position, offset: run.offset + (block - run.first) * blockSize, length }

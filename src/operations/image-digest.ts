@@ -1,5 +1,7 @@
+import { rmSync } from 'node:fs'
 import type { ChainMember } from '../image/chain.js'
-import { chainTable, DamagedChain } from '../image/restore-file.js'
+import { DigestTable } from '../image/digest-table.js'
+import { assertSizes, chainTable, DamagedChain } from '../image/restore-file.js'
 import { newestOf, type OpenedBackup } from './sealing/open-backup.js'
 
 /**
@@ -13,13 +15,42 @@ export async function assertImageDigest(
   members: readonly ChainMember[],
   scratch: string,
 ): Promise<void> {
-  const { manifest } = newestOf(chain)
   const table = await chainTable(members, scratch)
   try {
-    if (table.imageDigest() === manifest.image_digest) return
+    assertDigestOf(table, chain)
   } finally {
     table.close()
   }
+}
+
+/**
+ * Runs a restore that gives a table the digest of every block it writes, and makes sure that they are those of the image.
+ * The chain is read once; until this returns, what was written must not be used.
+ *
+ * @param scratch path of a file that may be made; it is removed
+ * @throws DamagedChain
+ */
+export async function withImageDigest<T>(
+  chain: readonly OpenedBackup[],
+  members: readonly ChainMember[],
+  scratch: string,
+  restore: (table: DigestTable) => Promise<T>,
+): Promise<T> {
+  await assertSizes(members)
+  const table = DigestTable.create(scratch, newestOf(chain).manifest.blocks_total)
+  try {
+    const restored = await restore(table)
+    assertDigestOf(table, chain)
+    return restored
+  } finally {
+    table.close()
+    rmSync(scratch, { force: true })
+  }
+}
+
+function assertDigestOf(table: DigestTable, chain: readonly OpenedBackup[]): void {
+  const { manifest } = newestOf(chain)
+  if (table.imageDigest() === manifest.image_digest) return
   const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]
   throw new DamagedChain([{ id: manifest.id, findings }])
 }

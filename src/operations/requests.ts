@@ -81,6 +81,8 @@ export interface RestoreRequest {
   dryRun: boolean
   /** Name for what is replaced, from the plan that the operator saw; a new one is made where it is left out. */
   previous?: string | null
+  /** What `planRestore` gave for this request: the backup that it chose is restored, and not looked for again. */
+  plan?: RestorePlan
   /** Only a cluster in place needs it. */
   recovery?: RecoveryCalls
   /** Replace a database whose file has other names, as the source's setting of that name does. */

@@ -21,8 +21,12 @@ export async function planRestore(context: Context, request: RestoreRequest): Pr
   if (request.dryRun) warnOf(context, selected)
   const plan = await planOf(context, request, selected)
   for (const notice of incompleteNotices(request, selected)) context.warn(`${plan.source}: ${notice}`)
+  selections.set(plan, selected)
   return plan
 }
+
+/** What plans were made for. */
+const selections = new WeakMap<RestorePlan, Selected>()
 
 /**
  * Restores a backup: staged beside the target, proven, then swapped in; what it replaces is kept.
@@ -32,7 +36,8 @@ export async function planRestore(context: Context, request: RestoreRequest): Pr
  */
 export async function restore(context: Context, journal: Journal, request: RestoreRequest): Promise<RestoreResult> {
   const began = context.now()
-  const found = await selectOpened(context, request)
+  const chosen = request.plan === undefined ? undefined : selections.get(request.plan)
+  const found = chosen ?? (await selectOpened(context, request))
   const plan = await planOf(context, request, found)
   warnOf(context, found)
   const subject = { operation: 'restore', source: plan.source, repository: found.room.repository.location }

@@ -87,7 +87,10 @@ export async function selectBackup(
  * @throws NexusError `not-found` when it was pruned meanwhile, `damage`, `refused` when it is not ours any more
  */
 export async function reselect(context: Context, { room, manifest: { id }, untrusted }: Selected): Promise<Selected> {
-  const known = await survey(room, context, { proofsOf: history => chainsAmong(history, member => member.id === id) })
+  const known = await survey(room, context, {
+    proofsOf: history => chainsAmong(history, member => member.id === id),
+    present: [id],
+  })
   const stranger = known.apart.find(({ member }) => member.id === id)
   if (stranger !== undefined && untrusted !== true) throw notOurs(stranger)
   const manifest = known.manifests.find(member => member.id === id) ?? stranger?.member

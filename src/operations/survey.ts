@@ -53,13 +53,13 @@ export interface History extends JudgedEntries {
 export async function loadHistory(
   context: Surveyor,
   room: SourceRoom,
-  options: { thorough?: boolean; keyring?: Keyring } = {},
+  options: { thorough?: boolean; present?: readonly string[]; keyring?: Keyring } = {},
 ): Promise<History> {
   const known = await readKnown(context, room.repository.id, room.name)
-  const { thorough = false, ...rest } = options
+  const { thorough = false, present = [], ...rest } = options
   const onDamage = (error: NexusError) =>
     warnOnce(context, `${room.name}: ${error.message}; what it sums up is read file by file`)
-  const entries = await room.entries({ thorough, onDamage })
+  const entries = await room.entries({ thorough, present, onDamage })
   return { known, ...(await judgeEntries(context, room, entries, { known, ...rest })) }
 }
 
@@ -69,13 +69,14 @@ export async function loadHistory(
  *
  * @param options.proofsOf the backups whose proofs are wanted, where those of all are not: no other is judged damaged,
  *   proven or drilled by a proof then
+ * @param options.present as `SourceRoom.entries` wants it
  */
 export async function survey(
   room: SourceRoom,
   context: Surveyor,
-  { proofsOf }: { proofsOf?: (history: History) => readonly Manifest[] } = {},
+  { proofsOf, present }: { proofsOf?: (history: History) => readonly Manifest[]; present?: readonly string[] } = {},
 ): Promise<Survey> {
-  const history = await loadHistory(context, room)
+  const history = await loadHistory(context, room, present === undefined ? {} : { present })
   const { proofs, doubtful } = await loadProofs(context, room, proofsOf?.(history) ?? history.ours)
   return { ...judge(room, history, proofs, context.now()), doubtful }
 }

@@ -1,7 +1,7 @@
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 import { isBackupId, partialPrefix } from './layout.js'
 import type { Manifest } from './manifest.js'
-import { ManifestFiles } from './manifest-files.js'
+import { LargeManifests, ManifestFiles } from './manifest-files.js'
 import { mapParallel } from './parallel.js'
 import type { SmallFiles } from './small-files.js'
 import type { StorageEntry } from './storage/storage.js'
@@ -14,24 +14,68 @@ const readers = 16
 const LOOKS = 5
 
 /**
+ * The backups of a source that a run has read already. A committed backup's manifest is never changed, so only the list of
+ * backups is read again; what was damaged, or on its way in or out, is looked at anew each time.
+ */
+export class ReadBackups {
+  readonly #whole = new Map<string, ReadEntry>()
+  /** Those whose manifest was read itself, and not in a summary. */
+  readonly #themselves = new Set<string>()
+  readonly large = new LargeManifests()
+
+  /** One that was found whole; undefined where its manifest is still to be read. */
+  get(id: string, itself: boolean): ReadEntry | undefined {
+    return itself && !this.#themselves.has(id) ? undefined : this.#whole.get(id)
+  }
+
+  keep(one: ReadEntry, itself: boolean): void {
+    const { status, id } = one.entry
+    if (status !== 'ok') return
+    this.#whole.set(id, one)
+    if (itself) this.#themselves.add(id)
+  }
+
+  forget(id: string): void {
+    this.#whole.delete(id)
+    this.#themselves.delete(id)
+  }
+
+  /** Forgets those that are gone. */
+  retain(present: ReadonlySet<string>): void {
+    for (const id of this.#whole.keys()) if (!present.has(id)) this.forget(id)
+  }
+
+  get isEmpty(): boolean {
+    return this.#whole.size === 0
+  }
+}
+
+/** What an earlier look at a source has shown, and for which backups a summary of their manifests does not do. */
+export interface Reading {
+  known?: ReadBackups
+  isReadItself?(id: string): boolean
+}
+
+/**
  * Every backup directory of a source: good ones by sequence, then damaged, then partial ones, each by id.
  * Damage is an entry with a sentence, never an exception. So is a backup that we have no permission to read among others
  * that we may read; where there is none of those, the permission is an exception.
  * Creates and prunes go on meanwhile: nothing is called damaged, and no parent missing, that a further look shows otherwise.
  */
-export async function readEntries(storage: SmallFiles, source: string): Promise<Entry[]> {
-  const whole = new Map<string, ReadEntry>()
-  const manifests = new ManifestFiles(storage, source)
+export async function readEntries(
+  storage: SmallFiles,
+  source: string,
+  { known = new ReadBackups(), isReadItself = () => true }: Reading = {},
+): Promise<Entry[]> {
+  const manifests = new ManifestFiles(storage, source, known.large)
   for (let look = 1; ; look += 1) {
     const found = await storage.list(source)
-    const read = await readAll(
-      manifests,
-      found.filter(({ name }) => isBackupId(name)),
-      whole,
-    )
-    for (const one of read) if (one.entry.status === 'ok') whole.set(one.entry.id, one)
+    const backups = found.filter(({ name }) => isBackupId(name))
+    known.retain(new Set(backups.flatMap(({ name, kind }) => (kind === 'directory' ? [name] : []))))
+    const read = await readAll(manifests, backups, id => known.get(id, isReadItself(id)))
+    for (const one of read) known.keep(one, isReadItself(one.entry.id))
     const denied = read.find(one => one.denied !== undefined)?.denied
-    if (denied !== undefined && whole.size === 0) throw denied
+    if (denied !== undefined && known.isEmpty) throw denied
     const entries = read.map(({ entry }) => entry)
     const isPassing = read.some(({ isMissing }) => isMissing) || lacksParent(entries)
     const isDoubtful = isPassing || (look === 1 && entries.some(({ status }) => status === 'damaged'))
@@ -48,15 +92,15 @@ interface ReadEntry {
   denied?: NexusError
 }
 
-/** @param known those that an earlier look found whole */
+/** @param known one that an earlier look found whole */
 async function readAll(
   manifests: ManifestFiles,
   backups: readonly StorageEntry[],
-  known: ReadonlyMap<string, ReadEntry>,
+  known: (id: string) => ReadEntry | undefined,
 ): Promise<ReadEntry[]> {
   const large = new Map<string, ReadEntry | undefined>()
   const read = await mapParallel(backups, readers, async ({ name: id, kind }) => {
-    const before = known.get(id) ?? (kind === 'directory' ? undefined : notADirectory(id))
+    const before = kind === 'directory' ? known(id) : notADirectory(id)
     if (before !== undefined) return before
     try {
       const manifest = await manifests.read(id)

@@ -13,6 +13,14 @@ const USUAL_BYTES = 256 * 1024
 const USUAL_MEMORY = 1024 * 1024
 const LARGE_MEMORY = 64 * 1024 * 1024
 
+/** What is known of a source's large manifests, however often its backups are looked at. */
+export class LargeManifests {
+  /** Bytes of memory that further ones may take. */
+  room = LARGE_MEMORY
+  /** Those for which there was no room: a further look finds no more. */
+  readonly refused = new Map<string, NexusError>()
+}
+
 /**
  * Reads the manifests of one source in bounded memory. Large ones are read one after another, the smallest first, as long
  * as there is room for them: whoever adds some of many megabytes makes those unusable, and no others.
@@ -20,13 +28,12 @@ const LARGE_MEMORY = 64 * 1024 * 1024
 export class ManifestFiles {
   readonly #storage: SmallFiles
   readonly #source: string
-  #room = LARGE_MEMORY
-  /** Those for which there was no room: a further look finds no more. */
-  readonly #refused = new Map<string, NexusError>()
+  readonly #large: LargeManifests
 
-  constructor(storage: SmallFiles, source: string) {
+  constructor(storage: SmallFiles, source: string, large = new LargeManifests()) {
     this.#storage = storage
     this.#source = source
+    this.#large = large
   }
 
   /**
@@ -35,7 +42,7 @@ export class ManifestFiles {
    * @throws NexusError damage, or not-found when the files are not there
    */
   async read(id: string): Promise<Manifest | undefined> {
-    const refusal = this.#refused.get(id)
+    const refusal = this.#large.refused.get(id)
     if (refusal !== undefined) throw refusal
     const sums = await readChecksums(this.#storage, this.#source, id)
     const bytes = await this.#bytesOf(id, USUAL_BYTES)
@@ -50,7 +57,7 @@ export class ManifestFiles {
         const manifest = await this.#readOne(id, size)
         keep(id, () => manifest)
       } catch (error) {
-        if (error instanceof NexusError && error.code === 'manifest_too_large') this.#refused.set(id, error)
+        if (error instanceof NexusError && error.code === 'manifest_too_large') this.#large.refused.set(id, error)
         keep(id, () => {
           throw error
         })
@@ -63,14 +70,14 @@ export class ManifestFiles {
       throw tooLarge(id, `it has ${size} bytes where at most ${manifestLimit} are believed`)
     }
     const noRoom = () => tooLarge(id, 'with the others of its source it is larger than can be read')
-    if (memoryOfText(size) > this.#room && size < Infinity) throw noRoom()
+    if (memoryOfText(size) > this.#large.room && size < Infinity) throw noRoom()
     const sums = await readChecksums(this.#storage, this.#source, id)
     const bytes = await this.#storage.readSmall(this.#pathOf(id), manifestLimit)
     checkManifestDigest(bytes, sums, id)
     const memory = memoryOfJson(bytes)
-    if (memory > this.#room) throw noRoom()
+    if (memory > this.#large.room) throw noRoom()
     const manifest = this.#checked(id, bytes, sums)
-    this.#room -= memory
+    this.#large.room -= memory
     return manifest
   }
 

@@ -5,7 +5,7 @@ import { assertMayBecomeRoot, mayLieInNewRoot, writeRoot } from './root-making.j
 import { sourceRoom } from './source-room.js'
 import { makeRoot, openStorage, type RepositoryPlace } from './storage/place.js'
 import type { Storage } from './storage/storage.js'
-import type { Repository } from './types.js'
+import type { Repository, SourceRoom } from './types.js'
 
 /**
  * Opens an existing repository.
@@ -21,6 +21,7 @@ export async function openRepository(where: RepositoryPlace | string): Promise<R
 async function repositoryOf(storage: Storage, { trustedEpochs = [] }: RepositoryPlace): Promise<Repository> {
   const { id, locking } = await describeRepository(storage)
   storage.followLocking?.(locking)
+  const rooms = new Map<string, SourceRoom>()
   const repository: Repository = {
     id,
     location: storage.location,
@@ -38,7 +39,9 @@ async function repositoryOf(storage: Storage, { trustedEpochs = [] }: Repository
     },
     source(name) {
       assertSourceName(name)
-      return sourceRoom(repository, storage, name)
+      const room = rooms.get(name) ?? sourceRoom(repository, storage, name)
+      rooms.set(name, room)
+      return room
     },
   }
   return repository

@@ -18,6 +18,40 @@ export type SmallFiles = Pick<Storage, 'list' | 'readSmall' | 'sizeOf'>
 /** Files that must have been read one by one before a summary of them is worth its writing: those of 50 backups. */
 const WORTH_A_SUMMARY = 100
 
+/** Bytes of a file, and of all of them together, that are kept. */
+const REMEMBERED = 64 * 1024
+const ALL_REMEMBERED = 16 * 1024 * 1024
+
+/** Write-once files that the steps of a run ask for several times, and that are read once as far as there is room for them. */
+export class RememberedFiles implements SmallFiles {
+  readonly #files: SmallFiles
+  readonly #read = new Map<string, Buffer>()
+  #bytes = 0
+
+  constructor(files: SmallFiles) {
+    this.#files = files
+  }
+
+  list(directory: string): Promise<StorageEntry[]> {
+    return this.#files.list(directory)
+  }
+
+  sizeOf(name: string): Promise<number> {
+    return this.#files.sizeOf(name)
+  }
+
+  async readSmall(name: string, limit: number): Promise<Buffer> {
+    const known = this.#read.get(name)
+    if (known !== undefined && known.byteLength <= limit) return known
+    const bytes = await this.#files.readSmall(name, limit)
+    if (bytes.byteLength <= REMEMBERED && this.#bytes + bytes.byteLength <= ALL_REMEMBERED) {
+      this.#read.set(name, bytes)
+      this.#bytes += bytes.byteLength
+    }
+    return bytes
+  }
+}
+
 /** The newest summary; without texts where there is none, or where it cannot be used. */
 interface Newest {
   number: number

@@ -2,12 +2,12 @@ import { NexusError } from '../errors.js'
 import { backupWriter } from './backup-writer.js'
 import { formerClaimsOf } from './claim.js'
 import { enterSource, readClaim } from './entering.js'
-import { readEntries } from './entries.js'
+import { ReadBackups, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
 import { readChecksums } from './manifest-files.js'
 import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
-import { type SmallFiles, SummarizedFiles } from './small-files.js'
+import { RememberedFiles, type SmallFiles, SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
 import type { Entry, Repository, SourceRoom } from './types.js'
 import { walArchive } from './wal/wal-archive.js'
@@ -27,19 +27,28 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
       readSmall: (path, limit) => (isMeant(path) ? storage : summarized).readSmall(path, limit),
     }
   }
+  const known = new ReadBackups()
+  const readOnce = (thorough: boolean | ReadonlySet<string>): Promise<Entry[]> => {
+    const isReadItself = (id: string) =>
+      summarized === undefined || (typeof thorough === 'boolean' ? thorough : thorough.has(id))
+    // Where all of them are to be read themselves, what was read before is no answer.
+    const before = thorough === true && summarized !== undefined ? new ReadBackups() : known
+    return readEntries(filesFor(thorough), name, { known: before, isReadItself })
+  }
   /** Whoever may add objects can add a summary: nothing is called damaged that has not been read itself. */
   const readThoroughly = async (thorough: boolean | ReadonlySet<string>): Promise<Entry[]> => {
-    const entries = await readEntries(filesFor(thorough), name)
+    const entries = await readOnce(thorough)
+    if (summarized === undefined || thorough === true) return entries
     const damaged = entries.flatMap(({ id, status }) => (status === 'damaged' ? [id] : []))
-    const known = typeof thorough === 'boolean' ? new Set<string>() : thorough
-    const isRead = summarized === undefined || thorough === true || damaged.every(id => known.has(id))
-    return isRead ? entries : readEntries(filesFor(new Set([...known, ...damaged])), name)
+    const themselves = new Set(thorough === false ? [] : thorough)
+    return damaged.every(id => themselves.has(id)) ? entries : readOnce(new Set([...themselves, ...damaged]))
   }
-  const shelf = { storage, files: summarized ?? storage, repository: repository.id, source: name }
+  const shelf = { storage, files: new RememberedFiles(summarized ?? storage), repository: repository.id, source: name }
   return {
     name,
     repository,
-    async entries({ thorough = false, onDamage } = {}) {
+    async entries({ thorough = false, present = [], onDamage } = {}) {
+      for (const id of present) await forgetUnlessThere(known, { storage, source: name, id })
       const entries = await readThoroughly(thorough)
       const damage = await summarized?.damage()
       if (damage !== undefined) onDamage?.(damage)
@@ -89,10 +98,28 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
   }
 }
 
+/** Whether a backup's manifest lies in its directory. */
+async function isThere(storage: Storage, source: string, id: string): Promise<boolean> {
+  const files = await storage.list(within(source, id))
+  return files.some(({ name, kind }) => name === manifestFile && kind === 'file')
+}
+
+/** Forgets a backup unless it is there; why it cannot be looked at is told when it is read. */
+async function forgetUnlessThere(
+  known: ReadBackups,
+  { storage, source, id }: { storage: Storage; source: string; id: string },
+): Promise<void> {
+  try {
+    if (await isThere(storage, source, id)) return
+  } catch (error) {
+    if (!(error instanceof NexusError) || error.kind === 'interrupted') throw error
+  }
+  known.forget(id)
+}
+
 /** A backup that lost what it depends on must not be committed: a lock may have been lost while it was written. */
 async function assertThere(storage: Storage, source: string, parent: string): Promise<void> {
-  const files = await storage.list(within(source, parent))
-  if (files.some(({ name }) => name === manifestFile)) return
+  if (await isThere(storage, source, parent)) return
   throw new NexusError('failed', 'parent_gone', `${parent}, on which the backup depends, was removed meanwhile`, {
     hint: 'nothing was committed; run it again: it starts with what is there now',
   })

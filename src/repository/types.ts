@@ -57,7 +57,7 @@ export interface Repository {
   readonly trustedEpochs: readonly string[]
   /** Names of the sources that have a directory here, sorted. */
   sources(): Promise<string[]>
-  /** The room of one source; it need not exist yet. Throws `usage` for a name that is not allowed. */
+  /** The room of one source, always the same one; it need not exist yet. Throws `usage` for a name that is not allowed. */
   source(name: string): SourceRoom
 }
 
@@ -66,11 +66,17 @@ export interface SourceRoom {
   readonly name: string
   readonly repository: Repository
   /**
-   * Every backup directory, oldest sequence first; damaged and partial ones last.
+   * Every backup directory, oldest sequence first; damaged and partial ones last. Asked again, it lists them anew and reads
+   * only the manifests that it has not read yet.
    * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise;
+   *   present: backups whose manifest must still be there to count as read;
    *   onDamage: told of a summary that cannot be used, in whose place the files themselves are read
    */
-  entries(how?: { thorough?: boolean | ReadonlySet<string>; onDamage?: (error: NexusError) => void }): Promise<Entry[]>
+  entries(how?: {
+    thorough?: boolean | ReadonlySet<string>
+    present?: readonly string[]
+    onDamage?: (error: NexusError) => void
+  }): Promise<Entry[]>
   /**
    * Sums up the manifests and proofs that were read one by one, where that makes reading them cheaper and there are enough
    * of them; after a prune also where the last summary holds little that is still there. The caller holds the writer lock.

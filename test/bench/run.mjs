@@ -6,6 +6,8 @@
 // Median of the runs, which go round in turns; memory is the largest of them. The page cache is warm and nothing is
 // left to be written when a run begins. Everything lies below TMPDIR and is removed.
 // Litestream 0.3 comes with npm install --prefix DIR @flydotio/litestream.
+//
+//   npm run bench -- growth […]          how time, memory and reads grow: see growth.mjs
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { cpus, tmpdir, totalmem } from 'node:os'
@@ -25,6 +27,11 @@ import { startRows } from './rows-start.mjs'
 import { walRows } from './rows-wal.mjs'
 import { installedTools } from './tools.mjs'
 
+if (process.argv[2] === 'growth') {
+  const { growth } = await import('./growth.mjs')
+  growth(process.argv.slice(3))
+  process.exit()
+}
 const { values } = parseArgs({
   options: {
     'size-mb': { type: 'string', default: '1024' },

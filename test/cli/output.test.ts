@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { globalOptions } from '../../src/cli/declaration/globals.js'
 import { commands, findCommand, leafCommands } from '../../src/cli/declaration/index.js'
 import { noPaint, paintFor, wantsColour } from '../../src/cli/output/colour.js'
@@ -40,6 +40,20 @@ describe('figures for people', () => {
     expect(humanTime('2025-11-03T03:00:00.123Z', 'Asia/Tokyo')).toBe('2025-11-03 12:00:00 GMT+9')
     expect(humanTime('2025-11-03T03:00:00.123Z', 'UTC')).toBe('2025-11-03 03:00:00 UTC')
     expect(humanTime('yesterday', 'UTC')).toBe('yesterday')
+  })
+
+  it('are told of thousands of times with one clock for their zone', () => {
+    let made = 0
+    class Counted extends Intl.DateTimeFormat {
+      constructor(...how: ConstructorParameters<typeof Intl.DateTimeFormat>) {
+        super(...how)
+        made += 1
+      }
+    }
+    vi.stubGlobal('Intl', { DateTimeFormat: Counted })
+    for (let day = 10; day < 28; day += 1) humanTime(`2025-11-${day}T03:00:00Z`, 'Pacific/Chatham')
+    vi.unstubAllGlobals()
+    expect(made).toBe(1)
   })
 
   it('lets no control character through to a terminal', () => {

@@ -70,6 +70,6 @@ async function restoreCapture(
   const nearness = `${name}: asked for ${target.before ? 'before ' : ''}${asked}; the state of ${plan.captured_at} ${place}\n`
   if (request.dryRun) return planOutcome('pitr restore', plan, settings.timezone, nearness)
   invocation.say(`${nearness}${renderPlan(plan, settings.timezone)}`)
-  const restored = await restore(context, await invocation.journal(), request)
+  const restored = await restore(context, await invocation.journal(), { ...request, plan })
   return restoredOutcome(restored, invocation, settings.timezone, { command: 'pitr restore', requested_at: asked })
 }

@@ -151,7 +151,7 @@ async function planAndRestore(invocation: Invocation, settings: Settings, wanted
   if (wanted.dryRun) return planOutcome('restore', plan, settings.timezone)
   invocation.say(renderPlan(plan, settings.timezone))
   if (plan.in_place) await confirmSource(invocation, plan.source, 'replaces the live data of')
-  const restored = await restore(context, await invocation.journal(), { ...wanted, previous: plan.previous })
+  const restored = await restore(context, await invocation.journal(), { ...wanted, plan, previous: plan.previous })
   return restoredOutcome(restored, invocation, settings.timezone)
 }
 

@@ -45,13 +45,14 @@ function linesOf(part: StoredPart, bytes: Buffer): string[] {
 async function* decompressed(part: StoredPart, reader: ByteReader): AsyncGenerator<Buffer, void, void> {
   const context = new binding.DCtx()
   const hash = createHash('sha256')
+  // Used again for each piece: nobody keeps one beyond the next.
+  const plain = Buffer.allocUnsafeSlow(PLAIN_BYTES)
   let inFrame = false
   for (;;) {
     const stored = await readable(part, reader.read(READ_BYTES))
     if (stored.length === 0) break
     if (reader.storedSha256 === undefined) hash.update(stored)
     for (let at = 0, more = true; more; ) {
-      const plain = Buffer.allocUnsafe(PLAIN_BYTES)
       const [hint, produced, consumed] = step(part, context, plain, stored.subarray(at))
       at += consumed
       inFrame = hint !== 0

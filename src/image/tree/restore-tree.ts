@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { noSecrets } from '../../secret-variables.js'
 import { fsPath } from '../../system/file-names.js'
 import type { ChainMember } from '../chain.js'
+import type { DigestTable } from '../digest-table.js'
 import { inBatches, inOrder } from '../ordered.js'
 import { restoreBlocks } from '../restore-file.js'
 import type { Work } from '../types.js'
@@ -35,6 +36,8 @@ export interface RestoreTreeTarget {
 interface RestoreSettings {
   pool: WorkerPool
   work: Work
+  /** As `restoreBlocks` wants it. */
+  table?: DigestTable
 }
 
 /** A restore under way. */

@@ -1,4 +1,5 @@
-import { compress, decompress } from 'zstd-napi'
+import { compress } from 'zstd-napi'
+import binding from 'zstd-napi/binding.js'
 import { bytesOfName, hasRawBytes, nameOf } from '../../system/file-names.js'
 
 /** Bytes of text that are compressed together; a longer text stands alone. */
@@ -12,6 +13,7 @@ export class TextStore {
   readonly #fields: number
   readonly #chunks: Buffer[] = []
   readonly #open = new Map<number, Buffer>()
+  readonly #context = new binding.DCtx()
   #last = Buffer.allocUnsafe(CHUNK_BYTES)
   #used = 0
 
@@ -49,11 +51,20 @@ export class TextStore {
   #chunk(number: number): Buffer {
     const packed = this.#chunks[number]
     if (packed === undefined) return this.#last
-    const chunk = this.#open.get(number) ?? decompress(packed)
+    const chunk = this.#open.get(number) ?? this.#opened(packed)
     this.#open.delete(number)
     this.#open.set(number, chunk)
-    const [oldest] = this.#open.keys()
-    if (this.#open.size > OPEN_CHUNKS && oldest !== undefined) this.#open.delete(oldest)
+    return chunk
+  }
+
+  /** In the memory of the chunk that was not asked for the longest: what is left to the garbage collector piles up for long. */
+  #opened(packed: Buffer): Buffer {
+    const length = binding.getFrameContentSize(packed) ?? 0
+    const [oldest] = this.#open.size < OPEN_CHUNKS ? [] : this.#open.keys()
+    const free = oldest === undefined ? undefined : this.#open.get(oldest)
+    if (oldest !== undefined) this.#open.delete(oldest)
+    const chunk = free !== undefined && free.length >= length ? free : Buffer.allocUnsafe(Math.max(CHUNK_BYTES, length))
+    this.#context.decompress(chunk, packed)
     return chunk
   }
 }

@@ -4,11 +4,13 @@ import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import type { DigestTable } from '../../image/digest-table.js'
 import { chainTable } from '../../image/restore-file.js'
+import { loadTree, type Tree } from '../../image/tree/tree.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
-import { chainOf, memberOf } from '../chain-members.js'
+import { chainOf, memberOf, treePartOf } from '../chain-members.js'
 import { changeKnown, memoryOf } from '../known-backups.js'
-import { type OpenManifest, openChain } from '../sealing/open-backup.js'
+import { type OpenManifest, openBackup, openChain } from '../sealing/open-backup.js'
+import { keptTree } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
 import type { CreatePlan } from './create-plan.js'
 import { DigestCache } from './digest-cache.js'
@@ -35,6 +37,14 @@ export async function parentDigests(task: BackUpTask, parent: Manifest, scratch:
   table.close()
   throw new NexusError('damage', 'chain_damaged', `the block indexes of ${parent.id} do not lead to its image digest`, {
     hint: `find the damage with: nexus-backup verify ${task.source.name}; go on with: nexus-backup create ${task.source.name} --type full`,
+  })
+}
+
+/** A backup's list of entries: this host's memory of it, which needs no key, else the stored one. */
+export function knownTree(context: Context, room: SourceRoom, manifest: Manifest): Promise<Tree> {
+  return keptTree(room, manifest.id, async () => {
+    const remembered = manifest.encryption && (await memoryFor(context, room, room.name).tree(manifest))
+    return remembered ?? loadTree(...treePartOf(room, await openBackup(context, room.repository, manifest)))
   })
 }
 

@@ -38,7 +38,7 @@ export async function commitBackup(
 
 /** What seals is loaded only where something is sealed. */
 async function begin({ room, sealing, probe }: BackUpTask, id: string): Promise<SealedWriter> {
-  if (sealing === null) return { ...(await room.begin(id, probe.size)), key: null }
+  if (sealing === null) return { ...(await room.begin(id, probe.size ?? undefined)), key: null }
   const { sealedWriter } = await import('../../repository/sealed/sealed-backup.js')
-  return sealedWriter(await room.begin(id, probe.size), id, sealing)
+  return sealedWriter(await room.begin(id, probe.size ?? undefined), id, sealing)
 }

@@ -18,6 +18,7 @@ export async function previewCreate(
   const work = await workFor(source, request)
   const probe = await work.probe(context)
   const found = await existing(context, source, request)
+  const size = probe.size ?? (await work.measure?.(context)) ?? 0
   if (found !== null) await work.assertComparable?.({ context, source, request, ...found })
   const history = found?.history ?? { manifests: [], damaged: new Set<string>() }
   const plan = planCreate({
@@ -36,9 +37,9 @@ export async function previewCreate(
     type: plan.type,
     parent: plan.parent?.id ?? null,
     captured_at: context.now().toISOString(),
-    bytes_source: probe.size,
+    bytes_source: size,
     bytes_stored: 0,
-    blocks_total: Math.ceil(probe.size / probe.blockSize),
+    blocks_total: Math.ceil(size / probe.blockSize),
     blocks_stored: 0,
     duration_ms: 0,
     repository: source.repository.path,

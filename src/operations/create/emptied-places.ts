@@ -6,11 +6,9 @@ import type { FilesCapture } from '../../sources/files/capture.js'
 import type { EmptiedPlace } from '../../sources/files/emptied-places.js'
 import type { TreeCapture, TreeOutcome } from '../../sources/tree-capture.js'
 import { shown } from '../../system/file-names.js'
-import { openBackup } from '../sealing/open-backup.js'
 import { shellQuoted } from '../shell.js'
-import { treeOf } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
-import { memoryFor } from './chain-digests.js'
+import { knownTree } from './chain-digests.js'
 
 /** Fact in a manifest: the operator said that what is gone with its file system is gone for good. */
 const EMPTIED_ALLOWED = 'emptied_allowed'
@@ -60,8 +58,7 @@ function comparable({ history }: Comparison): Manifest[] {
 async function entriesOf(task: Comparison, manifest: Manifest): Promise<Tree | null> {
   const { context, room, source } = task
   try {
-    const remembered = manifest.encryption && (await memoryFor(context, room, source.name).tree(manifest))
-    return remembered ?? (await treeOf(room, await openBackup(context, room.repository, manifest)))
+    return await knownTree(context, room, manifest)
   } catch (error) {
     if (context.signal.aborted || (!(error instanceof NexusError) && errnoOf(error) === undefined)) throw error
     context.warn(

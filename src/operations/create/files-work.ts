@@ -1,10 +1,11 @@
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
-import { captureFiles } from '../../sources/files/capture.js'
+import { captureFiles, type FilesCapture } from '../../sources/files/capture.js'
 import { probeFiles } from '../../sources/files/probe.js'
 import { ownDirectories } from '../own-directories.js'
 import { finishInterruptedTrees } from '../trees/interrupted-trees.js'
 import { withNothingEmptied } from './emptied-places.js'
+import { assertRoom } from './free-space.js'
 import type { SourceWork } from './source-work.js'
 import { writeTreeBackup } from './write-tree-backup.js'
 
@@ -14,15 +15,21 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
     const { now, signal } = context
     return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), reread })
   }
+  let previewed: Promise<FilesCapture> | undefined
+  /** For a preview: the tree is walked once for all that it wants to know. */
+  const preview = (context: Context) => {
+    previewed ??= capture(context, false)
+    return previewed
+  }
   return {
     finishInterruptedRestore: context => finishInterruptedTrees(context, source),
     async probe(context) {
-      const { size } = await probeFiles(source, { signal: context.signal, own: ownDirectories(context, source) })
+      probeFiles(source, ownDirectories(context, source))
       return {
         // Further roots may come and go; the first one is whose the name is.
         claim: { kind: source.kind, host: context.host, path: source.paths[0] ?? null, system_identifier: null },
         identity: { kind: source.kind },
-        size,
+        size: null,
         blockSize: 131072,
         staged: 0,
       }
@@ -30,18 +37,19 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
     async captureAndWrite(task, scratch) {
       const captured = await capture(task.context, task.plan.parent?.facts.reread === true)
       try {
-        return await writeTreeBackup(task, { capture: await withNothingEmptied(task, captured), scratch })
+        const probe = { ...task.probe, size: captured.size }
+        await assertRoom(task.room.repository, task.plan, task.history.manifests, probe)
+        const compared = await withNothingEmptied(task, captured)
+        return await writeTreeBackup({ ...task, probe }, { capture: compared, scratch })
       } finally {
         await captured.close()
       }
     },
+    async measure(context) {
+      return (await preview(context)).size
+    },
     async assertComparable(comparison) {
-      const captured = await capture(comparison.context, false)
-      try {
-        await withNothingEmptied(comparison, captured)
-      } finally {
-        await captured.close()
-      }
+      await withNothingEmptied(comparison, await preview(comparison.context))
     },
   }
 }

@@ -2,6 +2,7 @@ import { NexusError } from '../../errors.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Repository } from '../../repository/types.js'
 import type { CreatePlan } from './create-plan.js'
+import type { ProbedSource } from './source-work.js'
 
 /** Room that manifests, indexes and the file system's own bookkeeping want in any case. */
 const MARGIN_BYTES = 1024 * 1024
@@ -17,14 +18,16 @@ export async function assertRoom(
   repository: Repository,
   plan: CreatePlan,
   manifests: readonly Manifest[],
-  source: { size: number; staged: number },
+  { size, staged }: Pick<ProbedSource, 'size' | 'staged'>,
 ): Promise<void> {
-  repository.storage.assertFits?.(source.size)
+  // The source's own capture tells, and asks then.
+  if (size === null) return
+  repository.storage.assertFits?.(size)
   const free = await repository.storage.freeBytes()
   if (free === undefined) return
   const earlier = manifests.findLast(({ type }) => type === plan.type)
-  const unknown = plan.type === 'full' ? source.size / 10 : 0
-  const needed = MARGIN_BYTES + source.staged + (earlier === undefined ? unknown : earlier.bytes_stored)
+  const unknown = plan.type === 'full' ? size / 10 : 0
+  const needed = MARGIN_BYTES + staged + (earlier === undefined ? unknown : earlier.bytes_stored)
   if (free >= needed) return
   const [have, want] = [free, needed].map(bytes => `${Math.floor(bytes / 1e6)} MB`)
   throw new NexusError(

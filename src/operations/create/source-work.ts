@@ -12,8 +12,8 @@ import type { Comparison } from './emptied-places.js'
 export interface ProbedSource {
   claim: Claim
   identity: SourceIdentity
-  /** Bytes, as far as can be told without reading. */
-  size: number
+  /** Bytes, as far as can be told without reading; null where only a capture tells. */
+  size: number | null
   /** Bytes of a block. */
   blockSize: number
   /** Bytes that a copy takes on the repository's disk while the backup is made. */
@@ -26,6 +26,8 @@ export interface SourceWork {
   finishInterruptedRestore(context: Context): Promise<unknown>
   /** Looks at the source. @throws NexusError for whatever create would refuse */
   probe(context: Context): Promise<ProbedSource>
+  /** Bytes of what a backup would hold, where the probe does not tell. */
+  measure?(context: Context): Promise<number>
   /** Compares the source with its earlier backups, as the capture does. @throws NexusError for what create would refuse */
   assertComparable?(comparison: Comparison): Promise<void>
   /** Captures and writes a backup; `scratch` is a directory for this run. Called after `probe`. */

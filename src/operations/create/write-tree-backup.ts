@@ -6,10 +6,10 @@ import { makeBackupId, partNameFor } from '../../repository/layout.js'
 import type { Manifest, ManifestPart } from '../../repository/manifest.js'
 import type { SealedWriter } from '../../repository/sealed/sealed-backup.js'
 import type { TreeCapture } from '../../sources/tree-capture.js'
-import { type OpenedBackup, openBackup } from '../sealing/open-backup.js'
-import { treeOf } from '../trees/tree-part.js'
+import type { OpenedBackup } from '../sealing/open-backup.js'
+import { releaseTree } from '../trees/tree-part.js'
 import type { BackUpTask } from './back-up.js'
-import { digestSeedOf, memoryFor, parentDigests } from './chain-digests.js'
+import { digestSeedOf, knownTree, parentDigests } from './chain-digests.js'
 import { commitBackup } from './commit-backup.js'
 import { type CopyingWriter, copyingWriter } from './copying-writer.js'
 import { manifestOf, type StoredImage } from './manifest-of.js'
@@ -82,6 +82,7 @@ async function storeImage(
   } finally {
     before?.table.close()
     table.close()
+    releaseTree(task.room)
     await copy?.release()
   }
 }
@@ -91,8 +92,6 @@ async function parentOf(
   parent: Manifest,
   scratch: string,
 ): Promise<{ tree: Tree; table: DigestTable }> {
-  const { context, room, source } = task
-  const remembered = parent.encryption && (await memoryFor(context, room, source.name).tree(parent))
-  const tree = remembered ?? (await treeOf(room, await openBackup(context, room.repository, parent)))
+  const tree = await knownTree(task.context, task.room, parent)
   return { tree, table: await parentDigests(task, parent, scratch) }
 }

@@ -1,15 +1,14 @@
-import { rmSync } from 'node:fs'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import type { RestoreProblems } from '../../image/tree/restore-problems.js'
 import { type RestoreTreeTarget, restoreTree } from '../../image/tree/restore-tree.js'
 import { WorkerPool } from '../../image/workers/pool.js'
 import { chainOf, memberOf } from '../chain-members.js'
-import { assertImageDigest } from '../image-digest.js'
+import { withImageDigest } from '../image-digest.js'
 import type { RestoreResult } from '../results.js'
 import { newestOf, openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
-import { treeOf } from './tree-part.js'
+import { releaseTree, treeOf } from './tree-part.js'
 import { assertTreeSpace } from './tree-space.js'
 
 /** What was written, and what could not be. */
@@ -34,15 +33,13 @@ export async function writeTree(
   const { manifest, room, survey } = selected
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const opened = await openChain(context, room, chain)
-  const members = opened.map(member => memberOf(room, member))
   const tree = await treeOf(room, newestOf(opened))
+  // The list of the newest is there already.
+  const members = opened.map(member => {
+    const read = memberOf(room, member)
+    return member === newestOf(opened) ? { ...read, layout: async () => tree.layout } : read
+  })
   await assertTreeSpace(tree, target)
-  const scratch = `${target.directory}.digests`
-  try {
-    await assertImageDigest(opened, members, scratch)
-  } finally {
-    rmSync(scratch, { force: true })
-  }
   const total = chain.reduce((sum, { bytes_stored }) => sum + bytes_stored, 0)
   let done = 0
   const advance = (bytes: number) => {
@@ -51,11 +48,14 @@ export async function writeTree(
   }
   const pool = WorkerPool.start(context.signal)
   try {
-    const { owner = ownerAsCaptured } = target
-    const settings = { pool, work: { signal: context.signal, advance } }
-    const problems = await restoreTree(members, tree, { ...target, owner }, settings)
-    return { size: tree.size, problems }
+    return await withImageDigest(opened, members, `${target.directory}.digests`, async table => {
+      const { owner = ownerAsCaptured } = target
+      const settings = { pool, work: { signal: context.signal, advance }, table }
+      const problems = await restoreTree(members, tree, { ...target, owner }, settings)
+      return { size: tree.size, problems }
+    })
   } finally {
+    releaseTree(room)
     await pool.stop()
   }
 }

@@ -39,6 +39,8 @@ interface Surroundings {
 export interface FilesCapture extends TreeCapture {
   /** Stands for the file systems that everything lies on; the same as long as none was mounted, unmounted or replaced. */
   mounts: string
+  /** Bytes of all files that the walk found. */
+  size: number
   /** Directories that are empty now for an earlier backup's files lay on other file systems; see `emptiedPlaces`. */
   emptiedSince(before: () => Iterable<TreeEntry>): EmptiedPlace[]
 }
@@ -63,6 +65,7 @@ export async function captureFiles(
   const capturing: Capturing = { begunAt, remarks, found, roots, places, accounts: readAccounts(), signal, reread }
   return {
     mounts: digestOf(places),
+    size: found.bytes,
     emptiedSince: before => emptiedPlaces(capturing, before),
     begunAt,
     name: settings.name,

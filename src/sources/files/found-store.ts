@@ -16,6 +16,8 @@ export class FoundStore implements Iterable<Found> {
   readonly #size = float64Column()
   readonly #text = float64Column()
   readonly #texts = new TextStore(7)
+  /** Of all that was added. */
+  bytes = 0
 
   get length(): number {
     return this.#profile.length
@@ -25,6 +27,7 @@ export class FoundStore implements Iterable<Found> {
     const { path, location, link, inode, mtime, ctime, born } = found
     this.#text.push(this.#texts.add(path, location, link, inode, String(mtime), String(ctime), String(born)))
     this.#size.push(found.size)
+    if (found.type === 'file') this.bytes += found.size
     this.#profile.push(this.#profileOf(found))
   }
 
