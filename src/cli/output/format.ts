@@ -40,7 +40,18 @@ export function exactTime(instant: string, zone: string): string {
 function wallClock(instant: string, zone: string, fraction: string): string {
   const date = new Date(instant)
   if (Number.isNaN(date.getTime())) return instant
-  const parts = new Intl.DateTimeFormat('en-GB-u-ca-gregory-nu-latn', {
+  const parts = clockOf(zone).formatToParts(date)
+  const get = (type: string) => parts.find(part => part.type === type)?.value ?? ''
+  return `${get('year')}-${get('month')}-${get('day')} ${get('hour')}:${get('minute')}:${get('second')}${fraction} ${get('timeZoneName')}`
+}
+
+const clocks = new Map<string, Intl.DateTimeFormat>()
+
+/** Made once for each zone: a list of files has a million times. */
+function clockOf(zone: string): Intl.DateTimeFormat {
+  const known = clocks.get(zone)
+  if (known !== undefined) return known
+  const clock = new Intl.DateTimeFormat('en-GB-u-ca-gregory-nu-latn', {
     timeZone: zone,
     hourCycle: 'h23',
     year: 'numeric',
@@ -50,9 +61,9 @@ function wallClock(instant: string, zone: string, fraction: string): string {
     minute: '2-digit',
     second: '2-digit',
     timeZoneName: 'short',
-  }).formatToParts(date)
-  const get = (type: string) => parts.find(part => part.type === type)?.value ?? ''
-  return `${get('year')}-${get('month')}-${get('day')} ${get('hour')}:${get('minute')}:${get('second')}${fraction} ${get('timeZoneName')}`
+  })
+  clocks.set(zone, clock)
+  return clock
 }
 
 /** `1 backup`, `2 backups`. */
