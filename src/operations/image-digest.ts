@@ -1,4 +1,5 @@
 import type { ChainMember } from '../image/chain.js'
+import type { DigestTable } from '../image/digest-table.js'
 import { chainTable, DamagedChain } from '../image/restore-file.js'
 import { newestOf, type OpenedBackup } from './sealing/open-backup.js'
 
@@ -13,13 +14,18 @@ export async function assertImageDigest(
   members: readonly ChainMember[],
   scratch: string,
 ): Promise<void> {
-  const { manifest } = newestOf(chain)
   const table = await chainTable(members, scratch)
   try {
-    if (table.imageDigest() === manifest.image_digest) return
+    assertTableDigest(chain, table)
   } finally {
     table.close()
   }
+}
+
+/** The same for a table that is made already. @throws DamagedChain */
+export function assertTableDigest(chain: readonly OpenedBackup[], table: DigestTable): void {
+  const { manifest } = newestOf(chain)
+  if (table.imageDigest() === manifest.image_digest) return
   const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]
   throw new DamagedChain([{ id: manifest.id, findings }])
 }
