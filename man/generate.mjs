@@ -33,8 +33,9 @@ function argument(text) {
   return `"${literal(text)}"`
 }
 
-function optionItem({ name, value, description, choices, default: initial, environment: variable }) {
-  const operand = value === undefined ? '' : ` Ar ${choices === undefined ? value : choices.join(' | ')}`
+function optionItem({ name, value, optionalValue, description, choices, default: initial, environment: variable }) {
+  const operand =
+    value === undefined ? '' : ` ${optionalValue ? 'Op ' : ''}Ar ${choices === undefined ? value : choices.join(' | ')}`
   const lines = [`.It Fl \\-${literal(name)}${operand}`, `${prose(description)}.`]
   if (initial !== undefined) lines.push(`The default is`, `.Cm ${literal(initial)} .`)
   if (variable !== undefined) lines.push('Also set by', `.Ev ${variable} .`)

@@ -15,6 +15,7 @@ const loaders: Readonly<Record<string, Loader>> = {
   'pitr check': async () => (await import('./commands/pitr-check.js')).runPitrCheck,
   'pitr archive': async () => (await import('./commands/pitr-archive.js')).runPitrArchive,
   'pitr fetch': async () => (await import('./commands/pitr-fetch.js')).runPitrFetch,
+  diff: async () => (await import('./commands/diff.js')).runDiff,
   copy: async () => (await import('./commands/copy.js')).runCopy,
   'config check': async () => (await import('./commands/config-check.js')).runConfigCheck,
   'config show': async () => (await import('./commands/config-show.js')).runConfigShow,

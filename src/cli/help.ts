@@ -75,7 +75,8 @@ function environmentPairs(): [string, string][] {
 function optionPairs(options: readonly OptionDeclaration[]): string {
   return pairs(
     options.map(option => {
-      const value = option.value === undefined ? '' : ` ${option.choices?.join('|') ?? option.value}`
+      const name = option.choices?.join('|') ?? option.value
+      const value = name === undefined ? '' : option.optionalValue === true ? ` [${name}]` : ` ${name}`
       const notes = [
         option.default === undefined ? '' : ` (default ${option.default})`,
         option.environment === undefined ? '' : ` [${option.environment}]`,

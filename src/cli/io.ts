@@ -9,6 +9,8 @@ export interface TextSink {
 export interface CommandIo {
   stdout: TextSink & { isTTY?: boolean; columns?: number }
   stderr: TextSink & { isTTY?: boolean; columns?: number }
+  /** Puts bytes on stdout as they are; resolves when more may come, and rejects when nobody takes them. */
+  writeBytes(bytes: Uint8Array): Promise<void>
   stdin: Readable & { isTTY?: boolean }
   env: Readonly<Record<string, string | undefined>>
   cwd: string

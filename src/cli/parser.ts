@@ -61,7 +61,8 @@ function addCommand(parent: Command, declaration: CommandDeclaration, into: Into
 }
 
 function toOption(declaration: OptionDeclaration): Option {
-  const value = declaration.value === undefined ? '' : ` <${declaration.value}>`
+  const { value: name, optionalValue } = declaration
+  const value = name === undefined ? '' : optionalValue === true ? ` [${name}]` : ` <${name}>`
   const option = new Option(`--${declaration.name}${value}`, declaration.description)
   if (declaration.choices !== undefined) option.choices([...declaration.choices])
   if (declaration.repeatable === true) {

@@ -11,6 +11,10 @@ export function processIo(): CommandIo {
   return {
     stdout: process.stdout,
     stderr: process.stderr,
+    writeBytes: bytes =>
+      new Promise((resolve, reject) => {
+        process.stdout.write(bytes, error => (error == null ? resolve() : reject(error)))
+      }),
     get stdin() {
       return process.stdin
     },

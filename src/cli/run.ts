@@ -115,15 +115,52 @@ function writeOutcome(outcome: Outcome, { io, options, warnings, paints, wal }: 
   const status = last === undefined ? 0 : walStatus(wal, interruptedStatus(io) ?? exitStatusOf(last))
   if (switchOption(options, 'json')) {
     const document = { format_version: formatVersion, ...outcome.document }
-    io.stdout.write(`${JSON.stringify(warnings.length === 0 ? document : { ...document, warnings })}\n`)
+    writeDocument(warnings.length === 0 ? document : { ...document, warnings }, outcome.rows, io)
     if (last !== undefined) io.stderr.write(`${JSON.stringify(errorDocument(last, status, { warnings: [], place }))}\n`)
     return status
   }
   const shown = outcome.always || switchOption(options, 'verbose') || io.stdout.isTTY === true
-  if (shown && (outcome.always || !switchOption(options, 'quiet'))) io.stdout.write(outcome.text(paints.stdout))
+  if (shown && (outcome.always || !switchOption(options, 'quiet'))) {
+    if (outcome.rows !== undefined) writeJoined(textsOf(outcome.rows, paints.stdout), io)
+    io.stdout.write(outcome.text(paints.stdout))
+  }
   for (const failure of outcome.failures) io.stderr.write(errorText(failure, paints.stderr, place))
   return status
 }
+
+function writeDocument(document: object, rows: Outcome['rows'], io: CommandIo): void {
+  const text = JSON.stringify(document)
+  if (rows === undefined) io.stdout.write(`${text}\n`)
+  else writeJoined(documentPieces(text, rows), io)
+}
+
+function* documentPieces(document: string, { name, items }: NonNullable<Outcome['rows']>): Generator<string> {
+  yield `${document.slice(0, -1)},${JSON.stringify(name)}:[`
+  let separator = ''
+  for (const row of items()) {
+    yield `${separator}${JSON.stringify(row.json())}`
+    separator = ','
+  }
+  yield ']}\n'
+}
+
+function* textsOf({ items }: NonNullable<Outcome['rows']>, paint: Paint): Generator<string> {
+  for (const row of items()) yield row.text(paint)
+}
+
+/** A text of all of them would be too long for a string. */
+function writeJoined(pieces: Iterable<string>, io: CommandIo): void {
+  let waiting = ''
+  for (const piece of pieces) {
+    waiting += piece
+    if (waiting.length < WRITE_CHARACTERS) continue
+    io.stdout.write(waiting)
+    waiting = ''
+  }
+  io.stdout.write(waiting)
+}
+
+const WRITE_CHARACTERS = 64 * 1024
 
 async function reportError(
   error: unknown,

@@ -3,7 +3,7 @@ import type { CommandDeclaration } from './declaration/types.js'
 
 const withValue = new Set(
   everyOption()
-    .filter(option => option.value !== undefined)
+    .filter(option => option.value !== undefined && option.optionalValue !== true)
     .map(option => `--${option.name}`),
 )
 

@@ -22,6 +22,15 @@ export class BlockSet {
     return true
   }
 
+  has(block: number): boolean {
+    return ((this.#bits[Math.floor(block / 8)] ?? 0) & (1 << (block & 7))) !== 0
+  }
+
+  /** Blocks that have been added. */
+  get count(): number {
+    return this.#count
+  }
+
   get complete(): boolean {
     return this.#count === this.#size
   }

@@ -3,12 +3,12 @@ import { errnoOf, NexusError } from '../errors.js'
 import { type FrameRecord, readBlockIndex, runBytes } from './block-index.js'
 import type { FileLayout } from './file-layout.js'
 import { inBatches, inOrder } from './ordered.js'
-import { type ByteReader, DIGEST_BYTES, type DigestKind, type Work } from './types.js'
+import { type ByteReader, DIGEST_BYTES, type DigestKind, type PartReader, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
 import type { FrameToOpen, PlacedPiece } from './workers/tasks.js'
 
 /** Frames opened for one message to a thread. */
-const BATCH_FRAMES = 4
+export const BATCH_FRAMES = 4
 
 /** A stored file and the SHA-256 it must have. */
 export interface StoredPart {
@@ -17,7 +17,7 @@ export interface StoredPart {
   bytes: number
   /** Of what is stored. */
   sha256: string
-  open(): Promise<ByteReader>
+  open(): Promise<PartReader>
 }
 
 /** One backup of a chain, as the engine sees it. */
@@ -54,7 +54,7 @@ export class DamagedPart extends NexusError {
 }
 
 /** What to do with one frame: the pieces to write, or null to leave it compressed. */
-type Placement = (record: FrameRecord) => PlacedPiece[] | null
+export type Placement = (record: FrameRecord) => PlacedPiece[] | null
 
 /**
  * Reads one member from end to end: every byte against its SHA-256, and every frame that `place` wants through a
@@ -143,7 +143,8 @@ export async function readDigests(
   }
 }
 
-function frameToOpen(layout: FileLayout, record: FrameRecord): Omit<FrameToOpen, 'pieces'> {
+/** A frame as a worker wants it, without where its blocks go. */
+export function frameToOpen(layout: FileLayout, record: FrameRecord): Omit<FrameToOpen, 'pieces'> {
   const runs = record.runs.map(run => {
     return {
       offset: run.offset,
@@ -155,7 +156,8 @@ function frameToOpen(layout: FileLayout, record: FrameRecord): Omit<FrameToOpen,
   return { storedLength: record.storedLength, plainLength: record.plainLength, runs, digests: record.digests }
 }
 
-async function* records(
+/** The records of an index that is read once; what is wrong with it is told. */
+export async function* records(
   member: ChainMember,
   layout: FileLayout,
   index: ByteReader,
@@ -188,17 +190,18 @@ async function* storedFrames(
 }
 
 /** The bytes in a buffer that holds nothing else, so that it can be handed to another thread. */
-function ownBuffer(bytes: Buffer): Uint8Array<ArrayBuffer> {
+export function ownBuffer(bytes: Buffer): Uint8Array<ArrayBuffer> {
   const { buffer, byteLength } = bytes
   return buffer instanceof ArrayBuffer && buffer.byteLength === byteLength
     ? new Uint8Array(buffer)
     : new Uint8Array(bytes)
 }
 
-async function openPart(
+/** Opens a part for reading; one that is missing or damaged is told, and there is no reader. */
+export async function openPart(
   part: StoredPart,
   problem: (part: string, text: string) => void,
-): Promise<ByteReader | undefined> {
+): Promise<PartReader | undefined> {
   try {
     const reader = await part.open()
     if (reader.size !== part.bytes) problem(part.name, `has ${reader.size} bytes instead of ${part.bytes}`)
@@ -215,7 +218,7 @@ async function openPart(
 const CHUNK_BYTES = 1024 * 1024
 
 /** A reader that hashes what passes through; `finish` reads the rest and tells the SHA-256. */
-function hashing(reader: ByteReader): ByteReader & { finish(): Promise<string> } {
+export function hashing(reader: ByteReader): ByteReader & { finish(): Promise<string> } {
   const hash = createHash('sha256')
   const isWhatIsStored = reader.storedSha256 === undefined
   const read = async (length: number) => {

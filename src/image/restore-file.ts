@@ -6,6 +6,7 @@ import { applyDigests } from './digest-rows.js'
 import { DigestTable } from './digest-table.js'
 import type { FileLayout } from './file-layout.js'
 import { Lineage } from './lineage.js'
+import { readWanted } from './read-wanted.js'
 import { RowRanges } from './row-ranges.js'
 import { DIGEST_BYTES, type Work } from './types.js'
 import type { WorkerPool } from './workers/pool.js'
@@ -96,12 +97,15 @@ export type Destination = (file: number) => { to: PlacedPiece['to'] | null; size
  * Writes every block of a chain's newest image once: members are read newest first and a bit for each block tells
  * what is written already. All bytes of all members are checked on the way.
  *
+ * @param part blocks of the files that have a destination, where that is a part of the image: then only the frames that
+ *   hold them are read and checked, and no older member than is needed
  * @throws DamagedChain when anything stored is damaged; what was written is then incomplete
  */
 export async function restoreBlocks(
   chain: readonly ChainMember[],
   destination: Destination,
   settings: { pool: WorkerPool; work: Work; table?: DigestTable },
+  part?: number,
 ): Promise<void> {
   const newest = chain.at(-1)
   if (newest === undefined) throw new NexusError('failed', 'empty_chain', 'nothing to restore from')
@@ -110,7 +114,9 @@ export async function restoreBlocks(
   for await (const step of newestFirst(chain)) {
     const blocks = written ?? new BlockSet(step.layout.rows)
     written = blocks
-    const findings = await readMember(step.member, step.layout, settings, record => {
+    if (blocks.count === part) break
+    const read = part === undefined ? readMember : readWanted
+    const findings = await read(step.member, step.layout, settings, record => {
       const digests = new RowRanges((from, row, count) =>
         settings.table?.put(row, record.digests.subarray(from * DIGEST_BYTES, (from + count) * DIGEST_BYTES)),
       )
@@ -125,7 +131,8 @@ export async function restoreBlocks(
     if (findings.length > 0) damage.push({ id: step.member.id, findings })
   }
   if (damage.length > 0) throw new DamagedChain(damage)
-  if (written?.complete !== true) {
+  const whole = part === undefined ? written?.complete === true : written?.count === part
+  if (!whole) {
     throw new DamagedChain([{ id: newest.id, findings: [{ part: 'chain', problem: 'does not hold every block' }] }])
   }
 }

@@ -66,6 +66,12 @@ export interface ByteReader {
   close(): Promise<void>
 }
 
+/** Reads a stored part here and there too. */
+export interface PartReader extends ByteReader {
+  /** At most so many bytes from a position on, fewer at the end, wherever `read` has come to. */
+  readAt(position: number, length: number): Promise<Buffer>
+}
+
 /** Takes a part's bytes in order. */
 export interface ByteSink {
   /** When it has resolved, the bytes are the caller's again. */

@@ -7,7 +7,7 @@ import { newestOf, type OpenedBackup } from './sealing/open-backup.js'
 /**
  * Makes sure that the indexes of a chain lead to the image digest in its newest manifest, before a byte is written.
  *
- * @param scratch path of a file that may be made; the caller removes it
+ * @param scratch path of a file that may be made; it is removed
  * @throws DamagedChain
  */
 export async function assertImageDigest(
@@ -15,11 +15,15 @@ export async function assertImageDigest(
   members: readonly ChainMember[],
   scratch: string,
 ): Promise<void> {
-  const table = await chainTable(members, scratch)
   try {
-    assertDigestOf(table, chain)
+    const table = await chainTable(members, scratch)
+    try {
+      assertTableDigest(chain, table)
+    } finally {
+      table.close()
+    }
   } finally {
-    table.close()
+    rmSync(scratch, { force: true })
   }
 }
 
@@ -40,7 +44,7 @@ export async function withImageDigest<T>(
   const table = DigestTable.create(scratch, newestOf(chain).manifest.blocks_total)
   try {
     const restored = await restore(table)
-    assertDigestOf(table, chain)
+    assertTableDigest(chain, table)
     return restored
   } finally {
     table.close()
@@ -48,7 +52,8 @@ export async function withImageDigest<T>(
   }
 }
 
-function assertDigestOf(table: DigestTable, chain: readonly OpenedBackup[]): void {
+/** Makes sure that a table leads to the image digest in the manifest of a chain's newest member. @throws DamagedChain */
+export function assertTableDigest(chain: readonly OpenedBackup[], table: DigestTable): void {
   const { manifest } = newestOf(chain)
   if (table.imageDigest() === manifest.image_digest) return
   const findings = [{ part: 'blocks.idx', problem: 'does not lead to the image digest in the manifest' }]

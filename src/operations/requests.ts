@@ -1,5 +1,6 @@
 import type { KeepPolicy, RepositorySettings, SourceSettings } from '../config/settings.js'
 import type { BackupType, SourceKind } from '../repository/manifest.js'
+import type { PartCounts } from './results.js'
 
 /** How thoroughly the source itself is checked at create. */
 export type CheckLevel = 'integrity' | 'quick' | 'none'
@@ -66,6 +67,17 @@ export interface RecoveryCalls {
   untrusted?: boolean | undefined
 }
 
+/** Which entries of a files backup are wanted: patterns as in a source's `exclude`. */
+export interface PartRules {
+  /** A directory is taken with all that it holds; everything where there are none. */
+  include: readonly string[]
+  /** Left out all the same. */
+  exclude: readonly string[]
+}
+
+/** What a merge does where something of the same name is there: `if-changed` goes by size and time, `if-newer` by time. */
+export type OverwriteRule = 'always' | 'if-changed' | 'if-newer' | 'never'
+
 export interface RestoreRequest {
   repositories: RepositorySettings[]
   /** A backup's id or prefix, or a source's name for its latest. */
@@ -91,6 +103,10 @@ export interface RestoreRequest {
   allowDamaged?: boolean
   /** Files and directories get the owner of this process and not the one that was captured. */
   noOwner?: boolean
+  /** Only a part of a files backup, to a path. */
+  part?: PartRules
+  /** Put files into a directory that is there, and leave everything else in it alone. */
+  merge?: { overwrite: OverwriteRule }
 }
 
 /** What a restore is going to do; printed first, and all that `--dry-run` does. */
@@ -107,6 +123,10 @@ export interface RestorePlan {
   previous: string | null
   service: string | null
   bytes: number
+  /** It is merged into the directory that is there: only single files of it are replaced, and kept below `previous`. */
+  merge?: OverwriteRule
+  /** What is restored, where that is a part; `named` has its first entries that are no directories. */
+  part?: PartCounts & { named: { path: string; type: string }[] }
 }
 
 /** A path that a restore with `--to PATH --force` wrote to; what it replaced lies beside it. */

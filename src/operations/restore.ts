@@ -1,4 +1,5 @@
 import type { Context } from '../context.js'
+import { NexusError } from '../errors.js'
 import { recorded } from '../journal/recorded.js'
 import type { Journal } from '../journal/types.js'
 import { planDatabaseRestore, restoreDatabase } from './databases/restore-database.js'
@@ -9,6 +10,7 @@ import type { RestorePlan, RestoreRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
 import { openSelected } from './sealing/open-backup.js'
 import { reselect, type Selected, selectBackup } from './select.js'
+import { previewPart } from './trees/chosen-part.js'
 import { planTreeRestore, restoreTreeBackup } from './trees/restore-tree-backup.js'
 
 /**
@@ -21,6 +23,10 @@ export async function planRestore(context: Context, request: RestoreRequest): Pr
   if (request.dryRun) warnOf(context, selected)
   const plan = await planOf(context, request, selected)
   for (const notice of incompleteNotices(request, selected)) context.warn(`${plan.source}: ${notice}`)
+  if (request.part !== undefined) {
+    const part = await previewPart(context, selected, request.part)
+    Object.assign(plan, { bytes: part.bytes, part })
+  }
   selections.set(plan, selected)
   return plan
 }
@@ -59,6 +65,25 @@ export async function restore(context: Context, journal: Journal, request: Resto
   )
 }
 
+/** @throws NexusError `usage` (`option_of_files`, `options_exclude`) */
+function assertPartPossible({ part, merge, target }: RestoreRequest, { manifest: { id, kind } }: Selected): void {
+  if (part === undefined && merge === undefined) return
+  if (kind !== 'files') {
+    const what = kind === 'sqlite' ? 'a database' : 'a cluster'
+    throw new NexusError('usage', 'option_of_files', `parts and merges are of files, and ${id} is ${what}`, {
+      hint: `restore all of it: nexus-backup restore ${id} --to PATH`,
+    })
+  }
+  if (target.kind === 'in-place') throw partInPlace(id)
+}
+
+/** What is restored in place takes the place of everything that stands there. */
+function partInPlace(id: string): NexusError {
+  return new NexusError('usage', 'options_exclude', '--in-place replaces all of a source, and takes no --include', {
+    hint: `restore the part beside: nexus-backup restore ${id} --include PATTERN --to DIR`,
+  })
+}
+
 /** So many of a backup's own warnings are repeated when it is restored. */
 const REPEATED = 3
 
@@ -90,6 +115,7 @@ function warnOf(context: Context, selected: Selected): void {
 }
 
 async function planOf(context: Context, request: RestoreRequest, selected: Selected): Promise<RestorePlan> {
+  assertPartPossible(request, selected)
   return selected.manifest.kind === 'sqlite'
     ? planDatabaseRestore(context, request, selected)
     : planTreeRestore(context, request, selected)

@@ -139,6 +139,23 @@ export interface CreateResult {
 /** `error`: the check itself could not be run, which says nothing of what was to be checked. */
 export type CheckStatus = 'ok' | 'failed' | 'skipped' | 'error'
 
+/** A part of a files backup: its entries of all types, and the files among them with their bytes. */
+export interface PartCounts {
+  entries: number
+  files: number
+  bytes: number
+}
+
+/** What a merge did to the directory. */
+export interface MergeCounts {
+  /** Entries that were not there; a new directory counts as one, with what it holds. */
+  created: number
+  /** Relative paths of what was replaced: it is kept below `previous`, under the same paths. */
+  replaced: string[]
+  /** Entries that stayed as they were there. */
+  left: number
+}
+
 /** A check of what was restored. */
 export interface RestoredCheck {
   name: string
@@ -207,6 +224,10 @@ export interface RestoreResult {
   checks: RestoredCheck[]
   /** What of a tree could not be restored, or is not as it was, a sentence each: its data is there all the same. */
   problems?: string[]
+  /** What was restored, where that was a part of the backup. */
+  part?: PartCounts
+  /** What a merge did. */
+  merged?: MergeCounts
   duration_ms: number
 }
 

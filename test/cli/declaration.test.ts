@@ -34,10 +34,14 @@ describe('the declaration', () => {
         ' ',
       ),
     )
-    expect(names('list')).toEqual(['all', 'journal'])
+    expect(names('list')).toEqual(['all', 'journal', 'files'])
     expect(names('verify')).toEqual(['drill'])
     expect(names('restore')).toEqual([
       'to',
+      'include',
+      'exclude',
+      'merge',
+      'overwrite',
       'force',
       'untrusted',
       'in-place',

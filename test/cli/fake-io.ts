@@ -18,6 +18,9 @@ export function fakeIo(overrides: Partial<CommandIo> = {}): { io: CommandIo; std
     },
   })
   const io: CommandIo = {
+    writeBytes: async bytes => {
+      written.stdout += Buffer.from(bytes).toString('latin1')
+    },
     stdin: Readable.from([]),
     env: {},
     cwd: '/desk',

@@ -53,6 +53,26 @@ describe('restore', () => {
     expect(request).toMatchObject({ backup: id, target: { kind: 'in-place', source: { path: '/data/itsm.db' } } })
   })
 
+  it.each<[string[], string, RegExp]>([
+    [['--include', '*.pdf'], 'options_exclude', /restore itsm --include '\*\.pdf' --to DIR/],
+    [['--include', 'a', '--in-place'], 'options_exclude', /--include a --to DIR/],
+    [['--exclude', 'a', '--rollback', '--to', '/x'], 'options_exclude', /--exclude a --to DIR/],
+    [['--include', 'a', '--to', '/x'], 'option_of_files', /restore itsm --to PATH/],
+    [['--include', 'a', '--to', '-'], 'option_of_files', /restore itsm --to -/],
+    [['--overwrite', 'never', '--to', '/x'], 'options_exclude', /--merge/],
+    [['--merge', '--in-place'], 'options_exclude', /--merge --to \//],
+    [['--merge', '--to', '/x', '--force'], 'options_exclude', /--merge --to \//],
+    [['--merge', '--to', '-'], 'options_exclude', /--merge --to \//],
+    [['--merge', '--to', '/x'], 'option_of_files', /restore itsm --to PATH/],
+    [['--to', '-', '--force'], 'options_exclude', /--to PATH/],
+    [['--to', '-'], 'options_exclude', /leave --json out/],
+  ])('%j is a mistake in the command line, and the next command is named', async (flags, code, hint) => {
+    const run = await runFake(['restore', 'itsm', ...place, ...flags, '--json'])
+    expect(run.status).toBe(2)
+    expect(JSON.parse(run.stderr).error).toMatchObject({ code, hint: expect.stringMatching(hint) })
+    expect(operations.restore).not.toHaveBeenCalled()
+  })
+
   it('in place of a source that is not known is not found', async () => {
     const run = await runFake([
       'restore',

@@ -4,7 +4,7 @@ import type { ChainMember, StoredPart } from '../../src/image/chain.js'
 import { DigestTable } from '../../src/image/digest-table.js'
 import { listedFiles } from '../../src/image/file-layout.js'
 import { type StoreTarget, storeAll, storeChanged } from '../../src/image/store.js'
-import type { ByteReader, ByteSink, DigestKind, Frame } from '../../src/image/types.js'
+import type { ByteSink, DigestKind, Frame, PartReader } from '../../src/image/types.js'
 import type { WorkerPool } from '../../src/image/workers/pool.js'
 
 /** Parts that are kept in memory. */
@@ -20,7 +20,7 @@ export class MemorySink implements ByteSink {
   }
 }
 
-export function readerOf(bytes: Buffer): ByteReader {
+export function readerOf(bytes: Buffer): PartReader {
   let at = 0
   return {
     size: bytes.length,
@@ -30,6 +30,7 @@ export function readerOf(bytes: Buffer): ByteReader {
       at += piece.length
       return piece
     },
+    readAt: async (from, length) => Buffer.from(bytes.subarray(from, from + length)),
     async close() {},
   }
 }

@@ -9,7 +9,7 @@ import { switchOption, textOption } from '../parsed.js'
 import { repositoryNamed } from '../repositories.js'
 import { sourceNamed } from '../sources.js'
 import { copyFailures, untrustedCopies } from './copy-failures.js'
-import { damagedBackups } from './list.js'
+import { damagedBackups } from './damaged-backups.js'
 
 /** `copy [SOURCE...] [--to REPO] [--from REPO] [--init]` */
 export const runCopy: Handler = async invocation => {

@@ -11,7 +11,7 @@ import { type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources } from '../sources.js'
 import { concernFailures } from './concern-failures.js'
 import { copyFailures, untrustedCopies } from './copy-failures.js'
-import { damagedBackups } from './list.js'
+import { damagedBackups } from './damaged-backups.js'
 
 /** `create [SOURCE...]` */
 export const runCreate: Handler = async invocation => {

@@ -1,15 +1,19 @@
 import { NexusError } from '../../errors.js'
 import { list } from '../../operations/list.js'
-import type { ListedProblem, ListResult } from '../../operations/results.js'
+import type { ListResult } from '../../operations/results.js'
 import type { Handler, Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
-import { counted, firstFew } from '../output/format.js'
 import { renderJournal } from '../output/render-journal.js'
 import { renderList } from '../output/render-list.js'
 import { switchOption } from '../parsed.js'
+import { damagedBackups } from './damaged-backups.js'
 
-/** `list [SOURCE] [--all] [--journal]` */
+/** `list [SOURCE] [--all] [--journal]`, or `list [BACKUP|SOURCE] --files [PATTERN]` */
 export const runList: Handler = async invocation => {
+  if (invocation.options.files !== undefined) {
+    const { runListFiles } = await import('./list-files.js')
+    return await runListFiles(invocation)
+  }
   if (switchOption(invocation.options, 'journal')) return await listJournal(invocation)
   const settings = await invocation.settings()
   const result: ListResult = await list(await invocation.context(), {
@@ -23,18 +27,6 @@ export const runList: Handler = async invocation => {
     always: true,
     failures: damagedBackups(result.problems),
   }
-}
-
-/** The error of a command that saw damaged backups on its way; empty when it saw none. */
-export function damagedBackups(problems: readonly ListedProblem[]): NexusError[] {
-  const damaged = problems.filter(problem => problem.status === 'damaged')
-  if (damaged.length === 0) return []
-  const named = firstFew(damaged.map(({ source, id, problem }) => `${source}/${id} (${problem})`))
-  return [
-    new NexusError('damage', 'backup_damaged', `${counted(damaged.length, 'backup')} damaged: ${named}`, {
-      hint: `'nexus-backup verify' says what else depends on it; it is never removed by itself`,
-    }),
-  ]
 }
 
 async function listJournal(invocation: Invocation): Promise<Outcome> {

@@ -9,7 +9,7 @@ import { counted } from '../output/format.js'
 import { renderPrune } from '../output/render-prune.js'
 import { countOption, type OptionValues, switchOption, textOption } from '../parsed.js'
 import { chosenSources, sourceNamed } from '../sources.js'
-import { damagedBackups } from './list.js'
+import { damagedBackups } from './damaged-backups.js'
 
 /** `prune [SOURCE...] [--keep-…]` */
 export const runPrune: Handler = async invocation => {

@@ -1,12 +1,24 @@
 import { NexusError } from '../../errors.js'
-import type { RestorePlan, RestoreRequest } from '../../operations/requests.js'
+import type { OverwriteRule, RestorePlan, RestoreRequest } from '../../operations/requests.js'
 import type { RestoreResult } from '../../operations/results.js'
 import { shellQuoted } from '../../operations/shell.js'
 import type { Invocation } from '../invocation.js'
 import type { Outcome } from '../outcome.js'
 import { renderPlan, renderRestore } from '../output/render-restore.js'
-import { placeFlags, textOption } from '../parsed.js'
+import { listOption, placeFlags, switchOption, textOption } from '../parsed.js'
 import { pasteable } from '../pasteable.js'
+
+/** Which entries `--include` and `--exclude` ask for; nothing where they are not given. */
+export function partOf(options: Invocation['options']): Pick<RestoreRequest, 'part'> {
+  const [include, exclude] = [listOption(options, 'include'), listOption(options, 'exclude')]
+  return include.length + exclude.length === 0 ? {} : { part: { include, exclude } }
+}
+
+/** How `--merge` and `--overwrite` ask for a merge; nothing where they do not. */
+export function mergeOf(options: Invocation['options']): Pick<RestoreRequest, 'merge'> {
+  const rule = textOption(options, 'overwrite') as OverwriteRule | undefined
+  return switchOption(options, 'merge') ? { merge: { overwrite: rule ?? 'if-changed' } } : {}
+}
 
 /** The plan as the result of a dry run. */
 export function planOutcome(command: string, plan: RestorePlan, zone: string, first = ''): Outcome {

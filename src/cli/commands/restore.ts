@@ -10,7 +10,7 @@ import type { Outcome } from '../outcome.js'
 import { renderPlan } from '../output/render-restore.js'
 import { listOption, switchOption, textOption } from '../parsed.js'
 import { sourceNamed } from '../sources.js'
-import { confirmSource, orDamaged, planOutcome, restoredOutcome } from './restore-parts.js'
+import { confirmSource, mergeOf, orDamaged, partOf, planOutcome, restoredOutcome } from './restore-parts.js'
 import { type Origin, originOf } from './source-of-backup.js'
 
 /** `restore BACKUP|SOURCE (--to PATH [--force] | --in-place | --rollback [--to PATH])` */
@@ -27,6 +27,10 @@ export const runRestore: Handler = async invocation => {
   if (to === undefined && !switchOption(options, 'in-place')) throw undecided(invocation, backup)
   const settings = await invocation.settings()
   const origin = await originOf(await invocation.context(), settings, backup)
+  if (to === '-') {
+    const { runRestoreOutput } = await import('./restore-output.js')
+    return await runRestoreOutput(invocation, settings, { backup, origin })
+  }
   const request = requestOf(invocation, settings, { backup, to, origin })
   return await carryOut(invocation, settings, request, origin)
 }
@@ -61,11 +65,42 @@ function refuseMixture({ options, operands }: Invocation): void {
       hint: 'a rollback brings back what it kept, with its owners',
     })
   }
+  refusePart(options, ways[0], operands[0])
+  refuseMerge(options, ways[0], operands[0])
   if (operands.length === 0 && ways.length > 0) {
     throw new NexusError('usage', 'missing_argument', `restore ${ways[0]} needs a backup or a source`, {
       hint: `'nexus-backup list' shows them; 'nexus-backup restore --help' shows the forms`,
     })
   }
+}
+
+/** A part goes to a path: what is in place, or is brought back by a rollback, is whole. */
+function refusePart(options: Invocation['options'], way: string | undefined, backup: string | undefined): void {
+  const flag = ['include', 'exclude'].find(name => listOption(options, name).length > 0)
+  if (flag === undefined || (way === '--to' && !switchOption(options, 'rollback'))) return
+  const what = backup === undefined ? 'SOURCE' : shellQuoted(backup)
+  const patterns = listOption(options, flag).map(pattern => `--${flag} ${shellQuoted(pattern)}`)
+  const message =
+    way === undefined ? `--${flag} needs a place to restore to` : `--${flag} and ${way} exclude each other`
+  throw new NexusError('usage', 'options_exclude', message, {
+    hint: `restore the part beside the live data: nexus-backup restore ${what} ${patterns.join(' ')} --to DIR`,
+  })
+}
+
+function refuseMerge(options: Invocation['options'], way: string | undefined, backup = 'SOURCE'): void {
+  const isMerge = switchOption(options, 'merge')
+  if (!isMerge && textOption(options, 'overwrite') === undefined) return
+  if (!isMerge) {
+    throw new NexusError('usage', 'options_exclude', '--overwrite goes with --merge', {
+      hint: 'add --merge to put files into a directory that is there; --force replaces the whole directory',
+    })
+  }
+  const other = switchOption(options, 'force') ? '--force' : way === '--to' ? undefined : (way ?? 'no --to')
+  const isOutput = textOption(options, 'to') === '-'
+  if (other === undefined && !isOutput && !switchOption(options, 'rollback')) return
+  throw new NexusError('usage', 'options_exclude', `--merge goes with --to DIR, and not with ${other ?? '--to -'}`, {
+    hint: `below DIR lie absolute paths, so this puts files back where they were: nexus-backup restore ${shellQuoted(backup)} --merge --to /`,
+  })
 }
 
 /** The operator must say where to; both commands are ready to paste. */
@@ -108,6 +143,8 @@ function requestOf(
     allowOtherNames: switchOption(options, 'allow-other-names'),
     allowDamaged: switchOption(options, 'allow-damaged'),
     noOwner: switchOption(options, 'no-owner'),
+    ...partOf(options),
+    ...mergeOf(options),
   }
   if (to !== undefined) {
     const target = { kind: 'path', path: resolve(io.cwd, to), force: switchOption(options, 'force') } as const
@@ -126,6 +163,7 @@ async function carryOut(
   origin: Origin | undefined,
 ): Promise<Outcome> {
   const { target, backup } = request
+  refusePartOf(origin, request)
   if (origin?.kind === 'postgres' && target.kind === 'path') {
     refuseForce(invocation)
     refuseNoOwner(invocation, origin)
@@ -185,6 +223,15 @@ function refuseNoOwner({ options }: Invocation, origin: Origin | undefined): voi
   if (!switchOption(options, 'no-owner') || origin?.kind === undefined || origin.kind === 'files') return
   const message = `--no-owner is for directories and files, and ${origin.name} is none`
   throw new NexusError('usage', 'option_of_files', message, { hint: 'leave --no-owner out' })
+}
+
+function refusePartOf(origin: Origin | undefined, { part, merge, backup }: RestoreRequest): void {
+  if ((part === undefined && merge === undefined) || origin?.kind === undefined || origin.kind === 'files') return
+  const flags = merge === undefined ? '--include and --exclude are' : '--merge is'
+  const message = `${flags} for directories and files, and ${origin.name} is none`
+  throw new NexusError('usage', 'option_of_files', message, {
+    hint: `restore all of it: nexus-backup restore ${shellQuoted(backup)} --to PATH`,
+  })
 }
 
 function refuseTablespaces({ options }: Invocation, { name, kind }: Origin): void {

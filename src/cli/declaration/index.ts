@@ -2,6 +2,7 @@ import { completionCommand } from './completion.js'
 import { configCommand } from './config.js'
 import { copyCommand } from './copy.js'
 import { createCommand } from './create.js'
+import { diffCommand } from './diff.js'
 import { globalOptions } from './globals.js'
 import { keysCommand } from './keys.js'
 import { listCommand } from './list.js'
@@ -19,6 +20,7 @@ export const commands: readonly CommandDeclaration[] = [
   restoreCommand,
   pruneCommand,
   pitrCommand,
+  diffCommand,
   copyCommand,
   keysCommand,
   configCommand,

@@ -10,28 +10,46 @@ export const listCommand: CommandDeclaration = {
   group: 'main',
   arguments: [
     {
-      name: 'SOURCE',
+      name: 'BACKUP|SOURCE',
       required: false,
       variadic: false,
-      description: 'Only the backups of this source',
+      description: 'Only the backups of this source; with --files, whose files are listed',
       complete: 'source',
     },
+  ],
+  usage: [
+    'nexus-backup list [SOURCE] [--all | --journal]',
+    'nexus-backup list BACKUP|SOURCE --files',
+    'nexus-backup list BACKUP --files PATTERN',
+    'nexus-backup list [SOURCE] --files PATTERN',
   ],
   options: [
     { name: 'all', description: 'Show the leftovers of unfinished runs too' },
     { name: 'journal', description: 'Show who did what and when instead, and whether the journal is whole' },
+    {
+      name: 'files',
+      value: 'PATTERN',
+      optionalValue: true,
+      description:
+        'Show the files in a backup, or in all backups of a source those that match and in which backups they are',
+    },
   ],
   examples: [
     { does: 'Everything there is', command: 'nexus-backup list' },
     { does: 'On a bare machine, with only the repository', command: 'nexus-backup list --repo /mnt/backups/nexus' },
     { does: 'The id of the newest backup', command: "nexus-backup list itsm --json | jq -r '.backups[-1].id'" },
+    { does: 'The files in the latest backup', command: 'nexus-backup list uploads --files' },
+    {
+      does: 'Which backups hold a file, and which versions of it',
+      command: "nexus-backup list uploads --files 'prices*.csv'",
+    },
     { does: 'What was done to one source', command: 'nexus-backup list itsm --journal' },
   ],
   exits: exitsWith(
     {
       0: 'listed, also when there is nothing to list',
       4: 'a backup is damaged or is not what was signed, or the journal was changed',
-      5: 'no such source',
+      5: 'no such source or backup, or no file that matches',
     },
     [3, 6],
   ),

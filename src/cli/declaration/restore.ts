@@ -13,6 +13,9 @@ export const restoreCommand: CommandDeclaration = {
   ],
   usage: [
     'nexus-backup restore BACKUP|SOURCE --to PATH [--force] [--no-owner] [--tablespace-map OLD=NEW]...',
+    'nexus-backup restore BACKUP|SOURCE --include PATTERN... [--exclude PATTERN]... --to DIR',
+    'nexus-backup restore BACKUP|SOURCE [--include PATTERN]... --merge [--overwrite RULE] --to DIR',
+    'nexus-backup restore BACKUP|SOURCE [--include PATH] --to -',
     'nexus-backup restore ID --untrusted --to PATH',
     'nexus-backup restore BACKUP|SOURCE --in-place [--confirm SOURCE]',
     'nexus-backup restore SOURCE --rollback [--confirm SOURCE]',
@@ -29,7 +32,35 @@ export const restoreCommand: CommandDeclaration = {
     },
   ],
   options: [
-    { name: 'to', value: 'PATH', description: 'Restore to this path', complete: 'file' },
+    {
+      name: 'to',
+      value: 'PATH',
+      description: 'Restore to this path; - writes one file or a database to standard output',
+      complete: 'file',
+    },
+    {
+      name: 'include',
+      value: 'PATTERN',
+      description: 'Of files: restore only what matches, a directory with all that it holds; may be repeated',
+      repeatable: true,
+    },
+    {
+      name: 'exclude',
+      value: 'PATTERN',
+      description: 'Of files: leave out what matches, a directory with all that it holds; may be repeated',
+      repeatable: true,
+    },
+    {
+      name: 'merge',
+      description: 'Of files: put them into the directory that --to names, beside what is there; nothing is removed',
+    },
+    {
+      name: 'overwrite',
+      value: 'RULE',
+      choices: ['always', 'if-changed', 'if-newer', 'never'],
+      default: 'if-changed',
+      description: 'With --merge: which files that are there are replaced, and kept under another name',
+    },
     { name: 'force', description: 'With --to: replace what is there, and keep it under another name' },
     {
       name: 'untrusted',
@@ -72,6 +103,18 @@ export const restoreCommand: CommandDeclaration = {
       command: 'nexus-backup restore itsm --in-place --confirm itsm',
     },
     { does: 'Uploads and logs, to look into', command: 'nexus-backup restore uploads --to /tmp/uploads' },
+    {
+      does: 'The PDF files of one directory, beside the live data',
+      command: "nexus-backup restore uploads --include '/srv/uploads/ticket-4711/**/*.pdf' --to /tmp/ticket",
+    },
+    {
+      does: 'One file as it was, into a pipe',
+      command: 'nexus-backup restore uploads --include /srv/uploads/prices.csv --to - | diff - /srv/uploads/prices.csv',
+    },
+    {
+      does: 'A directory back into the live tree, but for what is newer there',
+      command: 'nexus-backup restore uploads --include /srv/uploads/ticket-4711 --merge --overwrite if-newer --to /',
+    },
     { does: 'Take that back', command: 'nexus-backup restore itsm --rollback --confirm itsm' },
     {
       does: 'Take back what --to PATH --force replaced',
@@ -87,7 +130,7 @@ export const restoreCommand: CommandDeclaration = {
     1: 'failed; the live data is as it was',
     3: 'restored, but a check could not be run, or some entries are missing or not as they were',
     4: 'the backup is damaged, is not what was signed, or the latest is gone, and the live data is as it was; or what is restored fails its checks as it did when it was captured',
-    5: 'no such backup or source, or nothing to roll back to',
+    5: 'no such backup or source, nothing in it that --include names, or nothing to roll back to',
     8: 'refused for safety: the backup is not ours, not confirmed, the target exists, or somebody uses the data',
   }),
 }

@@ -20,6 +20,8 @@ export interface OptionDeclaration {
   name: string
   /** Name of the value in help and man pages; an option without one is a switch. */
   value?: string
+  /** The option may be given without its value. */
+  optionalValue?: true
   description: string
   choices?: readonly string[]
   /** Words worth completing where other values are allowed too. */

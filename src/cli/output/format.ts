@@ -47,7 +47,7 @@ function wallClock(instant: string, zone: string, fraction: string): string {
 
 const clocks = new Map<string, Intl.DateTimeFormat>()
 
-/** One for each zone: to make it takes a millisecond, and a list may have thousands of times. */
+/** One for each zone: to make it takes a millisecond, and a list of files has a million times. */
 function clockOf(zone: string): Intl.DateTimeFormat {
   const known = clocks.get(zone)
   if (known !== undefined) return known

@@ -1,5 +1,6 @@
 import type { RestorePlan } from '../../operations/requests.js'
-import type { RestoreResult } from '../../operations/results.js'
+import type { MergeCounts, PartCounts, RestoreResult } from '../../operations/results.js'
+import { shown } from '../../system/file-names.js'
 import type { Paint } from './colour.js'
 import { counted, humanBytes, humanDuration, humanTime, printable } from './format.js'
 
@@ -11,12 +12,34 @@ export function renderPlan(plan: RestorePlan, zone: string): string {
     ...(plan.chain.length === 0 ? [] : [`  from ${counted(plan.chain.length, 'backup')}: ${plan.chain.join(', ')}`]),
     `  to ${printable(plan.target)}${plan.in_place ? ' (the live data)' : ''}`,
   ]
-  if (plan.replaces) {
+  if (plan.part !== undefined) lines.push(`  a part of it: ${countsOf(plan.part)}`)
+  if (plan.merge !== undefined) {
+    const kept = plan.previous === null ? '' : `; what it replaces is kept in ${printable(plan.previous)}`
+    lines.push(`  merges into what is there (overwrite ${plan.merge})${kept}`)
+  } else if (plan.replaces) {
     const kept = plan.previous === null ? '' : `, kept as ${printable(plan.previous)}`
     lines.push(`  replaces what is there${kept}`)
   }
   if (plan.service !== null) lines.push(`  stops and starts ${printable(plan.service)}`)
   return lines.map(line => `${line}\n`).join('')
+}
+
+/** So many replaced files are named; all of them lie where they are kept. */
+const NAMED = 20
+
+function mergedLines(merged: MergeCounts | undefined): string[] {
+  if (merged === undefined) return []
+  const { created, replaced, left } = merged
+  const more = replaced.length > NAMED ? [`  and ${replaced.length - NAMED} more`] : []
+  return [
+    `  merged: ${created} new, ${replaced.length} replaced, ${left} left as they were there`,
+    ...replaced.slice(0, NAMED).map(path => `  replaced: ${shown(path)}`),
+    ...more,
+  ]
+}
+
+function countsOf({ entries, files, bytes }: PartCounts): string {
+  return `${entries} ${entries === 1 ? 'entry' : 'entries'}, of them ${counted(files, 'file')} with ${humanBytes(bytes)}`
 }
 
 /** What was restored, where the data it replaced lies, and how to undo it. */
@@ -26,6 +49,8 @@ export function renderRestore(result: RestoreResult, { zone, paint }: { zone: st
   const lines = [
     `restored ${paint.good(what)} to ${printable(result.target)}${captured}, in ${humanDuration(result.duration_ms)}`,
   ]
+  if (result.part !== undefined) lines.push(`  a part of it: ${countsOf(result.part)}`)
+  lines.push(...mergedLines(result.merged))
   for (const { name, status, detail } of result.checks) {
     const shown = status === 'failed' ? paint.bad(status) : status
     lines.push(

@@ -8,6 +8,7 @@ import { restoreBlocks } from '../restore-file.js'
 import type { Work } from '../types.js'
 import type { WorkerPool } from '../workers/pool.js'
 import type { Attributes, SettleTask } from '../workers/tasks.js'
+import { isTreePart } from './part-of-tree.js'
 import { makeOthers, trying, writeFailed } from './restore-others.js'
 import { depthOf, directoriesOf, Places } from './restore-plan.js'
 import { RestoreProblems } from './restore-problems.js'
@@ -54,7 +55,7 @@ interface Restoring {
  * links last, then owners, attributes, modes and times. Nothing that exists is written to, no link is followed, and all of
  * it is durable when this returns. What the file system or this user cannot make or set is a problem of that entry.
  *
- * @param tree the newest member's, as `loadTree` checked it
+ * @param tree the newest member's, as `loadTree` checked it, or a part of it: then no block of other files is read
  * @throws DamagedChain when anything stored is damaged; what was written is then incomplete
  * @throws NexusError `failed` when the target cannot be written, `interrupted` after a signal
  */
@@ -73,10 +74,11 @@ export async function restoreTree(
   })
   await createFiles(restoring)
   const destination = (file: number) => {
+    if (isTreePart(tree) && !tree.holds(file)) return null
     const { path, sparse, size } = tree.fileEntry(file)
     return { to: problems.missing.has(path) ? null : { path: places.of(path), sparse }, size }
   }
-  await restoreBlocks(chain, destination, settings)
+  await restoreBlocks(chain, destination, settings, isTreePart(tree) ? tree.blocks : undefined)
   settings.work.signal.throwIfAborted()
   const copies = await makeOthers(restoring)
   await settleFiles(restoring, copies)

@@ -59,12 +59,7 @@ export async function writeImage<T>(
   const chain = chainOf(manifest, manifests)
   const opened = await openChain(context, room, chain)
   const members = opened.map(member => memberOf(room, member))
-  const scratch = digestsBeside(path)
-  try {
-    await assertImageDigest(opened, members, scratch)
-  } finally {
-    rmSync(scratch, { force: true })
-  }
+  await assertImageDigest(opened, members, digestsBeside(path))
   const file = await open(path, 'wx+', 0o600)
   const pool = WorkerPool.start(context.signal)
   try {

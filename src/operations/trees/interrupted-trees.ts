@@ -43,6 +43,13 @@ async function settle(
   dropScratch(record)
   const started = await restartStopped(service, record.service)
   removeTreeRecord(record)
+  if (record.merge === true) {
+    const [kept] = moves.filter(({ previous }) => existsSync(previous))
+    const where =
+      kept === undefined ? 'nothing there had been replaced' : `what it had replaced is kept in ${kept.previous}`
+    context.warn(`${name}: an earlier merge into ${record.home} was killed: it may be there in part, and ${where}`)
+    return 'undone'
+  }
   const targets = moves.map(({ target }) => target).filter(target => existsSync(target))
   if (targets.length === 0) {
     context.warn(`${name}: an earlier restore was killed: what it had made beside ${record.home} is removed${started}`)

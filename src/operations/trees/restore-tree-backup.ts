@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path'
 import type { FilesSourceSettings, SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import type { Tree } from '../../image/tree/tree.js'
 import { stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
 import { chainOf } from '../chain-members.js'
@@ -12,7 +13,9 @@ import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
 import { previousName } from '../set-aside.js'
 import { shellQuoted } from '../shell.js'
+import { chosenPart } from './chosen-part.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { mergeTree, planMerge } from './merge-tree.js'
 import { planClusterInPlace, restoreClusterInPlace } from './restore-cluster-in-place.js'
 import { planFilesInPlace, restoreFilesInPlace } from './restore-files-in-place.js'
 import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
@@ -32,6 +35,7 @@ export async function planTreeRestore(
       ? planClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
       : planFilesInPlace(context, { source: filesOf(source), ...place })
   }
+  if (request.merge !== undefined) return planMerge(context, request, selected)
   const target = besideTrusted(request.target.path)
   const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
   const replaces = assertTarget(target, request.target.force)
@@ -62,6 +66,7 @@ export async function restoreTreeBackup(
       ? restoreClusterInPlace(context, { source, recovery: recoveryOf(request), ...place })
       : restoreFilesInPlace(context, { source: filesOf(source), ...place, noOwner: request.noOwner === true })
   }
+  if (request.merge !== undefined) return mergeTree(context, request, { plan, selected, began })
   const { target } = plan
   await finishInterruptedTrees(context, { name: plan.source, paths: [target], service: null })
   const place = stagingPlace(target, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
@@ -79,7 +84,9 @@ export async function restoreTreeBackup(
     written = await whileStaging(place, async ({ path: directory }) => {
       await mkdir(directory, { mode: 0o700 })
       const owner = request.noOwner === true ? { owner: noOwner } : {}
-      return writeTree(context, selected, { directory, elsewhere: new Map(), ...owner })
+      const { part } = request
+      const narrow = part && ((tree: Tree) => chosenPart(tree, selected.manifest, part))
+      return writeTree(context, selected, { directory, elsewhere: new Map(), ...owner, narrow })
     })
     // An empty directory was offered as the place, not as something to be kept.
     if (plan.previous === null && existsSync(target)) await rmdir(target)

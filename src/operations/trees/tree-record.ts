@@ -25,6 +25,8 @@ const recordSchema = v.object({
   scratch: v.array(path),
   /** A systemd unit that was stopped for it. */
   service: v.nullable(v.string()),
+  /** A merge: what is staged moves into the target entry by entry, and the phase stays `staging`. */
+  merge: v.optional(v.boolean()),
   /** `staging`: nothing has moved. `forward`: everything is proven, and going to its place. `back`: it is being undone. */
   phase: v.picklist(['staging', 'forward', 'back']),
 })

@@ -45,29 +45,47 @@ export async function openingReader(
     return bytes
   }
 
-  /** Nothing of a frame is given away before its tag was compared. */
-  async function openNext(): Promise<void> {
-    const sealed = await taken(stride)
+  /** Nothing of a frame is given away before its tag was compared. @param into has room for its bytes */
+  function openFrame(sealed: Buffer, which: number, into: Buffer): void {
     const body = sealed.subarray(0, -TAG_BYTES)
-    if (room.length < body.length) room = Buffer.allocUnsafeSlow(body.length)
     try {
-      const decipher = createDecipheriv('aes-256-gcm', sealing.key, frameNonce(number, number === frames - 1), {
+      const decipher = createDecipheriv('aes-256-gcm', sealing.key, frameNonce(which, which === frames - 1), {
         authTagLength: TAG_BYTES,
       })
       decipher.setAAD(bound)
       decipher.setAuthTag(sealed.subarray(-TAG_BYTES))
       for (let at = 0; at < body.length; at += PIECE_BYTES) {
         const piece = decipher.update(body.subarray(at, at + PIECE_BYTES))
-        piece.copy(room, at)
+        piece.copy(into, at)
         giveBack(piece)
       }
       decipher.final()
     } catch {
-      throw damaged(what, `cannot be opened: sealed frame ${number} was changed or does not belong there`)
+      throw damaged(what, `cannot be opened: sealed frame ${which} was changed or does not belong there`)
     }
+  }
+
+  async function openNext(): Promise<void> {
+    const sealed = await taken(stride)
+    const length = Math.max(0, sealed.length - TAG_BYTES)
+    if (room.length < length) room = Buffer.allocUnsafeSlow(length)
+    openFrame(sealed, number, room)
     number += 1
-    ready = room.subarray(0, body.length)
+    ready = room.subarray(0, length)
     giveBack(sealed)
+  }
+
+  /** The frame that was opened last for a look here and there: the next look is often at the same one. */
+  let looked: { number: number; bytes: Buffer } | undefined
+
+  async function frameAt(which: number): Promise<Buffer> {
+    if (looked?.number === which) return looked.bytes
+    const sealed = await reader.readAt(HEADER_BYTES + which * stride, stride)
+    const bytes = Buffer.allocUnsafeSlow(Math.max(0, sealed.length - TAG_BYTES))
+    openFrame(sealed, which, bytes)
+    giveBack(sealed)
+    looked = { number: which, bytes }
+    return bytes
   }
 
   return {
@@ -84,6 +102,15 @@ export async function openingReader(
         filled += count
       }
       left -= bytes.length
+      return bytes
+    },
+    async readAt(position, length) {
+      const bytes = Buffer.allocUnsafeSlow(Math.max(0, Math.min(length, size - position)))
+      for (let filled = 0; filled < bytes.length; ) {
+        const at = position + filled
+        const frame = await frameAt(Math.floor(at / frameBytes))
+        filled += frame.copy(bytes, filled, at % frameBytes)
+      }
       return bytes
     },
     async storedSha256() {

@@ -54,6 +54,10 @@ function sequentialReader(ground: Ground, name: string, handle: FileHandle, size
       position += wanted
       return at(ground, 'reading', name, () => readExactly(ground, name, handle, from, wanted))
     },
+    readAt(from, length) {
+      const wanted = Math.max(0, Math.min(length, size - from))
+      return at(ground, 'reading', name, () => readExactly(ground, name, handle, from, wanted))
+    },
     async close() {
       if (closed) return
       closed = true

@@ -123,12 +123,14 @@ export interface StorageEntry {
   kind: 'file' | 'directory' | 'other'
 }
 
-/** Reads a file from its beginning to its end. */
+/** Reads a file from its beginning to its end, or here and there. */
 export interface SequentialReader {
   /** Total bytes. */
   readonly size: number
   /** The next `length` bytes, in a buffer of their own; fewer only at the end of the file. */
   read(length: number): Promise<Buffer>
+  /** The bytes from a position on, wherever `read` has come to, in a buffer of their own; fewer only at the end. */
+  readAt(position: number, length: number): Promise<Buffer>
   close(): Promise<void>
 }
 

@@ -26,6 +26,7 @@ export function memoryReader(bytes: Buffer): SequentialReader {
       position += piece.length
       return piece
     },
+    readAt: async (from, length) => Buffer.from(bytes.subarray(from, from + length)),
     close: async () => {},
   }
 }

@@ -50,6 +50,29 @@ describe('a sealed stream', () => {
     )
   })
 
+  it('is read here and there, and only there damage is met', async () => {
+    const plain = Buffer.from(Array.from({ length: 200 }, (_, at) => at))
+    const sealed = await seal([plain])
+    const last = sealed.length - 1
+    const harmed = Buffer.from(sealed)
+    harmed.writeUInt8(harmed.readUInt8(last) ^ 1, last)
+    const reader = await openingReader(memoryReader(harmed), sealing, 'part')
+    for (const [from, length] of [
+      [0, 10],
+      [frameBytes - 1, 2],
+      [frameBytes, frameBytes],
+      [100, 50],
+      [1, 120],
+    ] as const) {
+      expect(await reader.readAt(from, length)).toEqual(plain.subarray(from, from + length))
+    }
+    await expect(reader.readAt(190, 10)).rejects.toMatchObject(damaged)
+    expect(await reader.read(10)).toEqual(plain.subarray(0, 10))
+    const whole = await openingReader(memoryReader(sealed), sealing, 'part')
+    expect(await whole.readAt(190, 100)).toEqual(plain.subarray(190))
+    expect(await whole.readAt(200, 1)).toHaveLength(0)
+  })
+
   it('knows which sizes no sealed file has', () => {
     const possible = new Set(Array.from({ length: 200 }, (_, plain) => sealedSize(plain, frameBytes)))
     for (let size = 0; size < 200; size += 1) {

@@ -130,6 +130,18 @@ export function conformance(what: string, newPlace: () => Promise<Place>, { raci
       }
       await reader.close()
       expect(Buffer.concat(pieces).equals(bytes)).toBe(true)
+      const random = await storage.openRead(`itsm/${id}/part`)
+      for (const [from, length] of [
+        [20_000_000, 500_000],
+        [3, 5],
+        [20_999_999, 10],
+        [21_000_000, 10],
+      ] as const) {
+        expect((await random.readAt(from, length)).equals(bytes.subarray(from, from + length))).toBe(true)
+      }
+      // It goes on where it was.
+      expect((await random.read(10)).equals(bytes.subarray(0, 10))).toBe(true)
+      await random.close()
       const early = await storage.openRead(`itsm/${id}/part`)
       expect((await early.read(100)).equals(bytes.subarray(0, 100))).toBe(true)
       await early.close()

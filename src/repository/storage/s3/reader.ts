@@ -54,6 +54,12 @@ class RangeReader implements SequentialReader {
     return mine
   }
 
+  async readAt(from: number, length: number): Promise<Buffer> {
+    const wanted = Math.max(0, Math.min(length, this.size - from))
+    if (wanted === 0) return Buffer.alloc(0)
+    return this.#fetch(from, wanted)
+  }
+
   async close(): Promise<void> {
     this.#stop.abort()
     this.#ranges = []

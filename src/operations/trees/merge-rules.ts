@@ -1,0 +1,101 @@
+import { lstatSync, readlinkSync, type Stats } from 'node:fs'
+import { join } from 'node:path'
+import { errnoOf } from '../../errors.js'
+import type { Tree } from '../../image/tree/tree.js'
+import type { TreeEntry } from '../../image/tree/types.js'
+import { bytesOfName, fsPath, shown } from '../../system/file-names.js'
+import type { OverwriteRule } from '../requests.js'
+
+/** Times are restored to the microsecond, from a number of seconds that is exact to less than one. */
+const TIME_ERROR_SECONDS = 2e-6
+
+/** What the directory that is merged into has in the place of an entry. */
+type Place = 'directory' | 'absent' | 'blocked'
+
+/** Decides entry by entry what a merge writes, from what lies in the directory before anything is read. */
+export class MergeRules {
+  /** Entries that stay as they are there. */
+  left = 0
+  /** What cannot be written, since something of another kind is in the way: sentences' ends by path. */
+  readonly blocked = new Map<string, string>()
+  readonly #directory: string
+  readonly #rule: OverwriteRule
+  readonly #tree: Tree
+  readonly #places = new Map<string, Place>([['', 'directory']])
+
+  /** @param directory canonical */
+  constructor(directory: string, rule: OverwriteRule, tree: Tree) {
+    this.#directory = directory
+    this.#rule = rule
+    this.#tree = tree
+  }
+
+  /** Whether an entry is to be written; a directory that is there stays as it is. */
+  wants(entry: TreeEntry): boolean {
+    const { path, type } = entry
+    const above = this.#placeOf(path.slice(0, Math.max(0, path.lastIndexOf('/'))))
+    if (above === 'blocked') return false
+    if (type === 'directory') return this.#placeOf(path) === 'absent'
+    const found = above === 'absent' ? undefined : this.#look(path)
+    if (found === undefined) return true
+    if (found.isDirectory()) {
+      this.blocked.set(path, 'a directory is in its place')
+      return false
+    }
+    const isWanted = this.#overwrites(entry, found)
+    if (!isWanted) this.left += 1
+    return isWanted
+  }
+
+  #overwrites(entry: TreeEntry, found: Stats): boolean {
+    switch (this.#rule) {
+      case 'always':
+        return true
+      case 'never':
+        return false
+      case 'if-newer':
+        return entry.mtime > found.mtimeMs / 1000 + TIME_ERROR_SECONDS
+      case 'if-changed':
+        return !this.#isSame(entry, found)
+    }
+  }
+
+  #isSame(entry: TreeEntry, found: Stats): boolean {
+    const first = entry.type === 'hardlink' ? this.#tree.fileNumber(entry.link) : undefined
+    const { type, size, mtime, link, path } = first === undefined ? entry : this.#tree.fileEntry(first)
+    if (type === 'symlink') {
+      const target = found.isSymbolicLink() ? readlinkSync(fsPath(join(this.#directory, path)), 'buffer') : null
+      return target?.equals(bytesOfName(link)) === true
+    }
+    const isSameTime = Math.abs(found.mtimeMs / 1000 - mtime) <= TIME_ERROR_SECONDS
+    return type === 'file' && found.isFile() && found.size === size && isSameTime
+  }
+
+  /** No link is followed: what lies behind one is not in the directory. */
+  #placeOf(path: string): Place {
+    const known = this.#places.get(path)
+    if (known !== undefined) return known
+    const above = this.#placeOf(path.slice(0, Math.max(0, path.lastIndexOf('/'))))
+    const place = above === 'directory' ? this.#kindOf(path) : above
+    this.#places.set(path, place)
+    return place
+  }
+
+  #kindOf(path: string): Place {
+    const found = this.#look(path)
+    if (found === undefined) return 'absent'
+    if (found.isDirectory()) return 'directory'
+    const what = found.isSymbolicLink() ? 'a symbolic link, which is not followed,' : 'something that is no directory'
+    this.blocked.set(path, `${what} is in its place (${shown(join(this.#directory, path))})`)
+    return 'blocked'
+  }
+
+  #look(path: string): Stats | undefined {
+    try {
+      return lstatSync(fsPath(join(this.#directory, path)))
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
+      throw error
+    }
+  }
+}

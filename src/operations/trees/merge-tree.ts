@@ -1,0 +1,187 @@
+import { accessSync, constants, lstatSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { Context } from '../../context.js'
+import { messageOf, NexusError } from '../../errors.js'
+import { partOfTree } from '../../image/tree/part-of-tree.js'
+import type { Tree } from '../../image/tree/tree.js'
+import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
+import { derivedName } from '../../system/derived-name.js'
+import { HeldDirectory } from '../../system/held-directory.js'
+import { dropStaging, stagingPlace, whileStaging } from '../../system/staging.js'
+import { trustedPath } from '../../system/trusted-path.js'
+import { chainOf } from '../chain-members.js'
+import type { OverwriteRule, RestorePlan, RestoreRequest } from '../requests.js'
+import { thisProcess } from '../restoring-process.js'
+import type { RestoreResult } from '../results.js'
+import type { Selected } from '../select.js'
+import { shellQuoted } from '../shell.js'
+import { chosenPart } from './chosen-part.js'
+import { finishInterruptedTrees } from './interrupted-trees.js'
+import { EntryMerger } from './merge-entries.js'
+import { MergeRules } from './merge-rules.js'
+import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
+import { createTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
+
+/** What a merge into a directory would do. @throws NexusError `not-found` (`merge_target_missing`), `usage` */
+export function planMerge(context: Context, request: RestoreRequest, { manifest, survey }: Selected): RestorePlan {
+  const target = targetOf(request)
+  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  return {
+    id: manifest.id,
+    source: manifest.source,
+    captured_at: manifest.captured_at,
+    chain: chain.map(({ id }) => id),
+    target,
+    in_place: false,
+    replaces: request.merge?.overwrite !== 'never',
+    previous: request.previous ?? keptName(homeOf(target), context.now()),
+    service: null,
+    bytes: manifest.bytes_source,
+    merge: request.merge?.overwrite ?? 'if-changed',
+  }
+}
+
+/**
+ * Restores into a directory that is in use: all that is written is staged beside it and proven, then moved in entry by
+ * entry. What is replaced is kept; nothing is removed. The caller holds the lock.
+ *
+ * @throws NexusError `failed` (`merge_half_done`) when it ends in between; running it again goes on
+ */
+export async function mergeTree(
+  context: Context,
+  request: RestoreRequest,
+  { plan, selected, began }: { plan: RestorePlan; selected: Selected; began: Date },
+): Promise<RestoreResult> {
+  const target = targetOf(request)
+  const rule = request.merge?.overwrite ?? 'if-changed'
+  const home = homeOf(target)
+  await finishInterruptedTrees(context, { name: plan.source, paths: [home], service: null })
+  const place = stagingPlace(home, `nexus-restore-${plan.id.slice(-4)}-${process.pid}`)
+  const previous = plan.previous ?? keptName(home, began)
+  const record = recordOf(home, place.staged, previous)
+  createTreeRecord(record)
+  try {
+    return await whileStaging(place, async ({ path: directory }) => {
+      await mkdir(directory, { mode: 0o700 })
+      const { written, rules } = await stage(context, request, { selected, directory, target, rule })
+      const merger = new EntryMerger({ rule, signal: context.signal, previous, problems: written.problems })
+      for (const [path, why] of rules.blocked) written.problems.leftOut(path, why)
+      move(context, merger, { directory, target, previous })
+      const isKept = merger.replaced.length > 0
+      return {
+        command: 'restore',
+        id: plan.id,
+        target,
+        captured_at: plan.captured_at,
+        previous: isKept ? previous : null,
+        undo: null,
+        ...outcomeOf(context, plan.source, written),
+        merged: { created: merger.created, replaced: merger.replaced, left: rules.left },
+        duration_ms: Math.max(0, context.now().getTime() - began.getTime()),
+      }
+    })
+  } finally {
+    for (const name of [record.moves[0]?.staged ?? '', ...record.scratch]) dropStaging(name)
+    removeTreeRecord(record)
+  }
+}
+
+async function stage(
+  context: Context,
+  { part, noOwner: isOurs }: RestoreRequest,
+  { selected, directory, target, rule }: { selected: Selected; directory: string; target: string; rule: OverwriteRule },
+): Promise<{ written: WrittenTree; rules: MergeRules }> {
+  let rules: MergeRules | undefined
+  const narrow = (whole: Tree) => {
+    const tree = part === undefined ? whole : chosenPart(whole, selected.manifest, part)
+    const decided = new MergeRules(target, rule, tree)
+    rules = decided
+    return partOfTree(tree, entry => decided.wants(entry))
+  }
+  const owner = isOurs === true ? { owner: noOwner } : {}
+  const written = await namingFullDisk([dirname(directory)], () =>
+    writeTree(context, selected, { directory, elsewhere: new Map(), narrow, ...owner }),
+  )
+  if (rules === undefined) throw new Error('a merge decides before it writes')
+  return { written, rules }
+}
+
+function move(
+  context: Context,
+  merger: EntryMerger,
+  { directory, target, previous }: { directory: string; target: string; previous: string },
+): void {
+  const [from, to] = [HeldDirectory.open(directory), HeldDirectory.open(target)]
+  try {
+    merger.merge(from, to)
+  } catch (error) {
+    to.nameIn(error)
+    const done = merger.created + merger.replaced.length
+    const kept = merger.replaced.length === 0 ? '' : `, and what they replaced is kept in ${previous}`
+    const state = done === 0 ? `${target} is as it was` : `${done} entries are in ${target} already${kept}`
+    if (context.signal.aborted) {
+      // What is told of a signal is the signal alone.
+      context.warn(`the merge was stopped: ${state}`)
+      throw error
+    }
+    throw new NexusError('failed', 'merge_half_done', `${messageOf(error)}; ${state}`, {
+      hint: 'remove the cause and run it again with --overwrite if-changed: what is there already is left alone',
+      cause: error,
+    })
+  } finally {
+    merger.close()
+    from.close()
+    to.close()
+  }
+}
+
+/** @throws NexusError `not-found` (`merge_target_missing`) */
+function targetOf({ target, backup }: RestoreRequest): string {
+  const path = target.kind === 'path' ? trustedPath(target.path) : ''
+  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return path
+  throw new NexusError('not-found', 'merge_target_missing', `there is no directory ${path} to merge into`, {
+    hint: `restore to a new one without --merge: nexus-backup restore ${shellQuoted(backup)} --to ${shellQuoted(path)}`,
+  })
+}
+
+/**
+ * Beside which path staged and kept files lie: the directory itself, or a name in it where what is beside it is on another
+ * file system or closed to us.
+ */
+function homeOf(target: string): string {
+  const around = dirname(target)
+  const isBeside = target !== '/' && lstatSync(around).dev === lstatSync(target).dev && isWritable(around)
+  return isBeside ? target : join(target, 'nexus-backup')
+}
+
+function isWritable(directory: string): boolean {
+  try {
+    accessSync(directory, constants.W_OK | constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Not a name that a rollback would take for what stood there. */
+function keptName(home: string, now: Date): string {
+  const stamp = now.toISOString().replaceAll('-', '').replaceAll(':', '')
+  return join(dirname(home), derivedName(basename(home), { suffix: `.before-merge-${stamp}` }))
+}
+
+function recordOf(home: string, staged: string, previous: string): TreeRecord {
+  return {
+    format: 1,
+    kind: 'trees',
+    ...thisProcess(),
+    home,
+    moves: [{ staged, target: home, previous, replaces: false }],
+    kept: [],
+    disposable: true,
+    scratch: [`${staged}.digests`],
+    service: null,
+    merge: true,
+    phase: 'staging',
+  }
+}
