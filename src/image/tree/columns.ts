@@ -29,10 +29,12 @@ export class Column<T extends Float64Array | Int32Array | Uint32Array> {
     return this.#values[index] ?? 0
   }
 
-  /** The values in an array of exactly their number. */
+  /** The values in an array of exactly their number. Where little room is left over, it is a view: a copy takes as much again. */
   trimmed(): T {
+    const values = this.#values.subarray(0, this.#length) as T
+    if (4 * this.#length > 3 * this.#values.length) return values
     const exact = this.#make(this.#length)
-    exact.set(this.#values.subarray(0, this.#length))
+    exact.set(values)
     this.#values = exact
     return exact
   }
