@@ -1,7 +1,14 @@
 import type { S3Settings } from '../repository/storage/s3/settings.js'
 import { formatDuration } from './duration.js'
 import { describeEncryption } from './encryption.js'
-import type { CopySettings, KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
+import type {
+  CopySettings,
+  FilesSourceSettings,
+  KeepPolicy,
+  RepositorySettings,
+  Settings,
+  SourceSettings,
+} from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
@@ -87,7 +94,7 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
   if (kind === 'sqlite') {
     return { kind, path: source.path, ...(source.allowOtherNames === true ? { allow_other_names: true } : {}), checks }
   }
-  if (kind === 'files') return { kind, paths: source.paths, exclude: source.exclude, include: source.include }
+  if (kind === 'files') return { kind, ...describeFiles(source) }
   const { connection, dataDirectory, binDirectory } = source
   return {
     kind,
@@ -95,6 +102,18 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
     ...(dataDirectory === null ? {} : { data_directory: dataDirectory }),
     ...(binDirectory === null ? {} : { bin_directory: binDirectory }),
     checks,
+  }
+}
+
+function describeFiles(source: FilesSourceSettings): Record<string, unknown> {
+  const { paths, exclude, include, oneFileSystem, excludeCaches, excludeIfPresent } = source
+  return {
+    paths,
+    exclude,
+    include,
+    ...(oneFileSystem === true ? { one_file_system: true } : {}),
+    ...(excludeCaches === true ? { exclude_caches: true } : {}),
+    ...(excludeIfPresent === undefined ? {} : { exclude_if_present: excludeIfPresent }),
   }
 }
 

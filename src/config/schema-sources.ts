@@ -5,6 +5,8 @@ import { absolutePath, chainSchema, clusterKeepSchema, keepSchema, mapping } fro
 
 const unitMessage = 'must be the name of a systemd unit such as itsm.service'
 
+const flag = v.optional(v.boolean('must be true or false'))
+
 const common = {
   repository: v.optional(v.string('must be the name of a repository')),
   service: v.optional(
@@ -39,7 +41,7 @@ const checks = v.optional(
 const sqliteSchema = mapping({
   kind: v.literal('sqlite'),
   path: absolutePath,
-  allow_other_names: v.optional(v.boolean('must be true or false')),
+  allow_other_names: flag,
   checks,
   keep: v.optional(keepSchema),
   copies: copiesWith(keepSchema),
@@ -92,6 +94,23 @@ const patterns = v.optional(
   ),
 )
 
+const nameMessage = 'must be the name of a file such as .nobackup, without a slash'
+const markerNames = v.optional(
+  v.pipe(
+    v.array(
+      v.pipe(
+        v.string(nameMessage),
+        v.check(
+          name => !['', '.', '..'].includes(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255,
+          nameMessage,
+        ),
+      ),
+      'must be a list of names',
+    ),
+    v.maxLength(100, 'at most 100 names'),
+  ),
+)
+
 const pathsMessage = 'must be a list of absolute paths'
 
 const filesSchema = mapping({
@@ -111,6 +130,9 @@ const filesSchema = mapping({
   ),
   exclude: patterns,
   include: patterns,
+  one_file_system: flag,
+  exclude_caches: flag,
+  exclude_if_present: markerNames,
   checks: v.optional(v.never('files have no SQL to check them with')),
   keep: v.optional(keepSchema),
   copies: copiesWith(keepSchema),

@@ -93,6 +93,10 @@ export interface FilesSourceSettings extends CommonSettings {
   /** Patterns of what is left out, and of what is taken all the same. */
   exclude: string[]
   include: string[]
+  /** What of a directory's content is left out besides; as in a walk's rules. */
+  oneFileSystem?: boolean
+  excludeCaches?: boolean
+  excludeIfPresent?: string[]
 }
 
 export type SourceSettings = SqliteSourceSettings | PostgresSourceSettings | FilesSourceSettings

@@ -35,7 +35,7 @@ export function sourceOf(
   }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value
-    return { kind, paths, exclude, include, checks: [], ...common }
+    return { kind, paths, exclude, include, ...leavingOut(value), checks: [], ...common }
   }
   return {
     kind: value.kind,
@@ -44,6 +44,15 @@ export function sourceOf(
     binDirectory: value.bin_directory ?? null,
     checks: value.checks ?? [],
     ...common,
+  }
+}
+
+function leavingOut(value: Extract<SourceDocument, { kind: 'files' }>) {
+  const { exclude_if_present: excludeIfPresent = [] } = value
+  return {
+    ...(value.one_file_system === true ? { oneFileSystem: true } : {}),
+    ...(value.exclude_caches === true ? { excludeCaches: true } : {}),
+    ...(excludeIfPresent.length > 0 ? { excludeIfPresent } : {}),
   }
 }
 

@@ -161,6 +161,9 @@ describe('a source of kind files', () => {
     paths: [/opt/itsm/uploads/, /var/log/itsm]
     exclude: ["*.tmp", "cache/", "/opt/itsm/uploads/**/x"]
     include: ["keep.tmp"]
+    one_file_system: true
+    exclude_caches: true
+    exclude_if_present: [.nobackup]
     service: itsm.service
     keep: { last: 3 }
 `,
@@ -174,6 +177,9 @@ describe('a source of kind files', () => {
         paths: ['/opt/itsm/uploads', '/var/log/itsm'],
         exclude: ['*.tmp', 'cache/', '/opt/itsm/uploads/**/x'],
         include: ['keep.tmp'],
+        oneFileSystem: true,
+        excludeCaches: true,
+        excludeIfPresent: ['.nobackup'],
         checks: [],
         service: 'itsm.service',
         keep: { last: 3 },
@@ -199,6 +205,10 @@ describe('a source of kind files', () => {
     ['kind: files, paths: [/a], exclude: [""]', 'exclude.0: must not be empty'],
     ['kind: files, paths: [/a], exclude: ["a/../b"]', 'exclude.0: must be a pattern without empty parts'],
     ['kind: files, paths: [/a], include: ["/"]', 'include.0: must be a pattern without empty parts'],
+    ['kind: files, paths: [/a], one_file_system: yes', 'one_file_system: must be true or false'],
+    ['kind: files, paths: [/a], exclude_if_present: .nobackup', 'exclude_if_present: must be a list of names'],
+    ['kind: files, paths: [/a], exclude_if_present: [a/b]', 'exclude_if_present.0: must be the name of a file'],
+    ['kind: files, paths: [/a], exclude_if_present: [".."]', 'exclude_if_present.0: must be the name of a file'],
     ['kind: files, paths: [/a], connection: "host=x"', 'connection: unknown key'],
   ])('is refused as { %s }', (source, message) => {
     expect(messageFor(source)).toContain(message)

@@ -63,7 +63,7 @@ export async function captureFiles(
   const capturing: Capturing = { begunAt, remarks, found, roots, places, accounts: readAccounts(), signal, reread }
   return {
     mounts: digestOf(places),
-    emptiedSince: before => emptiedPlaces(capturing, before),
+    emptiedSince: before => emptiedPlaces({ ...capturing, oneFileSystem: settings.oneFileSystem === true }, before),
     begunAt,
     name: settings.name,
     versions: {},
@@ -87,16 +87,19 @@ interface Capturing {
 function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   const { found, remarks, signal, accounts, begunAt } = capturing
   const places = new Map(capturing.places.map(place => [place.path, place]))
-  const factsOfDirectory = (path: string) => {
+  const factsOfDirectory = ({ path, leftOut }: Found) => {
     const place = places.get(path)
-    return place === undefined ? {} : placeFacts(place)
+    return {
+      ...(place === undefined ? {} : placeFacts(place)),
+      ...(leftOut === undefined ? {} : { left_out: leftOut }),
+    }
   }
   const continued = before === null ? nothingContinued : continuedFiles(found, before, capturing)
   const entryOf = (entry: Found, stats: FoundStats, attributes: Attributes | undefined): TreeEntry => ({
     ...plainEntry(entry, stats, accounts),
     ...(attributes === undefined ? {} : { attributes }),
     base: entry.base ?? null,
-    facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry.path),
+    facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry),
   })
   const carried = {
     *[Symbol.iterator](): Generator<CarriedFile, void, void> {
@@ -158,10 +161,19 @@ function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accoun
   }
 }
 
-function outcomeOf(
-  { paths, exclude, include }: FilesSettings,
-  { begunAt, remarks, roots, places }: Capturing,
-): TreeOutcome {
+/** The rules that a backup was made by, for a restore in place and for whoever reads it. */
+function ruleFacts(rules: WalkRules): Record<string, unknown> {
+  const { exclude, include, oneFileSystem, excludeCaches, excludeIfPresent = [] } = rules
+  return {
+    exclude: [...exclude],
+    include: [...include],
+    ...(oneFileSystem === true ? { one_file_system: true } : {}),
+    ...(excludeCaches === true ? { exclude_caches: true } : {}),
+    ...(excludeIfPresent.length > 0 ? { exclude_if_present: [...excludeIfPresent] } : {}),
+  }
+}
+
+function outcomeOf({ paths, ...rules }: FilesSettings, { begunAt, remarks, roots, places }: Capturing): TreeOutcome {
   const missing = leftOutOf(remarks.missing)
   if (!hasAttributes())
     remarks.note('extended attributes and ACLs are not kept: this machine has no means to read them')
@@ -169,8 +181,7 @@ function outcomeOf(
     capturedAt: begunAt,
     facts: {
       roots: paths.map((path, at) => ({ path, kind: roots[at]?.stats.isFile() === true ? 'file' : 'directory' })),
-      exclude: [...exclude],
-      include: [...include],
+      ...ruleFacts(rules),
       keeps: ['all-names', ...(hasAttributes() ? ['attributes'] : [])],
       mounts: digestOf(places),
       ...(remarks.reread ? { reread: true } : {}),

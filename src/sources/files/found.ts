@@ -32,6 +32,8 @@ export interface Found extends FoundStats {
   link: string
   /** Of a device. */
   device?: Device
+  /** Of a directory: why what it holds is left out. */
+  leftOut?: 'mount' | 'cache' | 'marker'
   /** Number of the parent's file that it continues, once that is known. */
   base?: number | null
 }
