@@ -4,6 +4,8 @@ import { describeEncryption } from './encryption.js'
 import type {
   CopySettings,
   FilesSourceSettings,
+  HookCommand,
+  HookSettings,
   KeepPolicy,
   RepositorySettings,
   Settings,
@@ -74,6 +76,8 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
     repository: source.repository.name,
     ...(source.copies.length === 0 ? {} : { copies: source.copies.map(describeCopy) }),
     ...(source.service === null ? {} : { service: source.service }),
+    ...(source.stopService === true ? { stop_service: true } : {}),
+    ...describeHooks(source.hooks),
     keep: describeKeep(source.keep),
     chain: {
       max_age: formatDuration(source.chain.maxAge),
@@ -82,6 +86,12 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
     },
     digest: source.digestAlgorithm,
   }
+}
+
+function describeHooks(hooks: HookSettings | undefined): Record<string, unknown> {
+  const described = (name: string, hook: HookCommand | null | undefined) =>
+    hook ? { [name]: { command: [...hook.command], timeout: formatDuration(hook.timeout) } } : {}
+  return { ...described('before', hooks?.before), ...described('after', hooks?.after) }
 }
 
 function describeCopy({ repository, keep }: CopySettings): Record<string, unknown> {

@@ -52,6 +52,24 @@ export interface CopySettings {
   keep: KeepPolicy
 }
 
+/** A program that is run without a shell. */
+export interface HookCommand {
+  /** Its absolute path, and its arguments. */
+  command: readonly string[]
+  /** Milliseconds that it may take. Default 5 minutes. */
+  timeout: number
+}
+
+export const defaultHookTimeout = 5 * 60_000
+
+/** What is run around the backup of a source; one of both at least. */
+export interface HookSettings {
+  before: HookCommand | null
+  after: HookCommand | null
+  /** The configuration file that names them. */
+  file: string | null
+}
+
 /** What every source has, validated: every path absolute, every default filled in. */
 interface CommonSettings {
   name: string
@@ -61,6 +79,9 @@ interface CommonSettings {
   checks: string[]
   /** systemd unit stopped and started around an in-place restore. */
   service: string | null
+  /** Whether it is stopped while a backup is made, too. Default false. */
+  stopService?: boolean
+  hooks?: HookSettings
   keep: KeepPolicy
   chain: ChainPolicy
   digestAlgorithm: 'xxh3-128' | 'sha256-128'
