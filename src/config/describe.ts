@@ -116,7 +116,7 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
 }
 
 function describeFiles(source: FilesSourceSettings): Record<string, unknown> {
-  const { paths, exclude, include, oneFileSystem, excludeCaches, excludeIfPresent } = source
+  const { paths, exclude, include, oneFileSystem, excludeCaches, excludeIfPresent, sqlite } = source
   return {
     paths,
     exclude,
@@ -124,6 +124,7 @@ function describeFiles(source: FilesSourceSettings): Record<string, unknown> {
     ...(oneFileSystem === true ? { one_file_system: true } : {}),
     ...(excludeCaches === true ? { exclude_caches: true } : {}),
     ...(excludeIfPresent === undefined ? {} : { exclude_if_present: excludeIfPresent }),
+    ...(sqlite === true ? { sqlite: true } : {}),
   }
 }
 

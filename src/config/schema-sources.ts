@@ -170,6 +170,7 @@ const filesSchema = mapping({
   one_file_system: flag,
   exclude_caches: flag,
   exclude_if_present: markerNames,
+  sqlite: flag,
   checks: v.optional(v.never('files have no SQL to check them with')),
   stop_service: flag,
   keep: v.optional(keepSchema),

@@ -118,6 +118,8 @@ export interface FilesSourceSettings extends CommonSettings {
   oneFileSystem?: boolean
   excludeCaches?: boolean
   excludeIfPresent?: string[]
+  /** Whether SQLite databases among them are captured as databases. Default false. */
+  sqlite?: boolean
 }
 
 export type SourceSettings = SqliteSourceSettings | PostgresSourceSettings | FilesSourceSettings

@@ -50,7 +50,7 @@ export function sourceOf(
   }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value
-    return { kind, paths, exclude, include, ...leavingOut(value), checks: [], ...common }
+    return { kind, paths, exclude, include, ...filesRules(value), checks: [], ...common }
   }
   return {
     kind: value.kind,
@@ -62,12 +62,13 @@ export function sourceOf(
   }
 }
 
-function leavingOut(value: Extract<SourceDocument, { kind: 'files' }>) {
+function filesRules(value: Extract<SourceDocument, { kind: 'files' }>) {
   const { exclude_if_present: excludeIfPresent = [] } = value
   return {
     ...(value.one_file_system === true ? { oneFileSystem: true } : {}),
     ...(value.exclude_caches === true ? { excludeCaches: true } : {}),
     ...(excludeIfPresent.length > 0 ? { excludeIfPresent } : {}),
+    ...(value.sqlite === true ? { sqlite: true } : {}),
   }
 }
 

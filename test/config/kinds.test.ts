@@ -164,6 +164,7 @@ describe('a source of kind files', () => {
     one_file_system: true
     exclude_caches: true
     exclude_if_present: [.nobackup]
+    sqlite: true
     stop_service: true
     before: [/usr/local/sbin/freeze, itsm]
     after: { command: [/usr/local/sbin/thaw], timeout: 90s }
@@ -183,6 +184,7 @@ describe('a source of kind files', () => {
         oneFileSystem: true,
         excludeCaches: true,
         excludeIfPresent: ['.nobackup'],
+        sqlite: true,
         stopService: true,
         hooks: {
           before: { command: ['/usr/local/sbin/freeze', 'itsm'], timeout: 300_000 },

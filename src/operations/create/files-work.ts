@@ -10,9 +10,9 @@ import { writeTreeBackup } from './write-tree-backup.js'
 
 /** What create does for directories. */
 export function filesWork(source: FilesSourceSettings): SourceWork {
-  const capture = (context: Context, reread: boolean) => {
+  const capture = (context: Context, more: { reread: boolean; staging?: string }) => {
     const { now, signal } = context
-    return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), reread })
+    return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), ...more })
   }
   return {
     finishInterruptedRestore: context => finishInterruptedTrees(context, source),
@@ -28,7 +28,10 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
       }
     },
     async captureAndWrite(task, scratch) {
-      const captured = await capture(task.context, task.plan.parent?.facts.reread === true)
+      const captured = await capture(task.context, {
+        reread: task.plan.parent?.facts.reread === true,
+        staging: scratch,
+      })
       try {
         return await writeTreeBackup(task, { capture: await withNothingEmptied(task, captured), scratch })
       } finally {
@@ -36,7 +39,7 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
       }
     },
     async assertComparable(comparison) {
-      const captured = await capture(comparison.context, false)
+      const captured = await capture(comparison.context, { reread: false })
       try {
         await withNothingEmptied(comparison, captured)
       } finally {
