@@ -3,11 +3,11 @@ import { closeSync, fstatSync, lstatSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import type { TreeEntry } from '../../image/tree/types.js'
 import type { Attributes } from '../../system/attributes.js'
-import { fsPath } from '../../system/file-names.js'
+import { shown } from '../../system/file-names.js'
 import type { DatabaseCopy, TreeDatabases } from './databases.js'
-import { type Found, type FoundStats, fileIdentityOf, foundStats } from './found.js'
+import { type Found, type FoundStats, fileIdentityOf, foundStats, isBounded } from './found.js'
 import { directoryAttributes, fileAttributes } from './found-attributes.js'
-import { type OpenFile, openFound } from './open-file.js'
+import { type OpenFile, openFound, throughShort } from './open-file.js'
 import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
 import type { Remarks } from './remarks.js'
 import type { TarArchive } from './tar-format.js'
@@ -178,6 +178,7 @@ class ArchiveWriter {
   }
 
   async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
+    if (isBounded(mtime)) this.#settings.remarks.problem(`${shown(`/${entry.path}`)} has a time that cannot be kept`)
     this.#settings.onEntry(entry)
     await new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
@@ -191,7 +192,7 @@ class ArchiveWriter {
 
 /** The file that has a name now, where it is another one than was found; null where it is the same, or none. */
 function otherFileAt(found: Found): FoundStats | null {
-  const stats = lstatSync(fsPath(found.location), { bigint: true, throwIfNoEntry: false })
+  const stats = throughShort(found.location, path => lstatSync(path, { bigint: true, throwIfNoEntry: false }))
   if (stats === undefined || !stats.isFile()) return null
   const now = foundStats(stats)
   return fileIdentityOf(now) === fileIdentityOf(found) ? null : now

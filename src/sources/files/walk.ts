@@ -12,6 +12,9 @@ import type { Remarks } from './remarks.js'
 import type { Root } from './roots.js'
 import { isSpecialFileSystem } from './special-file-systems.js'
 
+/** Characters of a path in the archive. The kernel takes fewer in one call, and sets no limit to how deep directories lie. */
+const MOST_PATH = 16_384
+
 /** Directories after which a signal gets its turn. */
 const TURN = 64
 
@@ -191,6 +194,10 @@ class Walker {
     const path = `${above.path}/${child.name}`
     const directory = child.stats.isDirectory()
     const candidate = { path, root: above.root, directory }
+    if (path.length > MOST_PATH) {
+      this.#remarks.leftOut(child.location, `${shown(child.location)} is left out: its path is too long to be kept`)
+      return
+    }
     const state = this.#stateOf(candidate, above.state)
     if (state === 'out' && !(directory && this.#includes.mayMatchBelow(candidate))) return
     if (directory) await this.directory(child, { ...above, path, state }, signal)
