@@ -116,7 +116,7 @@ export async function killTreeRestores(links: boolean, count = Number.POSITIVE_I
   if (links) linkSync(join(uploads, 'a'), join(uploads, 'sub/same'))
   symlinkSync('a', join(uploads, 'link'))
   writeFileSync(join(logs, 'log'), 'line\n')
-  await at.json('create', ['--init'])
+  const { backups } = (await at.json('create', ['--init'])) as { backups: { id: string }[] }
   const fresh = picture()
   const asides = () => readdirSync(dirname(uploads)).filter(name => name.includes('.before-restore-'))
   const change = (round: number) => {
@@ -127,7 +127,7 @@ export async function killTreeRestores(links: boolean, count = Number.POSITIVE_I
     return picture()
   }
   const config = ['--config', join(at.room, 'config.yaml')]
-  const run = { args: ['restore', 'up', '--in-place', '--confirm', 'up', ...config], links }
+  const run = { args: ['restore', backups[0]?.id ?? '', '--in-place', '--confirm', 'up', ...config], links }
   change(0)
   const calls = spread(await callsOf(run), count)
   let kills = 0
