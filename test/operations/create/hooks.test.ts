@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import type { HookSettings } from '../../../src/config/settings.js'
 import { create } from '../../../src/operations/create.js'
+import { lockOptions } from '../../../src/operations/locked.js'
 import type { CreateRequest } from '../../../src/operations/requests.js'
+import { openRepository } from '../../../src/repository/open.js'
 import { isRoot } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
 
@@ -76,16 +78,9 @@ describe('hooks around a source', () => {
   it('are not run by a plan, nor before a lock that another run holds', async () => {
     const place = hooked()
     await place.backUp()
-    const room = (await import('../../../src/repository/open.js')).openRepository(place.source.repository)
-    const options = {
-      waitSeconds: 0,
-      purpose: 'test',
-      host: 'h',
-      user: 'u',
-      signal: place.context.signal,
-      onWait: () => {},
-    }
-    const lock = await (await room).source('up').lock('writer', 'exclusive', options)
+    const repository = await openRepository(place.source.repository)
+    const options = lockOptions(place.context, 'test')
+    const lock = await repository.source('up').lock('writer', 'exclusive', options)
     const before = place.lines().length
     try {
       expect((await backUpAll(place)).failures).toMatchObject([{ kind: 'locked' }])
