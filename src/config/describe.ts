@@ -1,7 +1,16 @@
 import type { S3Settings } from '../repository/storage/s3/settings.js'
 import { formatDuration } from './duration.js'
 import { describeEncryption } from './encryption.js'
-import type { CopySettings, KeepPolicy, RepositorySettings, Settings, SourceSettings } from './settings.js'
+import type {
+  CopySettings,
+  FilesSourceSettings,
+  HookCommand,
+  HookSettings,
+  KeepPolicy,
+  RepositorySettings,
+  Settings,
+  SourceSettings,
+} from './settings.js'
 
 /** The settings in effect in the form of a configuration file, every default filled in. */
 export interface DescribedSettings {
@@ -67,6 +76,8 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
     repository: source.repository.name,
     ...(source.copies.length === 0 ? {} : { copies: source.copies.map(describeCopy) }),
     ...(source.service === null ? {} : { service: source.service }),
+    ...(source.stopService === true ? { stop_service: true } : {}),
+    ...describeHooks(source.hooks),
     keep: describeKeep(source.keep),
     chain: {
       max_age: formatDuration(source.chain.maxAge),
@@ -75,6 +86,12 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
     },
     digest: source.digestAlgorithm,
   }
+}
+
+function describeHooks(hooks: HookSettings | undefined): Record<string, unknown> {
+  const described = (name: string, hook: HookCommand | null | undefined) =>
+    hook ? { [name]: { command: [...hook.command], timeout: formatDuration(hook.timeout) } } : {}
+  return { ...described('before', hooks?.before), ...described('after', hooks?.after) }
 }
 
 function describeCopy({ repository, keep }: CopySettings): Record<string, unknown> {
@@ -87,7 +104,7 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
   if (kind === 'sqlite') {
     return { kind, path: source.path, ...(source.allowOtherNames === true ? { allow_other_names: true } : {}), checks }
   }
-  if (kind === 'files') return { kind, paths: source.paths, exclude: source.exclude, include: source.include }
+  if (kind === 'files') return { kind, ...describeFiles(source) }
   const { connection, dataDirectory, binDirectory } = source
   return {
     kind,
@@ -95,6 +112,19 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
     ...(dataDirectory === null ? {} : { data_directory: dataDirectory }),
     ...(binDirectory === null ? {} : { bin_directory: binDirectory }),
     checks,
+  }
+}
+
+function describeFiles(source: FilesSourceSettings): Record<string, unknown> {
+  const { paths, exclude, include, oneFileSystem, excludeCaches, excludeIfPresent, sqlite } = source
+  return {
+    paths,
+    exclude,
+    include,
+    ...(oneFileSystem === true ? { one_file_system: true } : {}),
+    ...(excludeCaches === true ? { exclude_caches: true } : {}),
+    ...(excludeIfPresent === undefined ? {} : { exclude_if_present: excludeIfPresent }),
+    ...(sqlite === true ? { sqlite: true } : {}),
   }
 }
 

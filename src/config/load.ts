@@ -49,7 +49,10 @@ export function loadSettings(request: LoadRequest): Settings {
   const repositories = chosenRepositories(written, request).map(repository => withEncryption(repository, asked))
   const sources =
     request.sqlite === undefined || bare
-      ? configuredSources(written, repositories, request.repo === undefined ? repositories : [])
+      ? configuredSources(written, repositories, {
+          copies: request.repo === undefined ? repositories : [],
+          file: file ?? null,
+        })
       : [flagSource(request.sqlite, repositories, request)]
   return {
     timezone: written?.timezone ?? request.systemTimezone,
@@ -124,11 +127,11 @@ function flagSource(sqlite: string, repositories: RepositorySettings[], request:
 function configuredSources(
   written: ConfigurationDocument | undefined,
   repositories: RepositorySettings[],
-  copies: RepositorySettings[],
+  around: { copies: RepositorySettings[]; file: string | null },
 ): SourceSettings[] {
   return (written?.sources ?? []).flatMap(({ name, value }) => {
     const repository = repositories.find(candidate => candidate.name === value.repository) ?? repositories[0]
     if (repository === undefined) return []
-    return [sourceOf(name, value, { repository, copies })]
+    return [sourceOf(name, value, { repository, ...around })]
   })
 }

@@ -1,11 +1,48 @@
 import * as v from 'valibot'
 import { connectionProblem } from './connection.js'
 import { nestedPaths } from './paths.js'
-import { absolutePath, chainSchema, clusterKeepSchema, keepSchema, mapping } from './schema.js'
+import { absolutePath, chainSchema, clusterKeepSchema, duration, keepSchema, mapping } from './schema.js'
 
 const unitMessage = 'must be the name of a systemd unit such as itsm.service'
 
+const flag = v.optional(v.boolean('must be true or false'))
+
+const hookMessage =
+  'must be a list of an absolute path and arguments, or a mapping such as { command: [/usr/local/sbin/freeze], timeout: 10min }'
+
+const hookCommand = v.pipe(
+  v.array(
+    v.pipe(
+      v.string(hookMessage),
+      v.maxLength(4096, hookMessage),
+      v.check(word => !word.includes('\0'), hookMessage),
+    ),
+    hookMessage,
+  ),
+  v.minLength(1, hookMessage),
+  v.maxLength(100, 'at most 100 arguments'),
+  v.check(([program = '']) => program.startsWith('/'), 'the program must be an absolute path'),
+)
+const hookTimeout = v.pipe(duration, v.maxValue(24 * 3_600_000, 'at most 24h'))
+
+/** A program and its arguments, perhaps with a time limit. */
+const hook = v.optional(
+  v.union(
+    [
+      v.pipe(
+        hookCommand,
+        v.transform(command => ({ command, timeout: undefined })),
+      ),
+      mapping({ command: hookCommand, timeout: v.optional(hookTimeout) }, hookMessage),
+    ],
+    hookMessage,
+  ),
+)
+
 const common = {
+  before: hook,
+  after: hook,
+
   repository: v.optional(v.string('must be the name of a repository')),
   service: v.optional(
     v.pipe(v.string(unitMessage), v.regex(/^[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]{0,254}$/, unitMessage)),
@@ -39,8 +76,9 @@ const checks = v.optional(
 const sqliteSchema = mapping({
   kind: v.literal('sqlite'),
   path: absolutePath,
-  allow_other_names: v.optional(v.boolean('must be true or false')),
+  allow_other_names: flag,
   checks,
+  stop_service: flag,
   keep: v.optional(keepSchema),
   copies: copiesWith(keepSchema),
   ...common,
@@ -63,6 +101,7 @@ const postgresSchema = mapping({
   data_directory: v.optional(absolutePath),
   bin_directory: v.optional(absolutePath),
   checks,
+  stop_service: v.optional(v.never('a cluster is backed up while its server runs')),
   keep: v.optional(clusterKeepSchema),
   copies: copiesWith(clusterKeepSchema),
   ...common,
@@ -92,6 +131,23 @@ const patterns = v.optional(
   ),
 )
 
+const nameMessage = 'must be the name of a file such as .nobackup, without a slash'
+const markerNames = v.optional(
+  v.pipe(
+    v.array(
+      v.pipe(
+        v.string(nameMessage),
+        v.check(
+          name => !['', '.', '..'].includes(name) && !/[/\0]/.test(name) && Buffer.byteLength(name) <= 255,
+          nameMessage,
+        ),
+      ),
+      'must be a list of names',
+    ),
+    v.maxLength(100, 'at most 100 names'),
+  ),
+)
+
 const pathsMessage = 'must be a list of absolute paths'
 
 const filesSchema = mapping({
@@ -111,7 +167,12 @@ const filesSchema = mapping({
   ),
   exclude: patterns,
   include: patterns,
+  one_file_system: flag,
+  exclude_caches: flag,
+  exclude_if_present: markerNames,
+  sqlite: flag,
   checks: v.optional(v.never('files have no SQL to check them with')),
+  stop_service: flag,
   keep: v.optional(keepSchema),
   copies: copiesWith(keepSchema),
   ...common,

@@ -52,6 +52,24 @@ export interface CopySettings {
   keep: KeepPolicy
 }
 
+/** A program that is run without a shell. */
+export interface HookCommand {
+  /** Its absolute path, and its arguments. */
+  command: readonly string[]
+  /** Milliseconds that it may take. Default 5 minutes. */
+  timeout: number
+}
+
+export const defaultHookTimeout = 5 * 60_000
+
+/** What is run around the backup of a source; one of both at least. */
+export interface HookSettings {
+  before: HookCommand | null
+  after: HookCommand | null
+  /** The configuration file that names them. */
+  file: string | null
+}
+
 /** What every source has, validated: every path absolute, every default filled in. */
 interface CommonSettings {
   name: string
@@ -61,6 +79,9 @@ interface CommonSettings {
   checks: string[]
   /** systemd unit stopped and started around an in-place restore. */
   service: string | null
+  /** Whether it is stopped while a backup is made, too. Default false. */
+  stopService?: boolean
+  hooks?: HookSettings
   keep: KeepPolicy
   chain: ChainPolicy
   digestAlgorithm: 'xxh3-128' | 'sha256-128'
@@ -93,6 +114,12 @@ export interface FilesSourceSettings extends CommonSettings {
   /** Patterns of what is left out, and of what is taken all the same. */
   exclude: string[]
   include: string[]
+  /** What of a directory's content is left out besides; as in a walk's rules. */
+  oneFileSystem?: boolean
+  excludeCaches?: boolean
+  excludeIfPresent?: string[]
+  /** Whether SQLite databases among them are captured as databases. Default false. */
+  sqlite?: boolean
 }
 
 export type SourceSettings = SqliteSourceSettings | PostgresSourceSettings | FilesSourceSettings

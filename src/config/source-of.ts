@@ -1,14 +1,27 @@
 import type { SourceDocument } from './schema-sources.js'
-import { defaultChainPolicy, type KeepPolicy, type RepositorySettings, type SourceSettings } from './settings.js'
+import {
+  defaultChainPolicy,
+  defaultHookTimeout,
+  type HookCommand,
+  type HookSettings,
+  type KeepPolicy,
+  type RepositorySettings,
+  type SourceSettings,
+} from './settings.js'
 
 /**
  * A source as it was written, with every default filled in.
+ * @param file the configuration file
  * @param copies further repositories by name; a run that was given one repository with `--repo` has none
  */
 export function sourceOf(
   name: string,
   value: SourceDocument,
-  { repository, copies }: { repository: RepositorySettings; copies: readonly RepositorySettings[] },
+  {
+    repository,
+    copies,
+    file = null,
+  }: { repository: RepositorySettings; copies: readonly RepositorySettings[]; file?: string | null },
 ): SourceSettings {
   const keep = keepOf(value.keep ?? {})
   const common = {
@@ -21,6 +34,8 @@ export function sourceOf(
         : [{ repository: found, keep: copy.keep === undefined ? keep : keepOf(copy.keep) }]
     }),
     service: value.service ?? null,
+    ...(value.stop_service === true ? { stopService: true } : {}),
+    ...hooksOf(value, file),
     keep,
     chain: {
       maxAge: value.chain?.max_age ?? defaultChainPolicy.maxAge,
@@ -35,7 +50,7 @@ export function sourceOf(
   }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value
-    return { kind, paths, exclude, include, checks: [], ...common }
+    return { kind, paths, exclude, include, ...filesRules(value), checks: [], ...common }
   }
   return {
     kind: value.kind,
@@ -45,6 +60,25 @@ export function sourceOf(
     checks: value.checks ?? [],
     ...common,
   }
+}
+
+function filesRules(value: Extract<SourceDocument, { kind: 'files' }>) {
+  const { exclude_if_present: excludeIfPresent = [] } = value
+  return {
+    ...(value.one_file_system === true ? { oneFileSystem: true } : {}),
+    ...(value.exclude_caches === true ? { excludeCaches: true } : {}),
+    ...(excludeIfPresent.length > 0 ? { excludeIfPresent } : {}),
+    ...(value.sqlite === true ? { sqlite: true } : {}),
+  }
+}
+
+function hooksOf({ before, after }: SourceDocument, file: string | null): { hooks?: HookSettings } {
+  if (before === undefined && after === undefined) return {}
+  return { hooks: { before: hookOf(before), after: hookOf(after), file } }
+}
+
+function hookOf(hook: SourceDocument['before']): HookCommand | null {
+  return hook === undefined ? null : { command: hook.command, timeout: hook.timeout ?? defaultHookTimeout }
 }
 
 /** A policy without the keys that were not written. */

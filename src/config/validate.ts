@@ -61,6 +61,9 @@ export function validateDocument(
     for (const { path: at, message } of copyProblems(source, names)) {
       problems.push(problemAt(document, [...path, ...at], message))
     }
+    if (source.stop_service === true && source.service === undefined) {
+      problems.push(problemAt(document, [...path, 'stop_service'], 'needs a service to stop'))
+    }
     settings.sources.push({ name, value: source })
   }
   return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }

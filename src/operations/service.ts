@@ -15,7 +15,7 @@ export async function withServiceStopped<T>(
   done: (value: T) => string,
 ): Promise<T> {
   if (unit === null) return work()
-  await stop(unit)
+  await stopService(unit, 'nothing was replaced; ')
   let value: T
   try {
     value = await work()
@@ -55,10 +55,27 @@ export async function startService(unit: string): Promise<void> {
   await systemctl('start', unit, `start it by hand: systemctl start ${unit}; see: `)
 }
 
-/** A unit that could not be stopped may have been stopped half-way: it must not stay like that. */
-async function stop(unit: string): Promise<void> {
+/** What systemctl calls a unit that need not be stopped; one that is about to start must be. */
+const IDLE: ReadonlySet<string> = new Set(['inactive', 'failed', 'unknown'])
+
+/** Whether a unit runs or is about to. @throws NexusError `failed` (`service_failed`) where there is no systemctl */
+export async function isServiceRunning(unit: string): Promise<boolean> {
+  const { execa } = await import('execa')
+  const options = { env: noSecrets, stdin: 'ignore', reject: false } as const
+  const result = await execa('systemctl', ['is-active', '--', unit], options)
+  if (result.exitCode === undefined) await systemctl('is-active', unit, 'see: ')
+  return result.exitCode === 0 || !IDLE.has(result.stdout.trim())
+}
+
+/**
+ * Stops a systemd unit. One that could not be stopped may have been stopped half-way: it must not stay like that.
+ *
+ * @param consequence what to say of it in the hint
+ * @throws NexusError `failed` (`service_failed`)
+ */
+export async function stopService(unit: string, consequence = ''): Promise<void> {
   try {
-    await systemctl('stop', unit, 'nothing was replaced; see: ')
+    await systemctl('stop', unit, `${consequence}see: `)
   } catch (error) {
     await startService(unit).catch(() => {})
     throw error
@@ -80,7 +97,7 @@ function hintOf(error: unknown): { hint?: string } {
   return error instanceof NexusError && error.hint !== undefined ? { hint: error.hint } : {}
 }
 
-async function systemctl(verb: 'stop' | 'start', unit: string, hint: string): Promise<void> {
+async function systemctl(verb: 'stop' | 'start' | 'is-active', unit: string, hint: string): Promise<void> {
   const { execa } = await import('execa')
   try {
     // Detached: Ctrl-C reaches every process of the terminal's group, and a unit half stopped would stay down.

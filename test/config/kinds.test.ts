@@ -161,6 +161,13 @@ describe('a source of kind files', () => {
     paths: [/opt/itsm/uploads/, /var/log/itsm]
     exclude: ["*.tmp", "cache/", "/opt/itsm/uploads/**/x"]
     include: ["keep.tmp"]
+    one_file_system: true
+    exclude_caches: true
+    exclude_if_present: [.nobackup]
+    sqlite: true
+    stop_service: true
+    before: [/usr/local/sbin/freeze, itsm]
+    after: { command: [/usr/local/sbin/thaw], timeout: 90s }
     service: itsm.service
     keep: { last: 3 }
 `,
@@ -174,13 +181,28 @@ describe('a source of kind files', () => {
         paths: ['/opt/itsm/uploads', '/var/log/itsm'],
         exclude: ['*.tmp', 'cache/', '/opt/itsm/uploads/**/x'],
         include: ['keep.tmp'],
+        oneFileSystem: true,
+        excludeCaches: true,
+        excludeIfPresent: ['.nobackup'],
+        sqlite: true,
+        stopService: true,
+        hooks: {
+          before: { command: ['/usr/local/sbin/freeze', 'itsm'], timeout: 300_000 },
+          after: { command: ['/usr/local/sbin/thaw'], timeout: 90_000 },
+          file: expect.any(String),
+        },
         checks: [],
         service: 'itsm.service',
         keep: { last: 3 },
       },
     ])
     const again = load(stringify(describeSettings(first.settings)))
-    expect({ ...again.settings, file: null }).toEqual({ ...first.settings, file: null })
+    const [hooks, written] = [again, first].map(({ settings }) => settings.sources[0]?.hooks)
+    expect({ ...hooks, file: null }).toEqual({ ...written, file: null })
+    const withoutFile = ({ settings }: typeof first) => {
+      return { ...settings, file: null, sources: settings.sources.map(source => ({ ...source, hooks: null })) }
+    }
+    expect(withoutFile(again)).toEqual(withoutFile(first))
   })
 
   it.each([
@@ -199,6 +221,19 @@ describe('a source of kind files', () => {
     ['kind: files, paths: [/a], exclude: [""]', 'exclude.0: must not be empty'],
     ['kind: files, paths: [/a], exclude: ["a/../b"]', 'exclude.0: must be a pattern without empty parts'],
     ['kind: files, paths: [/a], include: ["/"]', 'include.0: must be a pattern without empty parts'],
+    ['kind: files, paths: [/a], before: /bin/true', 'before: must be a list of an absolute path and arguments'],
+    ['kind: files, paths: [/a], before: []', 'before: must be a list of an absolute path and arguments'],
+    ['kind: files, paths: [/a], before: [true]', 'before: must be a list of an absolute path and arguments'],
+    ['kind: files, paths: [/a], before: [freeze]', 'before: must be a list of an absolute path and arguments'],
+    ['kind: files, paths: [/a], after: { command: [freeze] }', 'the program must be an absolute path'],
+    ['kind: files, paths: [/a], after: { command: [/x], timeout: 25h }', 'at most 24h'],
+    ['kind: files, paths: [/a], after: { command: [/x], shell: true }', 'after: must be a list of an absolute path'],
+    ['kind: files, paths: [/a], stop_service: true', 'stop_service: needs a service to stop'],
+    ['kind: postgres, stop_service: true, service: a', 'stop_service: a cluster is backed up while its server runs'],
+    ['kind: files, paths: [/a], one_file_system: yes', 'one_file_system: must be true or false'],
+    ['kind: files, paths: [/a], exclude_if_present: .nobackup', 'exclude_if_present: must be a list of names'],
+    ['kind: files, paths: [/a], exclude_if_present: [a/b]', 'exclude_if_present.0: must be the name of a file'],
+    ['kind: files, paths: [/a], exclude_if_present: [".."]', 'exclude_if_present.0: must be the name of a file'],
     ['kind: files, paths: [/a], connection: "host=x"', 'connection: unknown key'],
   ])('is refused as { %s }', (source, message) => {
     expect(messageFor(source)).toContain(message)

@@ -77,7 +77,7 @@ export const createCommand: CommandDeclaration = {
   exits: exitsWith({
     0: 'every source has a new backup',
     1: 'no source could be backed up, for different reasons',
-    3: 'some sources have a new backup and others failed, files changed while they were read, or nobody has vouched for the key of this host',
+    3: 'some sources have a new backup and others failed, files changed while they were read, a hook after a source failed, or nobody has vouched for the key of this host',
     4: 'a source is damaged; with --allow-damaged its backup was made all the same',
     5: 'no such source, or its data is missing',
     8: 'refused for safety: no repository there, a name claimed by another, data of another user, a disk that is not mounted',

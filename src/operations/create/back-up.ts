@@ -11,6 +11,7 @@ import type { Repository, SourceRoom } from '../../repository/types.js'
 import { chainOf } from '../chain-members.js'
 import { extendCommonLocks } from '../extend-common-locks.js'
 import { extendLocksOf, lockUntilKept } from '../extend-locks.js'
+import { finishAbandonedHooks, hasHooks, withHooks } from '../hooks/with-hooks.js'
 import { lockOptions, withLocks } from '../locked.js'
 import type { CreateRequest } from '../requests.js'
 import type { Concern, LockReport } from '../results.js'
@@ -24,7 +25,7 @@ import { type CreatePlan, planCreate } from './create-plan.js'
 import { assertRoom } from './free-space.js'
 import { planWithOpenParent } from './open-parent.js'
 import { readBack } from './read-back.js'
-import { type ProbedSource, workFor } from './source-work.js'
+import { type ProbedSource, type SourceWork, workFor } from './source-work.js'
 
 export interface BackUpRequest {
   source: SourceSettings
@@ -67,7 +68,9 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
   const began = context.now()
   const work = await workFor(source, request)
   await work.finishInterruptedRestore(context)
-  const probe = await work.probe(context)
+  const abandoned = await finishAbandonedHooks(context, source)
+  // A hook may have to make the source usable, and is run under the lock: nothing is stopped while another run is waited for.
+  const probed = hasHooks(source) ? undefined : await work.probe(context)
   const repository = await wanted.open()
   const room = repository.source(source.name)
   const locks = [['writer', 'exclusive'] as const, ['delete', 'shared'] as const]
@@ -77,38 +80,14 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     await renewOnce(context, repository, sealing?.signer.id)
     if (sealing === null && (await room.claim()) === undefined) await assertKeysThere(repository)
     await room.removeLeftovers()
-    const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
-    const history = await survey(room, context)
-    for (const { id, status, problem } of history.problems) {
-      if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
-    }
-    if (history.apart.length > 0) context.warn(`${source.name}: ${passedOver(history.apart)}`)
-    const everything = [...history.manifests, ...history.apart.map(({ member }) => member)]
-    if (sealing === null) {
-      await assertNeverSealed(repository, everything)
-      if (everything.every(({ encryption }) => encryption !== undefined)) await assertKeysThere(repository)
-    }
-    const planned = planCreate({
-      requested: request.type,
-      ...history,
-      identity: probe.identity,
-      digestAlgorithm: source.digestAlgorithm,
-      policy: source.chain,
-      adopted,
-      now: context.now(),
-    })
-    const plan = await planWithOpenParent(context, room, planned, sealing)
-    for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
-    if (sealing !== null && plan.parent === null) {
-      const { warnOfOldKeys } = await import('../keys/repository-keys.js')
-      await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
-    }
-    await assertRoom(repository, plan, history.manifests, probe)
-    const chain = chainBefore(plan, history.manifests)
-    const lock = await extendLocksOf(room, chain)
-    await extendCommonLocks(room, { manifests: history.manifests, chain })
-    const task = { ...wanted, context, journal, room, history, plan, probe, sealing, began }
-    const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
+    const capturing = { ...wanted, context, journal, room, sealing, began, work }
+    const { value: captured, concerns } = await withHooks(
+      context,
+      source,
+      async () => captureOne(capturing, probed ?? (await work.probe(context))),
+      ({ written }) => written.manifest.id,
+    )
+    const { task, chain, written, lock } = captured
     if (lock !== null) {
       lock.until = await lockUntilKept(context, room, written.manifest, { chain, until: lock.until })
       if (written.manifest.keep_until !== null) {
@@ -120,10 +99,51 @@ export async function backUp(context: Context, journal: Journal, wanted: BackUpR
     return {
       manifest: written.manifest,
       lock,
-      concerns: (await work.concerns?.(task)) ?? [],
+      concerns: [...abandoned, ...concerns, ...((await work.concerns?.(task)) ?? [])],
       ...(await unvouchedKey(context, repository, sealing)),
     }
   })
+}
+
+type Capturing = Omit<BackUpTask, 'history' | 'plan' | 'probe'> & { work: SourceWork }
+
+/** What is done while the source must hold still: all that depends on what it is, and the backup itself. */
+async function captureOne({ work, ...known }: Capturing, probe: ProbedSource) {
+  const { context, source, request, room, sealing } = known
+  const { repository } = room
+  const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
+  const history = await survey(room, context)
+  for (const { id, status, problem } of history.problems) {
+    if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
+  }
+  if (history.apart.length > 0) context.warn(`${source.name}: ${passedOver(history.apart)}`)
+  const everything = [...history.manifests, ...history.apart.map(({ member }) => member)]
+  if (sealing === null) {
+    await assertNeverSealed(repository, everything)
+    if (everything.every(({ encryption }) => encryption !== undefined)) await assertKeysThere(repository)
+  }
+  const planned = planCreate({
+    requested: request.type,
+    ...history,
+    identity: probe.identity,
+    digestAlgorithm: source.digestAlgorithm,
+    policy: source.chain,
+    adopted,
+    now: context.now(),
+  })
+  const plan = await planWithOpenParent(context, room, planned, sealing)
+  for (const warning of plan.warnings) context.warn(`${source.name}: ${warning}`)
+  if (sealing !== null && plan.parent === null) {
+    const { warnOfOldKeys } = await import('../keys/repository-keys.js')
+    await warnOfOldKeys(context, repository, source.repository, sealing.epoch)
+  }
+  await assertRoom(repository, plan, history.manifests, probe)
+  const chain = chainBefore(plan, history.manifests)
+  const lock = await extendLocksOf(room, chain)
+  await extendCommonLocks(room, { manifests: history.manifests, chain })
+  const task: BackUpTask = { ...known, history, plan, probe }
+  const written = await withScratch(context, room, plan, scratch => work.captureAndWrite(task, scratch))
+  return { task, chain, lock, written }
 }
 
 const renewed = new WeakSet<Repository>()

@@ -11,14 +11,14 @@ import { writeTreeBackup } from './write-tree-backup.js'
 
 /** What create does for directories. */
 export function filesWork(source: FilesSourceSettings): SourceWork {
-  const capture = (context: Context, reread: boolean) => {
+  const capture = (context: Context, more: { reread: boolean; staging?: string }) => {
     const { now, signal } = context
-    return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), reread })
+    return captureFiles(source, { now: () => now(), signal, own: ownDirectories(context, source), ...more })
   }
   let previewed: Promise<FilesCapture> | undefined
   /** For a preview: the tree is walked once for all that it wants to know. */
   const preview = (context: Context) => {
-    previewed ??= capture(context, false)
+    previewed ??= capture(context, { reread: false })
     return previewed
   }
   return {
@@ -35,7 +35,10 @@ export function filesWork(source: FilesSourceSettings): SourceWork {
       }
     },
     async captureAndWrite(task, scratch) {
-      const captured = await capture(task.context, task.plan.parent?.facts.reread === true)
+      const captured = await capture(task.context, {
+        reread: task.plan.parent?.facts.reread === true,
+        staging: scratch,
+      })
       try {
         const probe = { ...task.probe, size: captured.size }
         await assertRoom(task.room.repository, task.plan, task.history.manifests, probe)

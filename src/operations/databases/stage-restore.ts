@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../../context.js'

@@ -3,6 +3,7 @@ import { type BigIntStats, lstatSync, readdirSync } from 'node:fs'
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { messageOf, NexusError } from '../../errors.js'
+import type { TreeEntry } from '../../image/tree/types.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { wasLeftOut } from '../../sources/files/left-out.js'
 import type { OwnDirectories } from '../../sources/files/own-directories.js'
@@ -52,10 +53,20 @@ export class KeptEntries {
   readonly #own: OwnDirectories
   /** Earlier backups hold no pipes and devices, and no names that are not UTF-8. */
   readonly #holdsAllNames: boolean
+  readonly #partial: ReadonlySet<string>
   #unrestored: ReadonlySet<string> = new Set()
 
-  /** @throws NexusError `refused` (`left_out_unknown`) */
-  constructor(context: Context, source: FilesSourceSettings, { id, facts }: Manifest) {
+  /**
+   * @param partial paths of directories whose content the backup left out, see `isPartial`
+   * @throws NexusError `refused` (`left_out_unknown`)
+   */
+  constructor(
+    context: Context,
+    source: FilesSourceSettings,
+    { id, facts }: Manifest,
+    partial: ReadonlySet<string> = new Set(),
+  ) {
+    this.#partial = partial
     this.#excludes = compilePatterns(wordsOf(facts.exclude))
     this.#includes = compilePatterns(wordsOf(facts.include))
     this.#wasLeftOut = wasLeftOut(facts.left_out)
@@ -82,6 +93,7 @@ export class KeptEntries {
   #look(root: ReplacedRoot, place: Place, names: string[]): void {
     const location = pathOf(root.target, place.name)
     const everything = this.#wasLeftOut(nameOf(location))
+    const isLeftOut = place.state === 'taken' && this.#partial.has(place.path.slice(1))
     for (const bytes of listed(location)) {
       const child = {
         name: `${place.name}${place.name === '' ? '' : '/'}${bytes.toString('latin1')}`,
@@ -90,7 +102,8 @@ export class KeptEntries {
       const here = pathOf(root.target, child.name)
       const stats = lstatSync(here, { bigint: true, throwIfNoEntry: false })
       if (stats === undefined) continue
-      const state = this.#stateOf(root, { ...place, path: child.path }, stats.isDirectory())
+      const above = isLeftOut ? 'out' : place.state
+      const state = this.#stateOf(root, { path: child.path, state: above }, stats.isDirectory())
       const there = state !== 'new' && nameExists(pathOf(root.staged, child.name))
       const what = stats.isDirectory() ? this.#own.recognize(listing(here, stats), nameOf(here)) : null
       if (what !== null && (there || state === 'new')) throw ownInside(nameOf(here), what)
@@ -101,7 +114,7 @@ export class KeptEntries {
     }
   }
 
-  #stateOf(root: ReplacedRoot, { path, state }: Place, directory: boolean): State {
+  #stateOf(root: ReplacedRoot, { path, state }: Pick<Place, 'path' | 'state'>, directory: boolean): State {
     if (state === 'new') return 'new'
     const candidate = { path, root: root.path === '/' ? '' : root.path, directory }
     if (state === 'forced' || this.#includes.match(candidate)) return 'forced'
@@ -113,6 +126,11 @@ export class KeptEntries {
     const known = stats.isDirectory() || stats.isFile() || stats.isSymbolicLink()
     return !this.#holdsAllNames && !(known && isUtf8(name))
   }
+}
+
+/** Whether an entry is a directory of whose content a backup holds no more than its mark and what was included. */
+export function isPartial({ type, facts }: Pick<TreeEntry, 'type' | 'facts'>): boolean {
+  return type === 'directory' && facts.left_out !== undefined
 }
 
 function wordsOf(fact: unknown): string[] {

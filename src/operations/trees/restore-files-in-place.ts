@@ -15,7 +15,7 @@ import { openBackup } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
 import { namesLike, previousNames } from '../set-aside.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
-import { KeptEntries } from './kept-entries.js'
+import { isPartial, KeptEntries } from './kept-entries.js'
 import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
 import { putTreesInPlace } from './tree-in-place.js'
 import { treeOf } from './tree-part.js'
@@ -49,7 +49,7 @@ interface StagedRoot extends TreeMove {
 export async function planFilesInPlace(context: Context, request: FilesInPlace): Promise<RestorePlan> {
   const { source, selected } = request
   const { manifest, survey } = selected
-  const roots = await rootsOf(context, request)
+  const { roots } = await rootsOf(context, request)
   assertReplaceable(source.name, roots, source.service)
   new KeptEntries(context, source, manifest)
   const replaced = roots.filter(({ target }) => exists(target))
@@ -76,8 +76,8 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
   const { manifest } = selected
   const began = context.now()
   await finishInterruptedTrees(context, source)
-  const roots = await rootsOf(context, request)
-  const keeping = new KeptEntries(context, source, manifest)
+  const { roots, partial } = await rootsOf(context, request)
+  const keeping = new KeptEntries(context, source, manifest, partial)
   // What belongs to none of the roots; it is taken away again.
   const scratch = `${roots[0]?.staged ?? ''}.rest`
   const placement = {
@@ -123,12 +123,19 @@ export async function restoreFilesInPlace(context: Context, request: FilesInPlac
   }
 }
 
-async function rootsOf(context: Context, { source, selected, previous }: FilesInPlace): Promise<StagedRoot[]> {
+/** The roots, and the paths of directories whose content the backup left out. */
+async function rootsOf(
+  context: Context,
+  { source, selected, previous }: FilesInPlace,
+): Promise<{ roots: StagedRoot[]; partial: ReadonlySet<string> }> {
   const { manifest, room } = selected
   const wanted = new Set(source.paths.map(path => path.slice(1)))
   const kinds = new Map<string, StagedRoot['kind']>()
-  for (const { path, type } of (await treeOf(room, await openBackup(context, room.repository, manifest))).entries()) {
+  const partial = new Set<string>()
+  for (const entry of (await treeOf(room, await openBackup(context, room.repository, manifest))).entries()) {
+    const { path, type } = entry
     if (wanted.has(path)) kinds.set(path, type === 'directory' ? 'directory' : 'file')
+    if (isPartial(entry)) partial.add(path)
   }
   const found = source.paths.filter(path => kinds.has(path.slice(1)))
   const missing = source.paths.filter(path => !kinds.has(path.slice(1)))
@@ -139,12 +146,13 @@ async function rootsOf(context: Context, { source, selected, previous }: FilesIn
   const targets = found.map(path => trustedPath(path))
   const shown = typeof previous === 'string' ? namesLike(targets, previous) : undefined
   const names = shown ?? previousNames(targets, context.now())
-  return found.map((path, at) => {
+  const roots = found.map((path, at): StagedRoot => {
     const target = targets[at] ?? path
     const place = stagingPlace(target, `nexus-restore-${manifest.id.slice(-4)}-${process.pid}`)
     const kind = kinds.get(path.slice(1)) ?? 'file'
     return { path, kind, target, staged: place.staged, place, previous: names[at] ?? '' }
   })
+  return { roots, partial }
 }
 
 function isDirectory(path: string): boolean {

@@ -1,12 +1,13 @@
 import { once } from 'node:events'
-import { closeSync, lstatSync } from 'node:fs'
+import { closeSync, fstatSync, lstatSync } from 'node:fs'
 import { Readable } from 'node:stream'
 import type { TreeEntry } from '../../image/tree/types.js'
 import type { Attributes } from '../../system/attributes.js'
-import { fsPath } from '../../system/file-names.js'
-import { type Found, type FoundStats, fileIdentityOf, foundStats } from './found.js'
+import { shown } from '../../system/file-names.js'
+import type { DatabaseCopy, TreeDatabases } from './databases.js'
+import { type Found, type FoundStats, fileIdentityOf, foundStats, isBounded } from './found.js'
 import { directoryAttributes, fileAttributes } from './found-attributes.js'
-import { openFound } from './open-file.js'
+import { type OpenFile, openFound, throughShort } from './open-file.js'
 import { CHUNK_BYTES, readInPieces, readWhole } from './read-file.js'
 import type { Remarks } from './remarks.js'
 import type { TarArchive } from './tar-format.js'
@@ -18,6 +19,8 @@ export interface ArchiveSettings {
   entryOf(found: Found, stats: FoundStats, attributes: Attributes | undefined): TreeEntry
   /** Told of each entry before its header is in the stream. */
   onEntry(entry: TreeEntry): void
+  /** Databases among the files, if they are looked for. */
+  databases?: TreeDatabases
 }
 
 /**
@@ -96,14 +99,31 @@ class ArchiveWriter {
   }
 
   async #file(found: Found): Promise<void> {
-    const { remarks, entryOf } = this.#settings
+    const { remarks, databases } = this.#settings
+    if (databases?.isCaptured(found.location) === true) return
     if (found.nlink > 1) this.#tried.add(found.path)
+    const opened = this.#open(found)
+    if (opened === null) return
+    const where = { ...opened.stats, location: found.location }
+    if (databases?.recognize(opened.fd, where) !== true) return await this.#content(found, opened)
+    const attributes = fileAttributes(opened.fd, found.location, remarks)
+    closeSync(opened.fd)
+    const copy = await databases.copyOf(where)
+    if (copy !== null) return await this.#database(found, opened.stats, { copy, attributes })
+    const again = this.#open(found)
+    if (again !== null) await this.#content(found, again)
+  }
+
+  /** Null for a file that is left out, which is told. */
+  #open(found: Found): OpenFile | null {
     const opened = openFound(found)
-    if (typeof opened === 'string') {
-      remarks.leftOut(found.location, opened)
-      return
-    }
-    const { fd, stats } = opened
+    if (typeof opened !== 'string') return opened
+    this.#settings.remarks.leftOut(found.location, opened)
+    return null
+  }
+
+  async #content(found: Found, { fd, stats }: OpenFile): Promise<void> {
+    const { remarks, entryOf } = this.#settings
     const reading = { fd, stats, location: found.location, remarks }
     try {
       const entry = entryOf(found, stats, fileAttributes(fd, found.location, remarks))
@@ -113,6 +133,36 @@ class ArchiveWriter {
     } finally {
       closeSync(fd)
     }
+    this.#remember(found, stats)
+  }
+
+  /** A database, as it was at one instant: its file alone, whole without what SQLite keeps beside it. */
+  async #database(
+    found: Found,
+    stats: FoundStats,
+    { copy, attributes }: { copy: DatabaseCopy; attributes: Attributes | undefined },
+  ): Promise<void> {
+    const { remarks, entryOf } = this.#settings
+    try {
+      const plain = entryOf(found, stats, attributes)
+      // Its times tell nothing of what stands in its log.
+      const entry = { ...plain, size: copy.size, sparse: false, facts: { ...plain.facts, settled: false } }
+      const reading = {
+        fd: copy.fd,
+        stats: foundStats(fstatSync(copy.fd, { bigint: true })),
+        location: copy.path,
+        remarks,
+      }
+      const source = Readable.from(readInPieces(reading), { objectMode: false })
+      await this.#append(source, entry, stats.mtime).finally(() => ended(source))
+    } finally {
+      closeSync(copy.fd)
+      copy.release()
+    }
+    this.#remember(found, stats)
+  }
+
+  #remember(found: Found, stats: FoundStats): void {
     if (Math.max(found.nlink, stats.nlink) > 1) this.#archived.set(fileIdentityOf(stats), found.path)
   }
 
@@ -128,6 +178,7 @@ class ArchiveWriter {
   }
 
   async #append(source: Buffer | Readable, entry: TreeEntry, mtime: bigint): Promise<void> {
+    if (isBounded(mtime)) this.#settings.remarks.problem(`${shown(`/${entry.path}`)} has a time that cannot be kept`)
     this.#settings.onEntry(entry)
     await new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
@@ -141,7 +192,7 @@ class ArchiveWriter {
 
 /** The file that has a name now, where it is another one than was found; null where it is the same, or none. */
 function otherFileAt(found: Found): FoundStats | null {
-  const stats = lstatSync(fsPath(found.location), { bigint: true, throwIfNoEntry: false })
+  const stats = throughShort(found.location, path => lstatSync(path, { bigint: true, throwIfNoEntry: false }))
   if (stats === undefined || !stats.isFile()) return null
   const now = foundStats(stats)
   return fileIdentityOf(now) === fileIdentityOf(found) ? null : now

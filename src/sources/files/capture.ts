@@ -6,6 +6,7 @@ import { secondsOf } from '../../system/times.js'
 import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
 import { type Accounts, readAccounts } from './accounts.js'
 import { archive } from './archive.js'
+import { TreeDatabases } from './databases.js'
 import { type EmptiedPlace, emptiedPlaces, placeFacts } from './emptied-places.js'
 import { factsOf } from './entry-facts.js'
 import type { Found, FoundStats } from './found.js'
@@ -25,6 +26,8 @@ export interface FilesSettings extends WalkRules {
   name: string
   /** Absolute, none inside another. */
   paths: readonly string[]
+  /** Whether SQLite databases are captured as databases. Default false: those in use are told. */
+  sqlite?: boolean
 }
 
 interface Surroundings {
@@ -33,6 +36,8 @@ interface Surroundings {
   own?: OwnDirectories
   /** Nothing counts as unchanged: the parent holds zeros for what could not be read, and no time tells of which file. */
   reread?: boolean
+  /** A directory for copies of databases, for a capture that is read; the caller's. */
+  staging?: string
 }
 
 /** Files being captured: the walk is done, their content is still to be read. */
@@ -55,18 +60,34 @@ export interface FilesCapture extends TreeCapture {
  */
 export async function captureFiles(
   settings: FilesSettings,
-  { now, signal, own = nothingOwn, reread = false }: Surroundings,
+  { now, signal, own = nothingOwn, reread = false, staging = undefined }: Surroundings,
 ): Promise<FilesCapture> {
   const begunAt = now()
   const remarks = newRemarks()
   const roots = findRoots(settings, own)
   const found = new FoundStore()
-  const places = await walk(roots, settings, { remarks, signal, own }, one => found.add(one))
-  const capturing: Capturing = { begunAt, remarks, found, roots, places, accounts: readAccounts(), signal, reread }
+  const rules = { capture: settings.sqlite === true, staging: staging ?? null, remarks, signal, now }
+  const databases = new TreeDatabases(rules)
+  const places = await walk(roots, settings, { remarks, signal, own }, one => {
+    found.add(one)
+    databases.note(one)
+  })
+  databases.look()
+  const capturing: Capturing = {
+    databases,
+    begunAt,
+    remarks,
+    found,
+    roots,
+    places,
+    accounts: readAccounts(),
+    signal,
+    reread,
+  }
   return {
     mounts: digestOf(places),
     size: found.bytes,
-    emptiedSince: before => emptiedPlaces(capturing, before),
+    emptiedSince: before => emptiedPlaces({ ...capturing, oneFileSystem: settings.oneFileSystem === true }, before),
     begunAt,
     name: settings.name,
     versions: {},
@@ -77,6 +98,7 @@ export async function captureFiles(
 }
 
 interface Capturing {
+  databases: TreeDatabases
   begunAt: Date
   remarks: Remarks
   found: FoundStore
@@ -88,24 +110,28 @@ interface Capturing {
 }
 
 function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
-  const { found, remarks, signal, accounts, begunAt } = capturing
+  const { found, remarks, signal, accounts, begunAt, databases } = capturing
   const places = new Map(capturing.places.map(place => [place.path, place]))
-  const factsOfDirectory = (path: string) => {
+  const factsOfDirectory = ({ path, leftOut }: Found) => {
     const place = places.get(path)
-    return place === undefined ? {} : placeFacts(place)
+    return {
+      ...(place === undefined ? {} : placeFacts(place)),
+      ...(leftOut === undefined ? {} : { left_out: leftOut }),
+    }
   }
   const continued = before === null ? nothingContinued : continuedFiles(found, before, capturing)
+  const isUnchanged = (at: number) => continued.isUnchanged(at) && !databases.mustRead(found.at(at).location)
   const entryOf = (entry: Found, stats: FoundStats, attributes: Attributes | undefined): TreeEntry => ({
     ...plainEntry(entry, stats, accounts),
     ...(attributes === undefined ? {} : { attributes }),
     base: entry.base ?? null,
-    facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry.path),
+    facts: entry.type === 'file' ? factsOf(stats, begunAt) : factsOfDirectory(entry),
   })
   const carried = {
     *[Symbol.iterator](): Generator<CarriedFile, void, void> {
       for (let at = 0; at < found.length; at += 1) {
         const base = continued.baseOf(at)
-        if (base === null || !continued.isUnchanged(at)) continue
+        if (base === null || !isUnchanged(at)) continue
         const entry = found.at(at)
         // A change of its attributes would have changed its ctime.
         const attributes = before?.fileEntry(base).attributes
@@ -115,7 +141,7 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   }
   const toRead = function* (): Generator<Found, void, void> {
     for (let at = 0; at < found.length; at += 1) {
-      if (!continued.isUnchanged(at)) yield { ...found.at(at), base: continued.baseOf(at) }
+      if (!isUnchanged(at)) yield { ...found.at(at), base: continued.baseOf(at) }
     }
   }
   const announced = new Map<string, TreeEntry>()
@@ -125,7 +151,7 @@ function inputOf(capturing: Capturing, before: TreePaths | null): TreeInput {
   return {
     blockSize: BLOCK_BYTES,
     carried,
-    tar: archive(toRead(), { remarks, signal, entryOf, onEntry }),
+    tar: archive(toRead(), { remarks, signal, entryOf, onEntry, databases }),
     describe: ({ path }) => {
       const name = path.replace(/\/$/, '')
       const entry = announced.get(name)
@@ -161,10 +187,23 @@ function plainEntry(found: Found, stats: FoundStats, { userOf, groupOf }: Accoun
   }
 }
 
+/** The rules that a backup was made by, for a restore in place and for whoever reads it. */
+function ruleFacts(rules: WalkRules): Record<string, unknown> {
+  const { exclude, include, oneFileSystem, excludeCaches, excludeIfPresent = [] } = rules
+  return {
+    exclude: [...exclude],
+    include: [...include],
+    ...(oneFileSystem === true ? { one_file_system: true } : {}),
+    ...(excludeCaches === true ? { exclude_caches: true } : {}),
+    ...(excludeIfPresent.length > 0 ? { exclude_if_present: [...excludeIfPresent] } : {}),
+  }
+}
+
 function outcomeOf(
-  { paths, exclude, include }: FilesSettings,
-  { begunAt, remarks, roots, places }: Capturing,
+  { paths, sqlite, ...rules }: FilesSettings,
+  { begunAt, remarks, roots, places, databases }: Capturing,
 ): TreeOutcome {
+  databases.tell()
   const missing = leftOutOf(remarks.missing)
   if (!hasAttributes())
     remarks.note('extended attributes and ACLs are not kept: this machine has no means to read them')
@@ -172,8 +211,8 @@ function outcomeOf(
     capturedAt: begunAt,
     facts: {
       roots: paths.map((path, at) => ({ path, kind: roots[at]?.stats.isFile() === true ? 'file' : 'directory' })),
-      exclude: [...exclude],
-      include: [...include],
+      ...ruleFacts(rules),
+      ...(sqlite === true ? { sqlite: true } : {}),
       keeps: ['all-names', ...(hasAttributes() ? ['attributes'] : [])],
       mounts: digestOf(places),
       ...(remarks.reread ? { reread: true } : {}),

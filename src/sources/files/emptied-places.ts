@@ -37,7 +37,11 @@ interface Group {
  * @param before entries of the earlier backup, gone through twice
  */
 export function emptiedPlaces(
-  { roots, places }: { roots: readonly Root[]; places: readonly FileSystemPlace[] },
+  {
+    roots,
+    places,
+    oneFileSystem = false,
+  }: { roots: readonly Root[]; places: readonly FileSystemPlace[]; oneFileSystem?: boolean },
   before: () => Iterable<TreeEntry>,
 ): EmptiedPlace[] {
   const known = new Known(roots, places)
@@ -49,6 +53,8 @@ export function emptiedPlaces(
     if (root === undefined) continue
     const device = deviceOf(facts.inode)
     const place = known.placeOf(path)
+    // What was mounted below a root would be left out now, were it there.
+    if (oneFileSystem && place !== root.path.slice(1)) continue
     const key = `${device} ${place}`
     const group = groups.get(key)
     if (group === null) continue

@@ -3,7 +3,7 @@ import { TextStore } from '../../image/tree/text-store.js'
 import type { Found } from './found.js'
 
 /** What is the same for nearly all entries of a walk. */
-type Profile = Pick<Found, 'type' | 'mode' | 'uid' | 'gid' | 'nlink' | 'sparse' | 'device'>
+type Profile = Pick<Found, 'type' | 'mode' | 'uid' | 'gid' | 'nlink' | 'sparse' | 'device' | 'leftOut'>
 
 /**
  * What a walk found, in its order. As objects a million entries take more than half a gigabyte, here some 50 bytes each:
@@ -43,13 +43,13 @@ export class FoundStore implements Iterable<Found> {
     for (let number = 0; number < this.length; number += 1) yield this.at(number)
   }
 
-  #profileOf({ type, mode, uid, gid, nlink, sparse, device }: Found): number {
+  #profileOf({ type, mode, uid, gid, nlink, sparse, device, leftOut }: Found): number {
     const number = device === undefined ? '' : `${device.major}:${device.minor}`
-    const key = `${type} ${number} ${mode} ${uid} ${gid} ${nlink} ${sparse}`
+    const key = `${type} ${number} ${mode} ${uid} ${gid} ${nlink} ${sparse} ${leftOut ?? ''}`
     const known = this.#profileNumbers.get(key)
     if (known !== undefined) return known
     this.#profileNumbers.set(key, this.#profiles.length)
-    const special = device === undefined ? {} : { device }
+    const special = { ...(device === undefined ? {} : { device }), ...(leftOut === undefined ? {} : { leftOut }) }
     return this.#profiles.push({ type, mode, uid, gid, nlink, sparse, ...special }) - 1
   }
 }

@@ -32,6 +32,8 @@ export interface Found extends FoundStats {
   link: string
   /** Of a device. */
   device?: Device
+  /** Of a directory: why what it holds is left out. */
+  leftOut?: 'mount' | 'cache' | 'marker'
   /** Number of the parent's file that it continues, once that is known. */
   base?: number | null
 }
@@ -48,11 +50,23 @@ export function foundStats(stats: BigIntStats): FoundStats {
     size: file ? Number(stats.size) : 0,
     nlink: Number(stats.nlink),
     inode: `${stats.dev}:${stats.ino}`,
-    mtime: stats.mtimeNs,
+    mtime: bounded(stats.mtimeNs),
     ctime: stats.ctimeNs,
     born: stats.birthtimeNs,
     sparse: file && stats.blocks * STAT_BLOCK < stats.size,
   }
+}
+
+/** Nanoseconds: a list of entries keeps no time farther from 1970 than that. Some file systems do. */
+const MOST_TIME = 1_000_000_000_000n * 1_000_000_000n
+
+function bounded(time: bigint): bigint {
+  return time > MOST_TIME ? MOST_TIME : time < -MOST_TIME ? -MOST_TIME : time
+}
+
+/** Whether a time may be farther away than what is kept of it. */
+export function isBounded(time: bigint): boolean {
+  return time === MOST_TIME || time === -MOST_TIME
 }
 
 /** What a backup holds it as; null for a socket, which its server makes anew. */

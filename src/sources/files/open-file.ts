@@ -58,13 +58,45 @@ function replaced(location: string): string {
   return `${shown(location)} was replaced by something that is no file and is left out`
 }
 
-/** Leaves the time of access as it is where the kernel lets us: for the file's owner and root (open(2), O_NOATIME). */
+/** Bytes of a path that a call takes, with the zero at its end (linux/limits.h). */
+const PATH_MAX = 4096
+/** A descriptor that stands for a directory without opening it (open(2)); Node does not name it. */
+const O_PATH = 0o10000000
+
+/**
+ * Opens a real path however long it is. Leaves the time of access as it is where the kernel lets us: for the file's owner
+ * and root (open(2), O_NOATIME).
+ */
 export function openQuietly(location: string, flags: number): number {
+  return throughShort(location, path => {
+    try {
+      return openSync(path, flags | constants.O_NOATIME)
+    } catch (error) {
+      if (errnoOf(error) !== 'EPERM') throw error
+      return openSync(path, flags)
+    }
+  })
+}
+
+/** Does something by a path that stands for a real one; where that is too long, through its directories, one by one. */
+export function throughShort<T>(location: string, work: (path: string | Buffer) => T): T {
+  const path = fsPath(location)
+  if (Buffer.byteLength(path) < PATH_MAX) return work(path)
+  const names = location.split('/').filter(name => name !== '')
+  const last = names.pop() ?? ''
+  let fd = openSync('/', O_PATH | constants.O_DIRECTORY)
   try {
-    return openSync(fsPath(location), flags | constants.O_NOATIME)
-  } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw error
-    return openSync(fsPath(location), flags)
+    for (const name of names) {
+      const inner = openSync(
+        fsPath(`/proc/self/fd/${fd}/${name}`),
+        O_PATH | constants.O_DIRECTORY | constants.O_NOFOLLOW,
+      )
+      closeSync(fd)
+      fd = inner
+    }
+    return work(fsPath(`/proc/self/fd/${fd}/${last}`))
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -77,7 +109,7 @@ export function liesAt(fd: number, location: string): boolean {
     const real = nameOf(readlinkSync(`/proc/self/fd/${fd}`, { encoding: 'buffer' }))
     return real === location || real === `${location} (deleted)`
   } catch {
-    // There is no /proc: nothing more can be found out.
+    // There is no /proc, or the path is too long, whose directories were opened one by one: no more can be found out.
     return true
   }
 }

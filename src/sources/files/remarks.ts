@@ -5,6 +5,9 @@ const TOLD = 20
 /** More names of what is missing are not gathered. */
 const NAMED = 10_000
 
+/** So many mount points are named. */
+const MOUNTS_NAMED = 200
+
 /** What there is to say about a capture, gathered while it goes on. */
 export interface Remarks {
   /** Something is missing in the backup or may be torn: the run ends with 3. */
@@ -15,6 +18,10 @@ export interface Remarks {
   filled(message: string): void
   /** Something was left out as it should be. */
   skipped(path: string): void
+  /** What is mounted at a real path was left out, as it should be. */
+  mounted(path: string): void
+  /** What lies at a real path is missing in the backup, as it should be, and no directory's entry tells it. */
+  unread(location: string): void
   /** A directory of this program's own was left out. */
   own(path: string, what: string): void
   /** Something to know of the whole backup, which is no problem of this run. */
@@ -22,7 +29,7 @@ export interface Remarks {
   /** All of it, bounded. */
   warnings(): string[]
   readonly incomplete: boolean
-  /** Real paths that `leftOut` told, as far as there is room for them. */
+  /** Real paths that `leftOut` or `unread` told, as far as there is room for them. */
   readonly missing: ReadonlySet<string>
   /** Whether there was any that `filled` told. */
   readonly reread: boolean
@@ -34,6 +41,7 @@ export function newRemarks(): Remarks {
   let skippedCount = 0
   let firstSkipped = ''
   const own: string[] = []
+  const mounts: string[] = []
   const notes: string[] = []
   let reread = false
   const missing = new Set<string>()
@@ -55,6 +63,12 @@ export function newRemarks(): Remarks {
       if (skippedCount === 0) firstSkipped = path
       skippedCount += 1
     },
+    mounted(path) {
+      mounts.push(shown(path))
+    },
+    unread(location) {
+      if (missing.size < NAMED) missing.add(location)
+    },
     own(path, what) {
       if (own.length < TOLD) own.push(`left out: ${shown(path)} is ${what}`)
     },
@@ -68,6 +82,7 @@ export function newRemarks(): Remarks {
         ...problems,
         ...(more > 0 ? [`and ${more} more problems of this kind`] : []),
         ...own,
+        ...(mounts.length > 0 ? [`left out as other file systems: ${listed(mounts)}`] : []),
         ...notes,
         ...(skippedCount > 0 ? [`${skipped} (sockets, special file systems)`] : []),
       ]
@@ -80,4 +95,9 @@ export function newRemarks(): Remarks {
       return reread
     },
   }
+}
+
+function listed(names: readonly string[]): string {
+  const more = names.length - MOUNTS_NAMED
+  return `${names.slice(0, MOUNTS_NAMED).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }

@@ -37,6 +37,17 @@ export function readHeader(fd: number, path: string): DatabaseHeader {
   return { pageSize, wal: header[19] === 2 }
 }
 
+/** Whether an open file begins as every SQLite database does. */
+export function hasMagic(fd: number): boolean {
+  const bytes = Buffer.alloc(MAGIC.length)
+  try {
+    return readSync(fd, bytes, 0, bytes.length, 0) === bytes.length && bytes.equals(MAGIC)
+  } catch {
+    // Whoever reads the file finds out why.
+    return false
+  }
+}
+
 /** The page that SQLite locks by bytes and never stores anything in; its number from 1. */
 export function lockBytePage(pageSize: number): number {
   return 0x40000000 / pageSize + 1

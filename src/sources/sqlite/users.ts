@@ -45,6 +45,17 @@ export function usersOfFiles(wanted: ReadonlySet<string>, options: { includeSelf
   return users
 }
 
+/** Those of some files, by device and inode, that another process has open, as far as we may see. */
+export function heldFiles(wanted: ReadonlySet<string>): Set<string> {
+  const held = new Set<string>()
+  for (const pid of processIds()) {
+    if (pid === process.pid) continue
+    const opened = openIdentities(pid)
+    if (opened !== 'unseen') for (const identity of opened) if (wanted.has(identity)) held.add(identity)
+  }
+  return held
+}
+
 /** Device and inode of a database and its sidecars, those that exist. */
 export function identitiesOf(path: string): Set<string> {
   return new Set(databaseFiles(path).flatMap(identityOf))

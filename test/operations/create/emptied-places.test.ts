@@ -121,7 +121,7 @@ describe.skipIf(!canMount)('files that are gone with their file system (mounting
     mounted(disk)
     fill(join(disk, 'x'), join(place.uploads, 'beside'))
     await place.backUp()
-    makeTooDeep(place.logs)
+    makeTooDeep(place.logs, 8)
     const later = join(place.uploads, 'later')
     mounted(later)
     fill(join(later, 'x'))

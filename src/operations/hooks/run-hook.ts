@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { formatDuration } from '../../config/duration.js'
+import type { HookCommand } from '../../config/settings.js'
+import type { Context } from '../../context.js'
+import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { withoutBucketSecrets } from '../../secret-variables.js'
+import { OutputLines } from './output-lines.js'
+import { hookInWords } from './trusted-hook.js'
+
+/** What a hook may take to end once it is told to. */
+const GRACE_MS = 5000
+/** What its output may take to arrive once it has ended: a daemon that it started may hold the pipe. */
+const DRAIN_MS = 500
+const LOOK_MS = 20
+
+/** A run of a hook. */
+export interface HookRun {
+  source: string
+  when: 'before' | 'after'
+  hook: HookCommand
+  /** For its environment. */
+  variables: Readonly<Record<string, string>>
+  signal: AbortSignal
+}
+
+/**
+ * Runs a hook as the current user, without a shell, in a process group of its own, and passes on what it says as warnings.
+ * It and all that it has started end when its time is over or the signal comes, by force if need be.
+ *
+ * @throws NexusError `failed` (`hook_failed`); the reason of the signal
+ */
+export async function runHook(context: Context, run: HookRun): Promise<void> {
+  const { source, when, hook, variables, signal } = run
+  signal.throwIfAborted()
+  context.progress({ phase: `${source}: hook ${when}`, done: 0, total: undefined })
+  const [program = '', ...args] = hook.command
+  const output = new OutputLines(line => context.warn(`${source}: ${when}: ${line}`))
+  const timeUp = AbortSignal.timeout(hook.timeout)
+  const env = { ...withoutBucketSecrets(context.env), PGPASSWORD: undefined, ...variables }
+  const child = spawn(program, args, { cwd: '/', env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text: string) => output.take(text))
+  }
+  const status = await statusOf(child, AbortSignal.any([signal, timeUp])).catch((error: unknown) => {
+    throw failed(run, `cannot be started: ${errnoOf(error) ?? messageOf(error)}`)
+  })
+  output.end()
+  signal.throwIfAborted()
+  if (timeUp.aborted) throw failed(run, `took longer than ${formatDuration(hook.timeout)} and was ended`)
+  if (status !== 0) throw failed(run, `ended with ${status}${output.last === '' ? '' : `: ${output.last}`}`)
+}
+
+/** Waits for a program; its status, or the name of the signal that ended it. */
+async function statusOf(child: ChildProcess, end: AbortSignal): Promise<number | string> {
+  let ending: Promise<void> | undefined
+  const stop = () => {
+    ending ??= endGroup(child.pid)
+  }
+  end.addEventListener('abort', stop, { once: true })
+  if (end.aborted) stop()
+  const closed = once(child, 'close')
+  closed.catch(() => {})
+  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
+  await Promise.race([closed, sleep(DRAIN_MS)])
+  end.removeEventListener('abort', stop)
+  child.stdout?.destroy()
+  child.stderr?.destroy()
+  await ending
+  return code ?? signal ?? 'a signal'
+}
+
+/** Asks a process group to end, and makes it when it does not. */
+async function endGroup(pid: number | undefined): Promise<void> {
+  if (pid === undefined) return
+  const until = performance.now() + GRACE_MS
+  for (let isThere = signalGroup(pid, 'SIGTERM'); isThere; isThere = signalGroup(pid, 0)) {
+    if (performance.now() > until) {
+      signalGroup(pid, 'SIGKILL')
+      return
+    }
+    await sleep(LOOK_MS)
+  }
+}
+
+/** Whether there is such a group. */
+function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    process.kill(-pid, signal)
+    return true
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error
+    return false
+  }
+}
+
+function failed({ source, when, hook }: HookRun, what: string): NexusError {
+  const words = hookInWords(hook)
+  const outcome = when === 'before' ? '; no backup was made' : ''
+  return new NexusError('failed', 'hook_failed', `${source}: its hook ${when}, ${words}, ${what}`, {
+    hint: `try it by hand as the same user: NEXUS_BACKUP_SOURCE=${source} ${words}${outcome}`,
+  })
+}

@@ -1,0 +1,73 @@
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
+import { basename } from 'node:path'
+import type { HookCommand, HookSettings } from '../../config/settings.js'
+import { NexusError } from '../../errors.js'
+import { distrustOf } from '../../system/trusted-file.js'
+import { shellQuoted } from '../shell.js'
+
+/** Programs that run what their first argument names. */
+const INTERPRETERS = /^(?:sh|bash|dash|ash|ksh|zsh|busybox|env|node|perl|ruby|php|lua|tclsh|python)[\d.]*$/
+/** Programs that run their first argument as another program, or as another user. */
+const LAUNCHERS = /^(?:sudo|runuser|setpriv|nice|ionice|nohup|timeout|setsid|flock|systemd-run|systemd-inhibit)$/
+const SHEBANG_BYTES = 256
+
+/**
+ * Refuses hooks that another user could have written: by the configuration that names them, the program, the interpreter
+ * of a script, or a script that is named to an interpreter.
+ *
+ * @throws NexusError `refused` (`hook_untrusted`)
+ */
+export function assertTrustedHooks(source: string, { before, after, file }: HookSettings): void {
+  const commands = [before, after].filter(hook => hook !== null)
+  if (file !== null) refuse(source, file, 'file')
+  for (const { command } of commands) for (const path of programsOf(command)) refuse(source, path, 'program')
+  for (const { command } of commands) for (const path of scriptsOf(command)) refuse(source, path, 'file')
+}
+
+/** A hook as it can be pasted into a shell. */
+export function hookInWords({ command }: Pick<HookCommand, 'command'>): string {
+  return command.map(shellQuoted).join(' ')
+}
+
+function refuse(source: string, path: string, wanted: 'program' | 'file'): void {
+  const why = distrustOf(path, wanted)
+  if (why === null) return
+  throw new NexusError('refused', 'hook_untrusted', `${source}: its hooks are not run: ${why}`, {
+    hint:
+      `let root or the user of this command alone own and write it and the directories around it: ` +
+      `see namei -l ${shellQuoted(path)}; no backup was made`,
+  })
+}
+
+/** The program, and what the first line of a script hands it to. */
+function programsOf([program = '']: readonly string[]): string[] {
+  const interpreter = shebangOf(program)
+  return interpreter === null ? [program] : [program, interpreter]
+}
+
+/** What a program that runs others is told to run: the first of its arguments that is the absolute path of a file. */
+function scriptsOf([program = '', ...args]: readonly string[]): string[] {
+  const name = basename(program)
+  if (!INTERPRETERS.test(name) && !LAUNCHERS.test(name)) return []
+  if (args.some(argument => /^-[a-z]*c$/.test(argument))) return []
+  return args.filter(argument => argument.startsWith('/') && isFile(argument)).slice(0, 1)
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
+}
+
+/** The interpreter that the kernel starts for a script; null for anything else, and for what cannot be read. */
+function shebangOf(program: string): string | null {
+  let fd: number | undefined
+  try {
+    fd = openSync(program, 'r')
+    const bytes = Buffer.alloc(SHEBANG_BYTES)
+    const text = bytes.subarray(0, readSync(fd, bytes, 0, bytes.length, 0)).toString('latin1')
+    return /^#![ \t]*(\/[^\s\0]+)/.exec(text)?.[1] ?? null
+  } catch {
+    return null
+  } finally {
+    if (fd !== undefined) closeSync(fd)
+  }
+}
