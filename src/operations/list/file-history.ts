@@ -143,10 +143,11 @@ class RoomHistory {
   }
 
   async #matches(manifest: Manifest, isNewest: boolean): Promise<TreeEntry[]> {
-    const chooser = new Chooser({ include: [this.#pattern], exclude: [] }, patternRoots(manifest))
     const found: TreeEntry[] = []
     const names = new NearNames(this.#pattern)
     const opened = await openBackup(this.#context, this.#room.repository, manifest)
+    // The roots are among what an encrypted backup seals.
+    const chooser = new Chooser({ include: [this.#pattern], exclude: [] }, patternRoots(opened.manifest))
     await eachEntry(this.#room, opened, entry => {
       if (chooser.wants(entry)) found.push(entry)
       else if (isNewest) names.look(pathOf(manifest, entry.path))
