@@ -7,6 +7,8 @@ import { stopSharedServer } from './helpers/s3-process.js'
 
 /** Everything that one run of the tests needs around it. */
 export default function setup(): () => void {
+  // Each project of a run comes here; the first one does it for all.
+  if (process.env.NEXUS_TEST_RUN !== undefined) return () => {}
   const run = mkdtempSync(join(tmpdir(), 'nexus-backup-run-'))
   // The server's user starts from here too.
   chmodSync(run, 0o755)
