@@ -2,13 +2,13 @@ import { defineConfig } from 'vitest/config'
 import { shared } from './vitest.shared.js'
 
 /**
- * Suites that also run on other kinds of repositories every time; `npm run suites` runs all on every kind. A bucket
- * that is encrypted has all that a plain one has, leases and listings.
+ * Suites that also run on other kinds of repositories every time: those in which a race would show. `npm run suites`
+ * runs all on every kind. A bucket that is encrypted has all that a plain one has, leases and listings.
  */
 const onOtherKinds = {
   encrypted: ['concurrency'],
   's3-single-writer': ['concurrency'],
-  's3-encrypted': ['contract', 'wal-retention', 'concurrency'],
+  's3-encrypted': ['concurrency'],
 }
 
 export default defineConfig({
