@@ -92,6 +92,8 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard, layout:
     state = 'discarded'
     await Promise.allSettled([...open].map(writer => writer.abort()))
     if (marking === undefined || !(await marking.then(() => true).catch(() => false))) return
+    // Who took the lease over has removed it already, and may have copied the same backup since.
+    await guard.renew()
     await abortUploads(bucket, directory)
     await removeObjects(bucket, [...written.keys()].filter(name => name !== manifestFile).map(within))
     await removeObjects(bucket, [markerOf(directory)])
