@@ -154,7 +154,7 @@ describe('a lease on an object store', () => {
       await server.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key }))
       part = await copyMeanwhile(direct)
       // The machine slept.
-      Date.now = () => now() + 400_000
+      Date.now = () => now() + 200_000
       return 'accepted'
     }
     try {
@@ -164,6 +164,39 @@ describe('a lease on an object store', () => {
     }
     await held.release()
     expect(await part?.()).toBe('of the other')
+  })
+
+  test('that was lost while the manifest was written takes the backup back as a leftover, not as damage', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const pending = await storage.begin(`itsm/${id}`)
+    for (const name of ['part', 'manifest.json']) await (await pending.create(name)).close()
+    const now = Date.now
+    let attempts = 0
+    let leftovers: string[] | undefined
+    proxy.rule = async (_, what) => {
+      if (!what.startsWith('PUT') || !what.includes('manifest.json') || attempts === 2) return undefined
+      attempts += 1
+      if (attempts === 1) return 'answer lost'
+      await writeState(place, 9, [])
+      const other = await S3Storage.open({ ...place, endpoint: server.endpoint })
+      const taken = await other.lock('itsm', 'writer', 'exclusive', lockRequest())
+      leftovers = await other.removeLeftovers('itsm')
+      await taken.release()
+      Date.now = () => now() + 200_000
+      return undefined
+    }
+    try {
+      await expect(pending.commit()).rejects.toMatchObject({ code: 'lease_lost' })
+    } finally {
+      Date.now = now
+    }
+    await held.release()
+    // To the other it was whole.
+    expect(leftovers).toEqual([])
+    expect(await storage.list('itsm')).toEqual([{ name: `.partial-${id}`, kind: 'directory' }])
   })
 
   test('that was lost while it worked stops the next write', async () => {
