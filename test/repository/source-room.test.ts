@@ -136,6 +136,16 @@ describe('entries', () => {
     expect((await readEntries(racing as Storage, 'itsm')).map(({ id }) => id)).toEqual([kept.manifest.id])
   })
 
+  test('whose manifest went since they were read are damaged, for a prune that waited for its lock too', async () => {
+    for (const thorough of [false, true]) {
+      const { room, path } = await newRoom()
+      const { manifest } = await makeBackup(room, image())
+      expect((await room.entries()).map(({ status }) => status)).toEqual(['ok'])
+      rmSync(join(path, manifest.id, 'manifest.json'))
+      expect((await room.entries({ thorough })).map(({ status }) => status)).toEqual(['damaged'])
+    }
+  })
+
   test('that are large may be read again, where a summary did before, and take no more room for it', async () => {
     const { room } = await newRoom()
     for (const sequence of [1, 2, 3]) {
