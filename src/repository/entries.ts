@@ -45,6 +45,10 @@ export class ReadBackups {
     for (const id of this.#whole.keys()) if (!present.has(id)) this.forget(id)
   }
 
+  get ids(): string[] {
+    return [...this.#whole.keys()]
+  }
+
   get isEmpty(): boolean {
     return this.#whole.size === 0
   }

@@ -15,10 +15,20 @@ const LARGE_MEMORY = 64 * 1024 * 1024
 
 /** What is known of a source's large manifests, however often its backups are looked at. */
 export class LargeManifests {
-  /** Bytes of memory that further ones may take. */
-  room = LARGE_MEMORY
+  /** Bytes of memory of each that was read. */
+  readonly #taken = new Map<string, number>()
   /** Those for which there was no room: a further look finds no more. */
   readonly refused = new Map<string, NexusError>()
+
+  /** Bytes of memory that one may take, beside the others; one that is read again takes its own place. */
+  roomFor(id: string): number {
+    const all = [...this.#taken].reduce((sum, [other, bytes]) => (other === id ? sum : sum + bytes), 0)
+    return LARGE_MEMORY - all
+  }
+
+  take(id: string, bytes: number): void {
+    this.#taken.set(id, bytes)
+  }
 }
 
 /**
@@ -70,14 +80,15 @@ export class ManifestFiles {
       throw tooLarge(id, `it has ${size} bytes where at most ${manifestLimit} are believed`)
     }
     const noRoom = () => tooLarge(id, 'with the others of its source it is larger than can be read')
-    if (memoryOfText(size) > this.#large.room && size < Infinity) throw noRoom()
+    const room = this.#large.roomFor(id)
+    if (memoryOfText(size) > room && size < Infinity) throw noRoom()
     const sums = await readChecksums(this.#storage, this.#source, id)
     const bytes = await this.#storage.readSmall(this.#pathOf(id), manifestLimit)
     checkManifestDigest(bytes, sums, id)
     const memory = memoryOfJson(bytes)
-    if (memory > this.#large.room) throw noRoom()
+    if (memory > room) throw noRoom()
     const manifest = this.#checked(id, bytes, sums)
-    this.#large.room -= memory
+    this.#large.take(id, memory)
     return manifest
   }
 

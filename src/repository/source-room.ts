@@ -5,6 +5,7 @@ import { enterSource, readClaim } from './entering.js'
 import { ReadBackups, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
 import { readChecksums } from './manifest-files.js'
+import { mapParallel } from './parallel.js'
 import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
 import { RememberedFiles, type SmallFiles, SummarizedFiles } from './small-files.js'
@@ -48,7 +49,9 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     name,
     repository,
     async entries({ thorough = false, present = [], onDamage } = {}) {
-      for (const id of present) await forgetUnlessThere(known, { storage, source: name, id })
+      // On a disk a look into each directory costs little, and a prune or a verify may have waited long since it read them.
+      const looked = summarized === undefined ? known.ids : present
+      await mapParallel(looked, 16, id => forgetUnlessThere(known, { storage, source: name, id }))
       const entries = await readThoroughly(thorough)
       const damage = await summarized?.damage()
       if (damage !== undefined) onDamage?.(damage)

@@ -69,7 +69,7 @@ export interface SourceRoom {
    * Every backup directory, oldest sequence first; damaged and partial ones last. Asked again, it lists them anew and reads
    * only the manifests that it has not read yet.
    * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise;
-   *   present: backups whose manifest must still be there to count as read;
+   *   present: backups whose manifest must still be there to count as read; on a disk, that of every one must;
    *   onDamage: told of a summary that cannot be used, in whose place the files themselves are read
    */
   entries(how?: {

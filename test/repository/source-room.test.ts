@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { readEntries } from '../../src/repository/entries.js'
+import { ReadBackups, readEntries } from '../../src/repository/entries.js'
 import { makeBackupId } from '../../src/repository/layout.js'
 import { initRepository } from '../../src/repository/open.js'
 import type { Storage } from '../../src/repository/storage/storage.js'
@@ -134,6 +134,30 @@ describe('entries', () => {
       readSmall: (name, limit) => storage.readSmall(name, limit),
     }
     expect((await readEntries(racing as Storage, 'itsm')).map(({ id }) => id)).toEqual([kept.manifest.id])
+  })
+
+  test('whose manifest went since they were read are damaged, for a prune that waited for its lock too', async () => {
+    for (const thorough of [false, true]) {
+      const { room, path } = await newRoom()
+      const { manifest } = await makeBackup(room, image())
+      expect((await room.entries()).map(({ status }) => status)).toEqual(['ok'])
+      rmSync(join(path, manifest.id, 'manifest.json'))
+      expect((await room.entries({ thorough })).map(({ status }) => status)).toEqual(['damaged'])
+    }
+  })
+
+  test('that are large may be read again, where a summary did before, and take no more room for it', async () => {
+    const { room } = await newRoom()
+    for (const sequence of [1, 2, 3]) {
+      const manifest = exampleManifest({ at: new Date(Date.UTC(2025, 10, sequence)), sequence })
+      const facts = { note: 'x'.repeat(6 << 20) }
+      await (await room.begin(manifest.id)).commit({ ...manifest, facts }, [])
+    }
+    const known = new ReadBackups()
+    for (const isItself of [false, true]) {
+      const entries = await readEntries(room.repository.storage, 'itsm', { known, isReadItself: () => isItself })
+      expect(entries.map(({ status }) => status)).toEqual(['ok', 'ok', 'ok'])
+    }
   })
 
   test('number a thousand without trouble', async () => {

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { NexusError } from '../../errors.js'
 import { giveBack } from '../../give-back.js'
@@ -37,8 +38,8 @@ export class WorkerPool {
   readonly #size: number
   readonly #threads: BlockThread[] = []
   readonly #waiting = new Map<number, Waiting>()
-  /** Tasks done by this thread. */
-  readonly #here = new Set<Promise<void>>()
+  /** Tasks that are done here, one after another. */
+  #here: Promise<void> = Promise.resolve()
   #executor: TaskExecutor | undefined
   #ticket = 0
   /** Bytes of all tasks so far. */
@@ -85,11 +86,7 @@ export class WorkerPool {
     const ticket = this.#ticket
     return new Promise((resolve, reject) => {
       this.#waiting.set(ticket, { resolve: resolve as (result: unknown) => void, reject })
-      const [first, ...others] = this.#threads.filter(({ online }) => online)
-      if (first === undefined) return this.#runHere({ ticket, task }, moved)
-      const thread = others.reduce((best, other) => (other.busy < best.busy ? other : best), first)
-      thread.busy += 1
-      thread.thread.postMessage({ ticket, task } satisfies Question, moved)
+      if (!this.#sent({ ticket, task }, moved)) this.#runHere({ ticket, task }, moved)
     })
   }
 
@@ -99,7 +96,7 @@ export class WorkerPool {
     this.#fail(new Error('the worker threads have been stopped'))
     await Promise.all(this.#threads.map(({ thread }) => thread.terminate()))
     // What is done here reads descriptors that the caller closes next.
-    await Promise.all(this.#here)
+    await this.#here
   }
 
   #startThread(): void {
@@ -120,14 +117,34 @@ export class WorkerPool {
     this.#threads.push(started)
   }
 
-  #runHere(question: Question, moved: readonly ArrayBuffer[]): void {
+  /** Sends a question to the thread that has the least to do; false while none runs. */
+  #sent(question: Question, moved: ArrayBuffer[]): boolean {
+    const [first, ...others] = this.#threads.filter(({ online }) => online)
+    if (first === undefined) return false
+    const thread = others.reduce((best, other) => (other.busy < best.busy ? other : best), first)
+    thread.thread.postMessage(question, moved)
+    thread.busy += 1
+    return true
+  }
+
+  /**
+   * Between two tasks the event loop gets its turn: what scans blocks that did not change waits for nothing else, and signals,
+   * leases and threads that start would wait for the end of it.
+   */
+  #runHere(question: Question, moved: ArrayBuffer[]): void {
+    this.#here = this.#here
+      .then(() => nextTurn())
+      .then(() => this.#doHere(question, moved))
+      .catch(error => this.#fail(error))
+  }
+
+  /** Does a task, unless it was given up meanwhile, or a thread runs by now. */
+  async #doHere(question: Question, moved: ArrayBuffer[]): Promise<void> {
+    if (!this.#waiting.has(question.ticket) || this.#sent(question, moved)) return
     this.#executor ??= new TaskExecutor()
-    const done = answerTo(question, this.#executor).then(answer => {
-      for (const buffer of moved) giveBack(new Uint8Array(buffer))
-      this.#here.delete(done)
-      this.#settle(answer)
-    })
-    this.#here.add(done)
+    const answer = await answerTo(question, this.#executor)
+    for (const buffer of moved) giveBack(new Uint8Array(buffer))
+    this.#settle(answer)
   }
 
   #settle(answer: Answer): void {

@@ -38,7 +38,7 @@ export function assertMadeHere(
   if (newest === undefined) return
   const message = `the newest backup of ${name} in ${repository.location} that is ours, ${newest.id}, is of kind ${newest.kind} and of host ${JSON.stringify(newest.host)}, so the policy of host ${JSON.stringify(host)} is not for it`
   throw new NexusError('refused', 'source_claimed', message, {
-    hint: `nothing of it was deleted; when this machine takes the place of that one, make a backup first: nexus-backup create ${name} --adopt; to prune for that machine, name it: nexus-backup prune ${name}`,
+    hint: `nothing of it was deleted; when this machine takes the place of that one, make a backup first: nexus-backup create ${name} --adopt (where nexus-backup list ${name} shows it as not ours, this machine must be let in: nexus-backup-keys(1)); to prune for that machine, name it: nexus-backup prune ${name}`,
   })
 }
 

@@ -102,7 +102,7 @@ async function planRoom(
 function assertAgreed(claim: Claim | undefined, ours: readonly Manifest[]): Claim | undefined {
   const newest = claim && contradicting(claim, ours)
   if (claim === undefined || newest === undefined) return claim
-  const message = `it says that the name belongs to ${describeClaim(claim)}, and ${newest.id}, the newest backup that is ours, is of kind ${newest.kind} and of host ${quoted(newest.host)}: it was changed, or create --adopt has made no backup yet`
+  const message = `it says that the name belongs to ${describeClaim(claim)}, and ${newest.id}, the newest backup that is ours, is of kind ${newest.kind} and of host ${quoted(newest.host)}: it was changed, or create --adopt has made no backup yet that is ours`
   throw new NexusError('damage', 'claim_forged', message)
 }
 

@@ -97,6 +97,23 @@ describe('WorkerPool', () => {
     expect(pool.threads).toBe(2)
   })
 
+  test('lets signals and timers in while blocks are scanned that need nothing else', async () => {
+    const path = join(temporaryDirectory(), 'f')
+    writeFileSync(path, Buffer.alloc(64 << 20))
+    const fd = openSync(path, 'r')
+    const controller = new AbortController()
+    const pool = started(controller.signal)
+    setImmediate(() => setImmediate(() => controller.abort()))
+    let scanned = 0
+    const scanning = (async () => {
+      for (; scanned < 64; scanned += 1) await pool.run(scanTask(fd, 1 << 20))
+    })()
+    await expect(scanning).rejects.toMatchObject({ kind: 'interrupted' })
+    expect(scanned).toBeLessThan(10)
+    await pool.stop()
+    closeSync(fd)
+  })
+
   test('reads no file of a task any more once it is stopped, with threads or without', async () => {
     const path = join(temporaryDirectory(), 'f')
     for (const length of [512, 16 << 20]) {

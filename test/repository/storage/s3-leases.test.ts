@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { hostname } from 'node:os'
-import { PutObjectCommand } from '@aws-sdk/client-s3'
+import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
@@ -99,8 +99,104 @@ describe('a lease on an object store', () => {
     await expect(storage.remove(`itsm/${id}`)).rejects.toMatchObject(lost)
     await pending.discard()
     await held.release()
-    expect(await storage.list('itsm')).toEqual([])
+    // It is whoever took over who removes it.
+    expect(await storage.list('itsm')).toEqual([{ name: `.partial-${id}`, kind: 'directory' }])
     await expect(storage.lock('itsm', 'writer', 'exclusive', lockRequest())).rejects.toMatchObject({ kind: 'locked' })
+  })
+
+  /** Another host takes the lease over and brings a backup of the same id, as a copy does. */
+  async function copyMeanwhile(place: S3Settings): Promise<() => Promise<unknown>> {
+    await writeState(place, 9, [])
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    await storage.removeLeftovers('itsm')
+    const pending = await storage.begin(`itsm/${id}`)
+    for (const name of ['part', 'manifest.json']) {
+      const writer = await pending.create(name)
+      await writer.write(Buffer.from('of the other'))
+      await writer.close()
+    }
+    await pending.commit()
+    await held.release()
+    return async () => {
+      expect(await storage.list('itsm')).toEqual([{ name: id, kind: 'directory' }])
+      return (await storage.readSmall(`itsm/${id}/part`, 100)).toString()
+    }
+  }
+
+  test('that was lost keeps its backup, given up, from taking away the same one that another has copied', async () => {
+    const place = await server.newPlace()
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const pending = await storage.begin(`itsm/${id}`)
+    await (await pending.create('part')).close()
+    const part = await copyMeanwhile(place)
+    await pending.discard()
+    await held.release()
+    expect(await part()).toBe('of the other')
+  })
+
+  test('that was lost in the middle of a removal keeps it from taking away the same backup that another has copied', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const pending = await storage.begin(`itsm/${id}`)
+    for (const name of ['part', 'manifest.json']) await (await pending.create(name)).close()
+    await pending.commit()
+    const now = Date.now
+    let part: (() => Promise<unknown>) | undefined
+    proxy.rule = async (_, what) => {
+      if (!what.startsWith('DELETE') || !what.includes('manifest.json') || part !== undefined) return undefined
+      part = async () => undefined
+      const direct = { ...place, endpoint: server.endpoint }
+      const Key = `${place.prefix}/itsm/${id}/manifest.json`
+      await server.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key }))
+      part = await copyMeanwhile(direct)
+      // The machine slept.
+      Date.now = () => now() + 200_000
+      return 'accepted'
+    }
+    try {
+      await expect(storage.remove(`itsm/${id}`)).rejects.toMatchObject({ code: 'lease_lost' })
+    } finally {
+      Date.now = now
+    }
+    await held.release()
+    expect(await part?.()).toBe('of the other')
+  })
+
+  test('that was lost while the manifest was written takes the backup back as a leftover, not as damage', async () => {
+    const proxy = await faultProxy(server.endpoint)
+    const place = await server.newPlace({ endpoint: proxy.endpoint })
+    const storage = await S3Storage.open(place)
+    const held = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    const pending = await storage.begin(`itsm/${id}`)
+    for (const name of ['part', 'manifest.json']) await (await pending.create(name)).close()
+    const now = Date.now
+    let attempts = 0
+    let leftovers: string[] | undefined
+    proxy.rule = async (_, what) => {
+      if (!what.startsWith('PUT') || !what.includes('manifest.json') || attempts === 2) return undefined
+      attempts += 1
+      if (attempts === 1) return 'answer lost'
+      await writeState(place, 9, [])
+      const other = await S3Storage.open({ ...place, endpoint: server.endpoint })
+      const taken = await other.lock('itsm', 'writer', 'exclusive', lockRequest())
+      leftovers = await other.removeLeftovers('itsm')
+      await taken.release()
+      Date.now = () => now() + 200_000
+      return undefined
+    }
+    try {
+      await expect(pending.commit()).rejects.toMatchObject({ code: 'lease_lost' })
+    } finally {
+      Date.now = now
+    }
+    await held.release()
+    // To the other it was whole.
+    expect(leftovers).toEqual([])
+    expect(await storage.list('itsm')).toEqual([{ name: `.partial-${id}`, kind: 'directory' }])
   })
 
   test('that was lost while it worked stops the next write', async () => {

@@ -4,7 +4,7 @@ import { checksumsFile, isPartName, manifestFile, quoted } from '../../layout.js
 import type { PartWriter, PendingDirectory } from '../storage.js'
 import type { Bucket } from './bucket.js'
 import { holdsAnything, listBelow } from './listing.js'
-import { markerOf, markWriting } from './markers.js'
+import { markerOf, markRemoving, markWriting } from './markers.js'
 import { putOnce, removeIfAllowed, removeObjects } from './objects.js'
 import type { PartLayout } from './part-sizes.js'
 import { alreadyThere, openPartWriter, type S3PartWriter } from './part-writer.js'
@@ -82,6 +82,8 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard, layout:
     try {
       await guard.renew()
     } catch (error) {
+      // Who took over may have removed the marker, for it stood beside a manifest.
+      await markRemoving(bucket, directory)
       await removeObjects(bucket, [within(manifestFile)])
       throw error
     }
@@ -92,6 +94,8 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard, layout:
     state = 'discarded'
     await Promise.allSettled([...open].map(writer => writer.abort()))
     if (marking === undefined || !(await marking.then(() => true).catch(() => false))) return
+    // Who took the lease over has removed it already, and may have copied the same backup since.
+    await guard.renew()
     await abortUploads(bucket, directory)
     await removeObjects(bucket, [...written.keys()].filter(name => name !== manifestFile).map(within))
     await removeObjects(bucket, [markerOf(directory)])

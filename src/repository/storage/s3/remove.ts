@@ -15,18 +15,20 @@ export async function removeBackup(bucket: Bucket, directory: string, guard: Gua
   if (found.length === 0 && !(await isMarked(bucket, directory))) return 0
   await guard.renew()
   await markRemoving(bucket, directory)
-  return await finishRemoval(bucket, directory, found)
+  return await finishRemoval(bucket, directory, found, guard)
 }
 
+/** A copy may bring the same backup again: whoever slept meanwhile must not take its parts away. */
 async function finishRemoval(
   bucket: Bucket,
   directory: string,
   found: readonly { name: string; size: number }[],
+  guard: Guard,
 ): Promise<number> {
   if (found.some(({ name }) => name === manifestFile)) await removeObjects(bucket, [`${directory}/${manifestFile}`])
   const rest = found.filter(({ name }) => name !== manifestFile).map(({ name }) => `${directory}/${name}`)
-  await removeObjects(bucket, rest)
-  await removeObjects(bucket, [markerOf(directory)])
+  await removeWhileHeld(bucket, rest, guard)
+  await removeWhileHeld(bucket, [markerOf(directory)], guard)
   return found.reduce((sum, { size }) => sum + size, 0)
 }
 
@@ -34,24 +36,25 @@ async function finishRemoval(
  * Frees what killed runs left below a source: unfinished uploads, and the parts of backups that have a marker and no manifest.
  * A marker beside a whole backup is only removed itself: it may be anybody's. The caller holds the writer lease. Returns the
  * names, as a directory has them.
+ * @param guard asked before each step, as below
  */
-export async function removeS3Leftovers(bucket: Bucket, parent: string): Promise<string[]> {
+export async function removeS3Leftovers(bucket: Bucket, parent: string, guard: Guard): Promise<string[]> {
   await abortUploads(bucket, parent)
   const names: string[] = []
   for (const id of (await markedIds(bucket, parent)).sort()) {
-    if (await clean(bucket, `${parent}/${id}`)) names.push(partialPrefix + id)
+    if (await clean(bucket, `${parent}/${id}`, guard)) names.push(partialPrefix + id)
   }
   return names
 }
 
 /** Whether the backup was a leftover; a committed one loses only its marker. */
-async function clean(bucket: Bucket, directory: string): Promise<boolean> {
+async function clean(bucket: Bucket, directory: string, guard: Guard): Promise<boolean> {
   const found = await listBelow(bucket, directory)
   if (found.some(({ name }) => name === manifestFile)) {
     await removeIfAllowed(bucket, [markerOf(directory)])
     return false
   }
-  await finishRemoval(bucket, directory, found)
+  await finishRemoval(bucket, directory, found, guard)
   return true
 }
 
@@ -68,9 +71,13 @@ export async function removeS3Files(bucket: Bucket, names: readonly string[], gu
     for (const { name, size } of await listBelow(bucket, parent)) sizes.set(`${parent}/${name}`, size)
   }
   const present = names.filter(name => sizes.has(name))
-  for (let from = 0; from < present.length; from += REMOVED_AT_ONCE) {
-    await guard.assertHeld()
-    await removeObjects(bucket, present.slice(from, from + REMOVED_AT_ONCE))
-  }
+  await removeWhileHeld(bucket, present, guard)
   return present.reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0)
+}
+
+async function removeWhileHeld(bucket: Bucket, names: readonly string[], guard: Guard): Promise<void> {
+  for (let from = 0; from < names.length; from += REMOVED_AT_ONCE) {
+    await guard.assertHeld()
+    await removeObjects(bucket, names.slice(from, from + REMOVED_AT_ONCE))
+  }
 }

@@ -173,7 +173,8 @@ export class S3Storage implements Storage {
 
   /** Objects are whole or not there: only backups leave something behind, below their source. */
   async removeLeftovers(parent: string, before?: Date): Promise<string[]> {
-    return parent === '' || before !== undefined ? [] : removeS3Leftovers(this.#bucket, parent)
+    if (parent === '' || before !== undefined) return []
+    return removeS3Leftovers(this.#bucket, parent, this.#leasesOf(parent))
   }
 
   thaw(directories: readonly string[]): Promise<void> {
