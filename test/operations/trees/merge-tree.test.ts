@@ -18,6 +18,7 @@ import type { OverwriteRule, PartRules } from '../../../src/operations/requests.
 import { planRestore, restore } from '../../../src/operations/restore.js'
 import { createTreeRecord } from '../../../src/operations/trees/tree-record.js'
 import { canMount, smallDisk } from '../../end-to-end/helpers/small-disk.js'
+import { noise } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
 
 const THEN = 1.4e9
@@ -124,6 +125,31 @@ describe('a merge into a directory', () => {
     expect(statSync(join(into, at.uploads, 'gone/a')).mtimeMs).toBe(THEN * 1000)
     const again = await merged(at, into, 'if-changed', part)
     expect(again).toMatchObject({ previous: null, merged: { created: 0, replaced: [], left: 2 } })
+  })
+
+  it('writes the bytes of a part wherever its files stand in the backup', async () => {
+    const at = directories()
+    mkdirSync(join(at.uploads, 'd'))
+    for (const [seed, name] of ['a', 'b', 'c', 'd/e', 'empty', 'z'].entries())
+      writeFileSync(join(at.uploads, name), name === 'empty' ? '' : noise(140_000 * seed + 7, seed))
+    linkSync(join(at.uploads, 'b'), join(at.uploads, 'y'))
+    linkSync(join(at.uploads, 'b'), join(at.uploads, 'yy'))
+    await at.backUp()
+    for (const include of [['z'], ['a', 'z'], ['empty', 'c'], ['y', 'yy'], ['yy', 'e'], ['b', 'y', 'z']]) {
+      const into = join(at.room, `into-${include.join('-')}`)
+      const uploads = join(into, at.uploads)
+      mkdirSync(uploads, { recursive: true })
+      // The first one is there already, and left.
+      const left = include[0] ?? ''
+      writeFileSync(join(uploads, left), 'mine')
+      const result = await merged(at, into, 'never', { include, exclude: [] })
+      expect(result.merged, include.join()).toEqual({ created: include.length - 1, replaced: [], left: 1 })
+      for (const name of include.slice(1)) {
+        const path = name === 'e' ? 'd/e' : name
+        expect(readFileSync(join(uploads, path)).equals(readFileSync(join(at.uploads, path))), name).toBe(true)
+      }
+      expect(readFileSync(join(uploads, left), 'utf8')).toBe('mine')
+    }
   })
 
   it('follows no link and removes no directory that is in the way', async () => {
