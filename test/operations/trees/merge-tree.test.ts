@@ -1,5 +1,8 @@
+import { execFileSync } from 'node:child_process'
 import {
+  copyFileSync,
   existsSync,
+  lchownSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -13,6 +16,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
 import type { OverwriteRule, PartRules } from '../../../src/operations/requests.js'
 import { planRestore, restore } from '../../../src/operations/restore.js'
@@ -61,6 +65,19 @@ async function merged(at: Directories, path: string, overwrite: OverwriteRule, p
   )
   const plan = await planRestore(at.context, request)
   return restore(at.context, at.journal, { ...request, previous: plan.previous })
+}
+
+async function restoredTo(at: Directories, path: string): Promise<void> {
+  await restore(at.context, at.journal, at.restoring({ kind: 'path', path, force: false }))
+}
+
+function rowsOf(path: string): unknown[] {
+  const database = new Database(path)
+  try {
+    return database.prepare('SELECT x FROM t').pluck().all()
+  } finally {
+    database.close()
+  }
 }
 
 /** Content of every file, and where every link leads. */
@@ -184,6 +201,57 @@ describe('a merge into a directory', () => {
     expect(statSync(join(into, at.uploads, 'a')).ino).toBe(statSync(join(into, at.uploads, 'b')).ino)
   })
 
+  it('does not give a database the log of another one', async () => {
+    const at = directories({ sqlite: true })
+    const live = join(at.uploads, 'app.db')
+    const backedUp = new Database(live)
+    backedUp.pragma('journal_mode = WAL')
+    backedUp.exec("CREATE TABLE t (x); INSERT INTO t VALUES ('then')")
+    await at.backUp()
+    backedUp.close()
+    for (const [rule, expected] of [
+      ['always', ['then']],
+      ['if-changed', ['then']],
+      ['if-newer', ['then', 'now']],
+      ['never', ['then', 'now']],
+    ] as const) {
+      const into = join(at.room, `into-${rule}`)
+      mkdirSync(join(into, at.uploads), { recursive: true })
+      const path = join(into, at.uploads, 'app.db')
+      await restoredTo(at, join(at.room, 'scratch'))
+      const scratch = join(at.room, 'scratch', at.uploads, 'app.db')
+      const used = new Database(scratch)
+      used.exec("INSERT INTO t VALUES ('now')")
+      // Killed: its last commit stands in the log alone, and the file has the time that the backup has.
+      const { mtime } = statSync(scratch)
+      for (const suffix of ['', '-wal', '-shm']) copyFileSync(scratch + suffix, path + suffix)
+      utimesSync(path, mtime, mtime)
+      used.close()
+      rmSync(join(at.room, 'scratch'), { recursive: true })
+      const { previous } = await merged(at, into, rule)
+      const again = await merged(at, into, rule === 'always' ? 'if-changed' : rule)
+      expect(again.merged?.replaced, rule).toEqual([])
+      expect(rowsOf(path), rule).toEqual(expected)
+      if (previous !== null) expect(rowsOf(join(previous, at.uploads, 'app.db')), rule).toEqual(['then', 'now'])
+      else expect(expected).toHaveLength(2)
+    }
+  })
+
+  it('puts no database beside the log of another where nothing may be replaced', async () => {
+    const at = directories({ sqlite: true })
+    const live = new Database(join(at.uploads, 'app.db'))
+    live.exec('CREATE TABLE t (x)')
+    live.close()
+    await at.backUp()
+    const into = join(at.room, 'into')
+    mkdirSync(join(into, at.uploads), { recursive: true })
+    writeFileSync(join(into, at.uploads, 'app.db-wal'), 'log')
+    const { problems, previous } = await merged(at, into, 'never')
+    expect(problems?.join('\n')).toMatch(/app\.db is not restored: .*-wal of another database is beside it/)
+    expect(previous).toBeNull()
+    expect(contents(join(into, at.uploads))).toEqual({ 'app.db-wal': 'log' })
+  })
+
   it('needs a directory that is there', async () => {
     const at = await backedUp()
     const missing = join(at.room, 'nothing')
@@ -210,6 +278,40 @@ describe('a merge into a directory', () => {
     expect(readFileSync(join(previous ?? '', at.uploads, 'gone/a'), 'utf8')).toBe('now, on another disk')
     expect(readdirSync(disk).filter(name => name.startsWith('.'))).toEqual([])
   })
+
+  it.skipIf(!canMount)(
+    'reaches another mount of the same file system, and tells what it cannot make on another',
+    async () => {
+      const at = directories()
+      for (const name of ['bound', 'disk']) {
+        mkdirSync(join(at.uploads, name))
+        writeFileSync(join(at.uploads, name, 'file'), 'then')
+        linkSync(join(at.uploads, name, 'file'), join(at.uploads, name, 'further'))
+        symlinkSync('file', join(at.uploads, name, 'link'))
+        lchownSync(join(at.uploads, name, 'link'), 33, 33)
+        execFileSync('mkfifo', [join(at.uploads, name, 'pipe')])
+      }
+      await at.backUp()
+      const into = join(at.room, 'into')
+      const [bound, disk] = [join(into, at.uploads, 'bound'), join(into, at.uploads, 'disk')]
+      mkdirSync(bound, { recursive: true })
+      smallDisk(disk, 4 << 20)
+      execFileSync('mount', ['--bind', bound, bound])
+      try {
+        const { problems } = await merged(at, into, 'always')
+        for (const place of [bound, disk]) {
+          expect(contents(place)).toMatchObject({ file: 'then', further: 'then', link: '-> file' })
+          expect(lstatSync(join(place, 'link')).uid).toBe(33)
+          expect(readdirSync(place).sort()).toEqual(['file', 'further', 'link'])
+        }
+        expect(problems?.filter(text => text.includes('pipes and devices'))).toHaveLength(2)
+        expect(problems?.filter(text => text.includes('its hard links are'))).toHaveLength(4)
+        expect(problems).toHaveLength(6)
+      } finally {
+        execFileSync('umount', [bound])
+      }
+    },
+  )
 
   it('tells of one that was killed, and clears away what that had staged', async () => {
     const at = await backedUp()
