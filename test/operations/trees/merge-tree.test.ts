@@ -169,6 +169,21 @@ describe('a merge into a directory', () => {
     }
   })
 
+  it('reaches directories whose names are not UTF-8', async () => {
+    const at = directories()
+    const raw = Buffer.from([0x2f, 0x61, 0xff])
+    mkdirSync(Buffer.concat([Buffer.from(at.uploads), raw]))
+    writeFileSync(Buffer.concat([Buffer.from(at.uploads), raw, raw]), 'then')
+    await at.backUp()
+    const into = join(at.room, 'into')
+    const uploads = Buffer.from(join(into, at.uploads))
+    mkdirSync(uploads, { recursive: true })
+    mkdirSync(Buffer.concat([uploads, raw]))
+    const { problems } = await merged(at, into, 'always')
+    expect(problems).toEqual([])
+    expect(readFileSync(Buffer.concat([uploads, raw, raw]), 'utf8')).toBe('then')
+  })
+
   it('follows no link and removes no directory that is in the way', async () => {
     const at = await backedUp()
     const into = changed(at)
