@@ -5,6 +5,7 @@ import { messageOf, NexusError } from '../errors.js'
 import type { Journal } from '../journal/types.js'
 import { patternOf } from '../sources/files/choose.js'
 import { fsPath } from '../system/file-names.js'
+import { effectiveUser, giveSpecial } from '../system/ownership.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import { planRestore, restore } from './restore.js'
 import type { RestoreResult } from './results.js'
@@ -54,9 +55,19 @@ export async function restoreToOutput(
     // The very backup that was looked at, whatever has come since.
     const result = await restore(context, journal, { ...request, backup: plan.id, target })
     const [file] = plan.part?.named ?? []
-    await writeOut(context, file === undefined ? path : join(path, file.path), write)
+    await writeOut(context, file === undefined ? path : openTo(path, file.path), write)
     return { ...result, target: OUTPUT }
   })
+}
+
+/** The path of a restored file, which its owner may not read, nor all directories on the way. */
+function openTo(directory: string, file: string): string {
+  const whole = join(directory, file)
+  if (effectiveUser() === 0) return whole
+  const names = file.split('/').filter(name => name !== '')
+  for (let depth = 1; depth <= names.length; depth += 1)
+    giveSpecial(join(directory, ...names.slice(0, depth)), null, 0o700)
+  return whole
 }
 
 async function writeOut(context: Context, path: string, write: Output): Promise<void> {

@@ -1,6 +1,7 @@
 import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { join } from 'node:path'
 import { errnoOf, NexusError } from '../errors.js'
+import { fsPath } from './file-names.js'
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants
 
@@ -115,12 +116,12 @@ export function withoutDescriptor(path: string): string {
 
 function openNoLink(path: string, shown: string): number {
   try {
-    return openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    return openSync(fsPath(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
   } catch (error) {
     const errno = errnoOf(error)
     // Linux says ENOTDIR for a link where a directory is asked for, other systems ELOOP.
     if (errno !== 'ELOOP' && errno !== 'ENOTDIR') throw error
-    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) throw error
+    if (lstatSync(fsPath(path), { throwIfNoEntry: false })?.isSymbolicLink() !== true) throw error
     throw exchanged(shown, error)
   }
 }

@@ -12,6 +12,18 @@ export function mountPoints(): ReadonlySet<string> | null {
   }
 }
 
+/**
+ * The number of the mount through which something was opened: nothing is renamed from one to another, be it of the same
+ * file system. Null where the system does not tell.
+ */
+export function mountOf(fd: number): string | null {
+  try {
+    return /^mnt_id:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? null
+  } catch {
+    return null
+  }
+}
+
 /** The mount point that a real path lies on. */
 export function mountPointOf(path: string, points: ReadonlySet<string>): string {
   for (let at = path; at !== '/' && at !== ''; at = at.slice(0, at.lastIndexOf('/'))) if (points.has(at)) return at

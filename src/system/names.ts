@@ -17,8 +17,9 @@ import {
 } from 'node:fs'
 import { errnoOf } from '../errors.js'
 import { readAttributes, writeAttributes } from './attributes.js'
+import { fsPath, nameOf } from './file-names.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
-import { effectiveUser, give, giveWhatCan, onDescriptor } from './ownership.js'
+import { effectiveUser, give, giveSpecial, giveWhatCan, onDescriptor } from './ownership.js'
 import { fsTime } from './times.js'
 import { splitPath } from './trusted-path.js'
 
@@ -29,6 +30,7 @@ import { splitPath } from './trusted-path.js'
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_RDWR } = constants
 const OWNER_MAY_WRITE = 0o200
+const OWNER_MAY_ALL = 0o700
 const COPY_BYTES = 1 << 20
 
 /**
@@ -109,20 +111,24 @@ export function removeTree(path: string): void {
   })
 }
 
-/** As `removeTree`, for a name in a directory that is held. */
+/** As `removeTree`, for a name in a directory that is held. Directories of this user that are closed to him are opened. */
 export function removeIn(directory: HeldDirectory, name: string): void {
   orGone(() => {
-    if (!lstatSync(directory.at(name)).isDirectory()) {
-      unlinkSync(directory.at(name))
+    const path = fsPath(directory.at(name))
+    const found = lstatSync(path)
+    if (!found.isDirectory()) {
+      unlinkSync(path)
       return
     }
+    const isClosed = effectiveUser() !== 0 && (found.mode & OWNER_MAY_ALL) !== OWNER_MAY_ALL
+    if (isClosed && found.uid === effectiveUser()) giveSpecial(directory.at(name), null, OWNER_MAY_ALL)
     const inner = directory.enter(name)
     try {
-      for (const entry of readdirSync(inner.at('.'))) removeIn(inner, entry)
+      for (const entry of readdirSync(inner.at('.'), { encoding: 'buffer' })) removeIn(inner, nameOf(entry))
     } finally {
       inner.close()
     }
-    rmdirSync(directory.at(name))
+    rmdirSync(path)
   })
 }
 

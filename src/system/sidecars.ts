@@ -5,7 +5,7 @@ import { givesFilesAway } from './ownership.js'
 import { isOursAlone } from './trusted-path.js'
 
 /** What SQLite opens by name beside a database. */
-const SUFFIXES = ['-wal', '-shm', '-journal']
+export const SIDECAR_SUFFIXES: readonly string[] = ['-wal', '-shm', '-journal']
 
 /**
  * Refuses a database beside which another user has put a second name of some other file. SQLite opens its sidecars by
@@ -18,7 +18,7 @@ const SUFFIXES = ['-wal', '-shm', '-journal']
  */
 export function assertOwnSidecars(path: string): void {
   if (!givesFilesAway() || isOursAlone(dirname(path))) return
-  for (const suffix of SUFFIXES) {
+  for (const suffix of SIDECAR_SUFFIXES) {
     const found = lstatSync(path + suffix, { throwIfNoEntry: false })
     if (found === undefined || (found.isFile() && found.nlink === 1)) continue
     const what = found.isFile() ? 'has other names' : 'is no regular file'

@@ -2,7 +2,7 @@ import { lstatSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf, messageOf } from '../errors.js'
 import { isOurs } from './ownership.js'
-import { isOursAlone, trustedPath } from './trusted-path.js'
+import { isOursAlone, linksOf, trustedPath } from './trusted-path.js'
 
 const OTHERS_MAY_WRITE = 0o022
 const ANY_MAY_RUN = 0o111
@@ -23,6 +23,8 @@ export function distrustOf(path: string, wanted: 'program' | 'file'): string | n
     if (!isOurs(found)) return `${name} belongs to user ${found.uid}`
     if ((found.mode & OTHERS_MAY_WRITE) !== 0) return `${name} can be written by others`
     if (!isOursAlone(dirname(real))) return `${name} lies in a directory in which others can replace it`
+    const link = linksOf(path).find(one => !isOursAlone(dirname(one)))
+    if (link !== undefined) return `${link}, a link to ${real}, lies in a directory in which others can replace it`
     if (wanted === 'program' && (found.mode & ANY_MAY_RUN) === 0) return `${name} is not executable`
     return null
   } catch (error) {

@@ -35,8 +35,15 @@ export function hasForeignLink(path: string): boolean {
   return foreign.length > 0
 }
 
+/** The links on the way of a path, each with the real path of its directory. */
+export function linksOf(path: string): string[] {
+  const links: string[] = []
+  follow(resolve(path), [], links)
+  return links
+}
+
 /** Follows links by hand, and keeps those that are not ours. */
-function follow(path: string, foreign: string[]): string {
+function follow(path: string, foreign: string[], all: string[] = []): string {
   let rest = path.split('/').filter(part => part !== '')
   let real = '/'
   let links = 0
@@ -52,6 +59,7 @@ function follow(path: string, foreign: string[]): string {
     }
     links += 1
     if (links > MOST_LINKS) throw looped(path)
+    all.push(next)
     if (!isOurs(found)) foreign.push(next)
     const aim = resolve(real, readlinkSync(next))
     // A link that leads nowhere is replaced itself, not made good.

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { PartRules } from '../../src/operations/requests.js'
@@ -28,6 +28,16 @@ async function output(at: Directories, part: Partial<PartRules>, write?: (bytes:
 }
 
 describe('one file to standard output', () => {
+  it('may lie in a directory whose name is not UTF-8', async () => {
+    const at = filled()
+    const directory = Buffer.concat([Buffer.from(`${at.uploads}/`), Buffer.from([0x61, 0xff])])
+    mkdirSync(directory)
+    writeFileSync(Buffer.concat([directory, Buffer.from('/inner')]), 'raw')
+    await at.backUp()
+    const { result, bytes } = await output(at, { include: ['inner'] })
+    expect([result.target, bytes.toString()]).toEqual(['-', 'raw'])
+  })
+
   it('is written as it was, once all of it was compared with its digests', async () => {
     const at = filled()
     const { id } = await at.backUp()

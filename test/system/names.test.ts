@@ -111,6 +111,41 @@ describe('names', () => {
   })
 })
 
+describe('a tree that is removed', () => {
+  const raw = Buffer.from([0x61, 0xff])
+
+  it('may have names that are not UTF-8', () => {
+    const path = join(temporaryDirectory(), 'tree')
+    const inner = Buffer.concat([Buffer.from(`${path}/`), raw])
+    mkdirSync(path)
+    mkdirSync(inner)
+    writeFileSync(Buffer.concat([inner, Buffer.from('/'), raw]), 'x')
+    removeTree(path)
+    expect(existsSync(path)).toBe(false)
+  })
+
+  it.skipIf(!isRoot)('may have directories that its owner has closed to himself', () => {
+    const room = temporaryDirectory()
+    chownSync(room, nobody.uid, nobody.gid)
+    process.seteuid?.(nobody.uid)
+    try {
+      const path = join(room, 'tree')
+      mkdirSync(join(path, 'a/b/c'), { recursive: true })
+      writeFileSync(join(path, 'a/b/c/file'), 'x')
+      for (const [name, mode] of [
+        ['a/b/c', 0o000],
+        ['a/b', 0o555],
+        ['a', 0o300],
+      ] as const)
+        chmodSync(join(path, name), mode)
+      removeTree(path)
+      expect(existsSync(path)).toBe(false)
+    } finally {
+      process.seteuid?.(0)
+    }
+  })
+})
+
 describe.skipIf(!isRoot)('owners', () => {
   it('are given to what this user has made, and to nothing that lies there instead', () => {
     const { own, other, link } = rooms()

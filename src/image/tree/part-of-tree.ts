@@ -19,14 +19,15 @@ export function isTreePart(tree: Tree): tree is TreePart {
 }
 
 /**
- * A part of a tree. A hard link in it to something that is not in it becomes what it names, a file with its content, and
+ * A part of a tree, or of a part of one. A hard link in it to something that is not in it becomes what it names, a file with its content, and
  * its further names become hard links to that. Directories on the way to an entry of the part come with it.
  *
  * @param wanted is asked once for each entry, in the order of the tree
  */
 export function partOfTree(tree: Tree, wanted: (entry: TreeEntry) => boolean): TreePart {
   const entries = new BlockSet(tree.size)
-  const files = new BlockSet(tree.count)
+  // Of a part too: its files have the numbers of the whole.
+  const files = new BlockSet(tree.layout.count)
   const directories = new Map<string, number>()
   const onTheWay = new Set<string>()
   /** Chosen entries that hard links may name and that have no number as files do. */
@@ -37,7 +38,7 @@ export function partOfTree(tree: Tree, wanted: (entry: TreeEntry) => boolean): T
   for (const entry of tree.entries()) {
     number += 1
     const { path, type, link } = entry
-    if (type === 'file') file += 1
+    if (type === 'file') file = isTreePart(tree) ? (tree.fileNumber(path) ?? -1) : file + 1
     if (type === 'directory') directories.set(path, number)
     if (!wanted(entry)) continue
     entries.add(number)
@@ -102,7 +103,7 @@ class Part implements TreePart {
       this.#numbers.set(path, file)
     }
     let [blocks, bytes] = [0, 0]
-    for (let file = 0; file < tree.count; file += 1) {
+    for (let file = 0; file < tree.layout.count; file += 1) {
       if (!chosen.files.has(file)) continue
       blocks += blocksOfFile(tree.layout, file)
       bytes += tree.layout.sizeOf(file)

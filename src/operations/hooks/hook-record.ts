@@ -1,11 +1,12 @@
-import { renameSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import * as v from 'valibot'
 import type { Context } from '../../context.js'
-import { errnoOf, messageOf, NexusError } from '../../errors.js'
+import { messageOf, NexusError } from '../../errors.js'
 import { isRunning, thisProcess } from '../restoring-process.js'
 import { inStateDirectory } from '../state-directory.js'
 import { readStateFile, writeStateFile } from '../state-file.js'
+import { withStateLock } from '../state-lock.js'
 
 const DIRECTORY = 'hooks'
 
@@ -13,7 +14,7 @@ const recordSchema = v.object({
   pid: v.pipe(v.number(), v.integer()),
   started: v.string(),
   /** When the hooks began. */
-  at: v.string(),
+  at: v.pipe(v.string(), v.isoTimestamp()),
   /** The unit that the run stopped. */
   service: v.nullable(v.string()),
 })
@@ -40,43 +41,48 @@ export async function recordHooks(
   }
 }
 
-/** Both hooks of this run have ended. */
-export async function forgetHooks({ stateDirectory }: State, source: string): Promise<void> {
-  await inStateDirectory(stateDirectory, [DIRECTORY], async directory => {
-    rmSync(directory.at(fileOf(source)), { force: true })
+/** Both hooks of this run have ended. What another run has written down since stays. */
+export async function forgetHooks(state: State, source: string): Promise<void> {
+  await withStateLock(state.stateDirectory, [DIRECTORY], async () => {
+    const record = await readRecord(state, source)
+    if (record !== null && record.pid !== process.pid) return
+    await inStateDirectory(state.stateDirectory, [DIRECTORY], async directory => {
+      rmSync(directory.at(fileOf(source)), { force: true })
+    })
   })
 }
 
 /**
- * Takes the record of a run that was killed between its hooks: of several runs one gets it.
+ * Takes the record of a run that was killed between its hooks: of several runs one gets it. Until the work is done it is the
+ * record of this run, so that the next one finds it when this one is killed as well.
  *
  * @param work has done what is to be done when it returns; where it throws, the record stays for the next run
  * @returns null where there is none
  */
 export async function withAbandonedHooks<T>(
-  { stateDirectory }: State,
+  state: State,
   source: string,
   work: (record: HookRecord) => Promise<T>,
 ): Promise<T | null> {
-  const record = parsed(await readStateFile(join(stateDirectory, DIRECTORY, fileOf(source))).catch(() => undefined))
-  if (record === null || isRunning(record)) return null
-  return inStateDirectory(stateDirectory, [DIRECTORY], async directory => {
-    const [file, claimed] = [directory.at(fileOf(source)), directory.at(`${fileOf(source)}.taken-${process.pid}`)]
-    try {
-      renameSync(file, claimed)
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return null
-      throw error
-    }
-    try {
-      const value = await work(record)
-      rmSync(claimed, { force: true })
-      return value
-    } catch (error) {
-      renameSync(claimed, file)
-      throw error
-    }
+  if (!isAbandoned(await readRecord(state, source))) return null
+  const record = await withStateLock(state.stateDirectory, [DIRECTORY], async () => {
+    const found = await readRecord(state, source)
+    if (found === null || !isAbandoned(found)) return null
+    await recordHooks(state, source, { at: found.at, service: found.service })
+    return found
   })
+  if (record === null) return null
+  const value = await work(record)
+  await forgetHooks(state, source)
+  return value
+}
+
+function isAbandoned(record: HookRecord | null): boolean {
+  return record !== null && !isRunning(record)
+}
+
+async function readRecord({ stateDirectory }: State, source: string): Promise<HookRecord | null> {
+  return parsed(await readStateFile(join(stateDirectory, DIRECTORY, fileOf(source))).catch(() => undefined))
 }
 
 function fileOf(source: string): string {

@@ -44,6 +44,7 @@ export async function runHook(context: Context, run: HookRun): Promise<void> {
     stream.setEncoding('utf8').on('data', (text: string) => output.take(text))
   }
   const status = await statusOf(child, AbortSignal.any([signal, timeUp])).catch((error: unknown) => {
+    if (error instanceof StillRuns) throw failed(run, `goes on: ${error.message}`)
     throw failed(run, `cannot be started: ${errnoOf(error) ?? messageOf(error)}`)
   })
   output.end()
@@ -52,30 +53,41 @@ export async function runHook(context: Context, run: HookRun): Promise<void> {
   if (status !== 0) throw failed(run, `ended with ${status}${output.last === '' ? '' : `: ${output.last}`}`)
 }
 
-/** Waits for a program; its status, or the name of the signal that ended it. */
+/** A program of another user, such as sudo starts, takes no signal from who is not root. */
+class StillRuns extends Error {}
+
+/** Waits for a program; its status, or the name of the signal that ended it. @throws StillRuns */
 async function statusOf(child: ChildProcess, end: AbortSignal): Promise<number | string> {
+  let stop = () => {}
   let ending: Promise<void> | undefined
-  const stop = () => {
-    ending ??= endGroup(child.pid)
-  }
+  const stuck = new Promise<never>((_, reject) => {
+    stop = () => {
+      ending ??= endGroup(child.pid).catch(reject)
+    }
+  })
   end.addEventListener('abort', stop, { once: true })
   if (end.aborted) stop()
   const closed = once(child, 'close')
   closed.catch(() => {})
-  const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null]
-  await Promise.race([closed, sleep(DRAIN_MS)])
-  end.removeEventListener('abort', stop)
-  child.stdout?.destroy()
-  child.stderr?.destroy()
-  await ending
-  return code ?? signal ?? 'a signal'
+  try {
+    const [code, signal] = (await Promise.race([once(child, 'exit'), stuck])) as [number | null, NodeJS.Signals | null]
+    await Promise.race([closed, sleep(DRAIN_MS)])
+    await ending
+    return code ?? signal ?? 'a signal'
+  } finally {
+    end.removeEventListener('abort', stop)
+    child.stdout?.destroy()
+    child.stderr?.destroy()
+    child.unref()
+  }
 }
 
-/** Asks a process group to end, and makes it when it does not. */
+/** Asks a process group to end, and makes it when it does not. @throws StillRuns */
 async function endGroup(pid: number | undefined): Promise<void> {
   if (pid === undefined) return
   const until = performance.now() + GRACE_MS
-  for (let isThere = signalGroup(pid, 'SIGTERM'); isThere; isThere = signalGroup(pid, 0)) {
+  for (let state = signalGroup(pid, 'SIGTERM'); state !== 'gone'; state = signalGroup(pid, 0)) {
+    if (state === 'denied') throw new StillRuns(`process ${pid} belongs to another user and cannot be ended`)
     if (performance.now() > until) {
       signalGroup(pid, 'SIGKILL')
       return
@@ -84,14 +96,15 @@ async function endGroup(pid: number | undefined): Promise<void> {
   }
 }
 
-/** Whether there is such a group. */
-function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
+/** Signals a process group, or looks whether there is one. */
+function signalGroup(pid: number, signal: NodeJS.Signals | 0): 'there' | 'gone' | 'denied' {
   try {
     process.kill(-pid, signal)
-    return true
+    return 'there'
   } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error
-    return false
+    if (errnoOf(error) === 'ESRCH') return 'gone'
+    if (errnoOf(error) === 'EPERM') return 'denied'
+    throw error
   }
 }
 

@@ -20,8 +20,27 @@ const SHEBANG_BYTES = 256
 export function assertTrustedHooks(source: string, { before, after, file }: HookSettings): void {
   const commands = [before, after].filter(hook => hook !== null)
   if (file !== null) refuse(source, file, 'file')
-  for (const { command } of commands) for (const path of programsOf(command)) refuse(source, path, 'program')
-  for (const { command } of commands) for (const path of scriptsOf(command)) refuse(source, path, 'file')
+  for (const { command } of commands) {
+    const [program = ''] = command
+    assertTrusted(source, program, 'program')
+    for (const path of scriptsOf(command)) assertTrusted(source, path, 'file')
+  }
+}
+
+/** A program or script, and what the first line of it hands it to. */
+function assertTrusted(source: string, path: string, wanted: 'program' | 'file'): void {
+  const interpreter = shebangOf(path)
+  for (const one of interpreter === null ? [path] : [path, interpreter]) {
+    // The kernel goes up from where a link leads to, and not from where it lies.
+    if (one.split('/').includes('..')) {
+      throw untrusted(
+        source,
+        `${one} leads through ..`,
+        `name it by the path that this tells: realpath ${shellQuoted(one)}`,
+      )
+    }
+    refuse(source, one, one === path ? wanted : 'program')
+  }
 }
 
 /** A hook as it can be pasted into a shell. */
@@ -32,25 +51,28 @@ export function hookInWords({ command }: Pick<HookCommand, 'command'>): string {
 function refuse(source: string, path: string, wanted: 'program' | 'file'): void {
   const why = distrustOf(path, wanted)
   if (why === null) return
-  throw new NexusError('refused', 'hook_untrusted', `${source}: its hooks are not run: ${why}`, {
-    hint:
-      `let root or the user of this command alone own and write it and the directories around it: ` +
-      `see namei -l ${shellQuoted(path)}; no backup was made`,
+  const what = 'let root or the user of this command alone own and write it and the directories around it'
+  throw untrusted(source, why, `${what}: see namei -l ${shellQuoted(path)}`)
+}
+
+function untrusted(source: string, why: string, hint: string): NexusError {
+  return new NexusError('refused', 'hook_untrusted', `${source}: its hooks are not run: ${why}`, {
+    hint: `${hint}; no backup was made`,
   })
 }
 
-/** The program, and what the first line of a script hands it to. */
-function programsOf([program = '']: readonly string[]): string[] {
-  const interpreter = shebangOf(program)
-  return interpreter === null ? [program] : [program, interpreter]
-}
-
-/** What a program that runs others is told to run: the first of its arguments that is the absolute path of a file. */
+/**
+ * What a program that runs others is told to run: the first of its arguments that is the absolute path of a file, and what
+ * that is told to run where it is such a program too.
+ */
 function scriptsOf([program = '', ...args]: readonly string[]): string[] {
   const name = basename(program)
   if (!INTERPRETERS.test(name) && !LAUNCHERS.test(name)) return []
-  if (args.some(argument => /^-[a-z]*c$/.test(argument))) return []
-  return args.filter(argument => argument.startsWith('/') && isFile(argument)).slice(0, 1)
+  const at = args.findIndex(argument => argument.startsWith('/') && isFile(argument))
+  const before = at < 0 ? args : args.slice(0, at)
+  if (at < 0 || before.some(argument => /^-[a-z]*c$/.test(argument))) return []
+  const command = args.slice(at)
+  return [...command.slice(0, 1), ...scriptsOf(command)]
 }
 
 function isFile(path: string): boolean {

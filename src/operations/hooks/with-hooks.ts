@@ -31,6 +31,9 @@ export async function finishAbandonedHooks(context: Context, source: SourceSetti
     if (record.service !== null && record.service === service) {
       await startService(service)
       done.push(`${service} was started again`)
+    } else if (record.service !== null) {
+      const unit = JSON.stringify(record.service)
+      done.push(`${unit}, which it had stopped, is not the source's service any more and was not started`)
     }
     if (hooks.after !== null) {
       const problem = await afterwards(context, { source: name, hook: hooks.after, outcome: 'killed' })

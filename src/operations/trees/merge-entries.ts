@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -5,22 +6,27 @@ import {
   futimesSync,
   linkSync,
   lstatSync,
+  lutimesSync,
   mkdirSync,
   openSync,
   readdirSync,
   readlinkSync,
   renameSync,
+  rmSync,
   type Stats,
   symlinkSync,
   unlinkSync,
 } from 'node:fs'
 import { errnoOf, isOfOneFile, reasonOf } from '../../errors.js'
 import type { RestoreProblems } from '../../image/tree/restore-problems.js'
+import { hasMagic } from '../../sources/sqlite/header.js'
 import { readAttributes, writeAttributes } from '../../system/attributes.js'
-import { fsPath, hasRawBytes, nameOf } from '../../system/file-names.js'
+import { fsPath, hasRawBytes, nameOf, shown } from '../../system/file-names.js'
 import { exchanged, HeldDirectory } from '../../system/held-directory.js'
+import { mountOf } from '../../system/mounts.js'
 import { copyName } from '../../system/names.js'
-import { effectiveUser, giveWhatCan } from '../../system/ownership.js'
+import { effectiveUser, give, giveLink, giveWhatCan } from '../../system/ownership.js'
+import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import { fsTime } from '../../system/times.js'
 import type { OverwriteRule } from '../requests.js'
 
@@ -31,7 +37,25 @@ export interface Merging {
   /** Where what is replaced is kept: a new directory of ours, made with the first file. */
   previous: string
   problems: RestoreProblems
+  /** What SQLite keeps beside a database and the backup has too, as it is: relative paths. */
+  same: ReadonlySet<string>
 }
+
+/** Where an entry comes from and goes to. */
+interface Spot {
+  staged: HeldDirectory
+  target: HeldDirectory
+  name: string
+  /** Path relative to the directory that is merged into. */
+  entry: string
+  /** All that is staged beside it. */
+  names: ReadonlySet<string>
+  /** Whether it can be renamed. */
+  isSameDisk: boolean
+}
+
+const OWNER_MAY_ALL = 0o700
+const MEANWHILE = 'something was made in its place meanwhile'
 
 /**
  * Moves what is staged into a directory that is in use. Every directory is held while its entries are moved, and no link is
@@ -54,42 +78,52 @@ export class EntryMerger {
 
   /** @param path of the directory, relative to the one that is merged into; empty for that itself */
   merge(staged: HeldDirectory, target: HeldDirectory, path = ''): void {
-    for (const bytes of readdirSync(staged.at('.'), { encoding: 'buffer' })) {
+    const names = new Set(readdirSync(staged.at('.'), { encoding: 'buffer' }).map(nameOf))
+    const isSameDisk = staged.stat().dev === target.stat().dev && mountOf(staged.fd) === mountOf(target.fd)
+    for (const name of names) {
       this.#merging.signal.throwIfAborted()
-      const name = nameOf(bytes)
       const entry = path === '' ? name : `${path}/${name}`
+      const spot = { staged, target, name, entry, names, isSameDisk }
       const isDirectory = lstatSync(fsPath(staged.at(name))).isDirectory()
       this.#ofItself(entry, () => {
-        if (isDirectory) this.#directory(staged, target, { name, entry })
-        else this.#file(staged.at(name), target, { name, entry })
+        if (isDirectory) this.#directory(spot)
+        else this.#file(spot)
       })
     }
     fsyncSync(target.fd)
   }
 
-  #directory(staged: HeldDirectory, target: HeldDirectory, { name, entry }: { name: string; entry: string }): void {
-    const found = look(target.at(name))
-    if (found === undefined && this.#moved(staged.at(name), target.at(name))) {
-      this.created += 1
-      return
-    }
-    const isMade = found === undefined
-    if (found !== undefined && !found.isDirectory()) {
+  #directory({ staged, target, name, entry, isSameDisk }: Spot): void {
+    const there = look(target.at(name))
+    if (there !== undefined && !there.isDirectory()) {
       this.#merging.problems.leftOut(entry, 'something that is no directory is in its place')
       return
     }
-    if (isMade) mkdirSync(fsPath(target.at(name)), { mode: 0o700 })
-    const [from, to] = [staged.enter(name), target.enter(name)]
+    const from = staged.enter(name)
     try {
-      this.merge(from, to, entry)
-      if (isMade) this.#likeStaged(from, to, entry)
+      const found = from.stat()
+      // Who is not root cannot move anything out of a directory that is closed to writing, nor that itself.
+      const isClosed = effectiveUser() !== 0 && (found.mode & OWNER_MAY_ALL) !== OWNER_MAY_ALL
+      if (isClosed) give(from.fd, null, (found.mode & 0o7777) | OWNER_MAY_ALL)
+      if (there === undefined && isSameDisk && this.#moved(staged.at(name), target.at(name))) {
+        this.created += 1
+        if (isClosed) give(from.fd, null, found.mode & 0o7777)
+        return
+      }
+      if (there === undefined) mkdirSync(fsPath(target.at(name)), { mode: 0o700 })
+      const to = target.enter(name)
+      try {
+        this.merge(from, to, entry)
+        if (there === undefined) this.#likeStaged(from, to, { entry, found })
+      } finally {
+        to.close()
+      }
     } finally {
       from.close()
-      to.close()
     }
   }
 
-  /** A whole directory in one step; false where it lies on another file system. */
+  /** A whole directory in one step; false where a quota keeps it apart. */
   #moved(from: string, to: string): boolean {
     try {
       renameSync(fsPath(from), fsPath(to))
@@ -100,8 +134,7 @@ export class EntryMerger {
     }
   }
 
-  #likeStaged(from: HeldDirectory, to: HeldDirectory, entry: string): void {
-    const found = from.stat()
+  #likeStaged(from: HeldDirectory, to: HeldDirectory, { entry, found }: { entry: string; found: Stats }): void {
     const { problems } = this.#merging
     for (const what of giveWhatCan(to.fd, found, found.mode & 0o7777))
       problems.altered(entry, `its ${what} cannot be set`)
@@ -118,23 +151,70 @@ export class EntryMerger {
   }
 
   /** Anything but a directory. */
-  #file(from: string, target: HeldDirectory, { name, entry }: { name: string; entry: string }): void {
+  #file(spot: Spot): void {
+    const from = spot.staged.at(spot.name)
+    if (spot.isSameDisk) {
+      this.#put(from, spot)
+      return
+    }
+    const beside = spot.target.at(`.nexus-merge-${randomBytes(8).toString('hex')}`)
+    try {
+      if (this.#copied(from, beside, spot.entry)) this.#put(beside, spot)
+    } finally {
+      // Where it did not get its place.
+      rmSync(beside, { force: true })
+    }
+  }
+
+  /** @param ready lies in the same file system as its place */
+  #put(ready: string, { target, name, entry, names }: Spot): void {
     const to = target.at(name)
-    const ready = this.#onSameDisk(from, target, entry)
-    if (this.#appears(ready, to)) {
-      this.created += 1
-      return
-    }
-    if (this.#merging.rule === 'never') {
-      this.#merging.problems.leftOut(entry, 'something was made in its place meanwhile')
-      return
-    }
-    if (look(to)?.isDirectory() === true) {
+    const there = look(to)
+    if (there?.isDirectory() === true) {
       this.#merging.problems.leftOut(entry, 'a directory is in its place')
       return
     }
-    this.#keep(to, entry)
+    const beside = this.#sidecarsOf(ready, target, { name, entry, names })
+    if (this.#merging.rule === 'never' && (there !== undefined || beside.length > 0)) {
+      const [sidecar] = beside
+      const why = there === undefined ? `${shown(`${sidecar}`)} of another database is beside it` : MEANWHILE
+      this.#merging.problems.leftOut(entry, why)
+      return
+    }
+    if (there !== undefined) this.#keep(to, entry)
+    for (const sidecar of beside) this.#setAside(target, name + sidecar, entry + sidecar)
+    if (there === undefined && this.#appears(ready, to)) {
+      this.created += 1
+      return
+    }
+    if (there === undefined) {
+      this.#merging.problems.leftOut(entry, MEANWHILE)
+      return
+    }
     renameSync(fsPath(ready), fsPath(to))
+    this.replaced.push(entry)
+  }
+
+  /**
+   * What SQLite would take for the log of a database that is about to be put here, and that belongs to another one: it would
+   * be written into it. Suffixes of names.
+   */
+  #sidecarsOf(
+    ready: string,
+    target: HeldDirectory,
+    { name, entry, names }: Pick<Spot, 'name' | 'entry' | 'names'>,
+  ): string[] {
+    const there = SIDECAR_SUFFIXES.filter(suffix => {
+      if (names.has(name + suffix) || this.#merging.same.has(entry + suffix)) return false
+      const found = look(target.at(name + suffix))
+      return found?.isFile() === true && found.size > 0
+    })
+    return there.length > 0 && mayBeDatabase(ready) ? there : []
+  }
+
+  #setAside(target: HeldDirectory, name: string, entry: string): void {
+    this.#keep(target.at(name), entry)
+    unlinkSync(fsPath(target.at(name)))
     this.replaced.push(entry)
   }
 
@@ -154,14 +234,23 @@ export class EntryMerger {
     return true
   }
 
-  /** Where a staged entry can be renamed from: what lies on another file system is copied beside its place first. */
-  #onSameDisk(from: string, target: HeldDirectory, entry: string): string {
+  /** Copies a staged entry beside its place, which lies on another file system; false where it cannot be copied. */
+  #copied(from: string, beside: string, entry: string): boolean {
+    const { problems } = this.#merging
     const found = lstatSync(fsPath(from))
-    if (found.dev === target.stat().dev) return from
-    const beside = target.at(`.nexus-merge-${process.pid}-${this.created + this.replaced.length}`)
-    if (found.isSymbolicLink()) symlinkSync(readlinkSync(fsPath(from), 'buffer'), beside)
-    else for (const problem of copyName(from, beside)) this.#merging.problems.altered(entry, problem)
-    return beside
+    if (found.isSymbolicLink()) {
+      symlinkSync(readlinkSync(fsPath(from), 'buffer'), beside)
+      if (effectiveUser() === 0) giveLink(beside, found)
+      lutimesSync(beside, fsTime(found.atimeMs / 1000), fsTime(found.mtimeMs / 1000))
+      return true
+    }
+    if (!found.isFile()) {
+      problems.leftOut(entry, 'pipes and devices are not made on another file system than the one that is merged into')
+      return false
+    }
+    for (const problem of copyName(from, beside)) problems.altered(entry, problem)
+    if (found.nlink > 1) problems.altered(entry, 'as a file of its own: its hard links are on another file system')
+    return true
   }
 
   #keep(from: string, entry: string): void {
@@ -220,6 +309,19 @@ function syncName(path: string): void {
     fsyncSync(fd)
   } finally {
     closeSync(fd)
+  }
+}
+
+/** One that we cannot read may be one as well. */
+function mayBeDatabase(path: string): boolean {
+  let fd: number | undefined
+  try {
+    fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    return hasMagic(fd)
+  } catch {
+    return look(path)?.isFile() === true
+  } finally {
+    if (fd !== undefined) closeSync(fd)
   }
 }
 

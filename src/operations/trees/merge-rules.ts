@@ -4,10 +4,13 @@ import { errnoOf } from '../../errors.js'
 import type { Tree } from '../../image/tree/tree.js'
 import type { TreeEntry } from '../../image/tree/types.js'
 import { bytesOfName, fsPath, shown } from '../../system/file-names.js'
+import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import type { OverwriteRule } from '../requests.js'
 
 /** Times are restored to the microsecond, from a number of seconds that is exact to less than one. */
 const TIME_ERROR_SECONDS = 2e-6
+
+const LOG = /-(?:wal|journal)$/
 
 /** What the directory that is merged into has in the place of an entry. */
 type Place = 'directory' | 'absent' | 'blocked'
@@ -18,6 +21,8 @@ export class MergeRules {
   left = 0
   /** What cannot be written, since something of another kind is in the way: sentences' ends by path. */
   readonly blocked = new Map<string, string>()
+  /** What SQLite keeps beside a database and is as the backup has it. */
+  readonly same = new Set<string>()
   readonly #directory: string
   readonly #rule: OverwriteRule
   readonly #tree: Tree
@@ -54,9 +59,13 @@ export class MergeRules {
       case 'never':
         return false
       case 'if-newer':
-        return entry.mtime > found.mtimeMs / 1000 + TIME_ERROR_SECONDS
-      case 'if-changed':
-        return !this.#isSame(entry, found)
+        return entry.mtime > Math.max(found.mtimeMs, ...this.#logsOf(entry.path)) / 1000 + TIME_ERROR_SECONDS
+      case 'if-changed': {
+        // The times of a database do not tell what stands in a log beside it.
+        const isSame = this.#isSame(entry, found) && this.#logsOf(entry.path).length === 0
+        if (isSame && LOG.test(entry.path)) this.same.add(entry.path)
+        return !isSame
+      }
     }
   }
 
@@ -69,6 +78,17 @@ export class MergeRules {
     }
     const isSameTime = Math.abs(found.mtimeMs / 1000 - mtime) <= TIME_ERROR_SECONDS
     return type === 'file' && found.isFile() && found.size === size && isSameTime
+  }
+
+  /** Times of the logs that SQLite keeps beside a database, in milliseconds, but for those that the backup has as well. */
+  #logsOf(path: string): number[] {
+    return SIDECAR_SUFFIXES.flatMap(suffix => {
+      const found = LOG.test(suffix) ? this.#look(path + suffix) : undefined
+      if (found === undefined || !found.isFile() || found.size === 0) return []
+      const inBackup = this.#tree.fileNumber(path + suffix)
+      if (inBackup !== undefined && this.#isSame(this.#tree.fileEntry(inBackup), found)) return []
+      return [found.mtimeMs]
+    })
   }
 
   /** No link is followed: what lies behind one is not in the directory. */

@@ -65,9 +65,10 @@ export async function mergeTree(
     return await whileStaging(place, async ({ path: directory }) => {
       await mkdir(directory, { mode: 0o700 })
       const { written, rules } = await stage(context, request, { selected, directory, target, rule })
-      const merger = new EntryMerger({ rule, signal: context.signal, previous, problems: written.problems })
+      const { same } = rules
+      const merger = new EntryMerger({ rule, signal: context.signal, previous, problems: written.problems, same })
       for (const [path, why] of rules.blocked) written.problems.leftOut(path, why)
-      move(context, merger, { directory, target, previous })
+      move(context, merger, { directory, target, previous, rule })
       const isKept = merger.replaced.length > 0
       return {
         command: 'restore',
@@ -110,7 +111,7 @@ async function stage(
 function move(
   context: Context,
   merger: EntryMerger,
-  { directory, target, previous }: { directory: string; target: string; previous: string },
+  { directory, target, previous, rule }: { directory: string; target: string; previous: string; rule: OverwriteRule },
 ): void {
   const [from, to] = [HeldDirectory.open(directory), HeldDirectory.open(target)]
   try {
@@ -125,8 +126,9 @@ function move(
       context.warn(`the merge was stopped: ${state}`)
       throw error
     }
+    const again = rule === 'always' ? 'if-changed' : rule
     throw new NexusError('failed', 'merge_half_done', `${messageOf(error)}; ${state}`, {
-      hint: 'remove the cause and run it again with --overwrite if-changed: what is there already is left alone',
+      hint: `remove the cause and run it again with --overwrite ${again}: what is there already is left alone`,
       cause: error,
     })
   } finally {

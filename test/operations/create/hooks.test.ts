@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HookSettings } from '../../../src/config/settings.js'
 import { create } from '../../../src/operations/create.js'
 import { lockOptions } from '../../../src/operations/locked.js'
@@ -159,6 +159,29 @@ describe('a hook that goes on and on', () => {
     for (const pid of readFileSync(pids, 'utf8').split(' ')) await ends(Number(pid))
   })
 
+  it('of another user, which takes no signal, is not waited for either', async () => {
+    const place = hooked()
+    const hook = { ...shell('echo on; exec sleep 1000'), timeout: 200 }
+    place.source.hooks = { before: hook, after: shell(place.says()), file: null }
+    const kill = process.kill.bind(process)
+    let group = 0
+    vi.spyOn(process, 'kill').mockImplementation((pid, signal) => {
+      if (pid >= 0) return kill(pid, signal)
+      group = pid
+      throw Object.assign(new Error('EPERM'), { code: 'EPERM' })
+    })
+    onTestFinished(() => {
+      vi.restoreAllMocks()
+      kill(group, 'SIGKILL')
+    })
+    const { failures } = await backUpAll(place)
+    expect(failures).toMatchObject([
+      { code: 'hook_failed', message: expect.stringMatching(/goes on: process \d+ belongs to another user/) },
+    ])
+    expect(place.lines()).toEqual(['after up failed'])
+    expect(existsSync(record(place))).toBe(false)
+  })
+
   it('does not hold the run up when it leaves a daemon behind', async () => {
     const place = hooked({ before: 'sleep 60 & echo $! >&2' })
     await place.backUp()
@@ -219,6 +242,30 @@ describe('a run that was killed between its hooks', () => {
   })
 })
 
+describe('a run that is killed while it finishes what another one was killed at', () => {
+  it('leaves that to the next one', async () => {
+    const place = hooked({ after: '[ ! -e "$KILLED" ] || cp "$KILLED" "$KILLED.seen"' })
+    Object.assign(place.context, { env: { ...process.env, KILLED: record(place) } })
+    mkdirSync(join(place.context.stateDirectory, 'hooks'), { recursive: true })
+    const killed = { pid: 2 ** 22 - 1, started: 'never', at: '2025-11-30T03:00:00.000Z', service: 'sshd.service' }
+    writeFileSync(record(place), JSON.stringify(killed))
+    const progress = ({ phase }: { phase: string }) => {
+      if (phase !== 'up: hook before') return
+      // Once its hook after has been run.
+      const seen = JSON.parse(readFileSync(`${record(place)}.seen`, 'utf8'))
+      expect(seen).toMatchObject({ pid: process.pid, at: killed.at, service: killed.service })
+    }
+    Object.assign(place.context, { progress })
+    const { backups } = await backUpAll(place)
+    expect(backups[0]?.concerns).toMatchObject([
+      {
+        message: expect.stringContaining('"sshd.service", which it had stopped, is not the source\'s service any more'),
+      },
+    ])
+    expect(existsSync(record(place))).toBe(false)
+  })
+})
+
 describe('hooks that another user could have written', () => {
   const script = (path: string, text = '#!/bin/sh\nexit 0\n', mode = 0o755) => {
     writeFileSync(path, text)
@@ -273,6 +320,42 @@ describe('hooks that another user could have written', () => {
       'can be written by others',
     ],
     [
+      'a script for a shell behind another program',
+      room => ({
+        command: ['/usr/bin/env', 'A=1', '/usr/bin/timeout', '9', '/bin/sh', script(join(room, 'h'), '', 0o757)],
+      }),
+      'can be written by others',
+    ],
+    [
+      'the interpreter of a script behind another program',
+      room => {
+        const own = script(join(room, 'h'), `#!${script(join(room, 'i'), '', 0o757)}\n`)
+        return { command: ['/usr/bin/timeout', '9', own] }
+      },
+      'can be written by others',
+    ],
+    [
+      'what lies above a link',
+      room => {
+        mkdirSync(join(room, 'there/inner'), { recursive: true })
+        symlinkSync(join(room, 'there/inner'), join(room, 'link'))
+        script(join(room, 'h'))
+        script(join(room, 'there/h'), '', 0o757)
+        return { command: [`${room}/link/../h`] }
+      },
+      'leads through ..',
+    ],
+    [
+      'a link that others can replace',
+      room => {
+        mkdirSync(join(room, 'open'))
+        chmodSync(join(room, 'open'), 0o777)
+        symlinkSync(script(join(room, 'h')), join(room, 'open/link'))
+        return { command: [join(room, 'open/link')] }
+      },
+      'others can replace it',
+    ],
+    [
       'the configuration',
       room => ({ command: ['/bin/true'], file: script(join(room, 'config.yaml'), '', 0o664) }),
       'can be written by others',
@@ -286,6 +369,18 @@ describe('hooks that another user could have written', () => {
               return { command: [join(room, 'h')] }
             },
             'belongs to user 1234',
+          ],
+          [
+            'a link of ours in a directory of another user',
+            room => {
+              mkdirSync(join(room, 'home'))
+              mkdirSync(join(room, 'programs'))
+              script(join(room, 'programs/h'))
+              symlinkSync(join(room, 'programs'), join(room, 'home/programs'))
+              chownSync(join(room, 'home'), 1234, 0)
+              return { command: [join(room, 'home/programs/h')] }
+            },
+            'others can replace it',
           ],
           [
             'a directory of another user',

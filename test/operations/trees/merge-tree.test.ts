@@ -1,5 +1,8 @@
+import { execFileSync } from 'node:child_process'
 import {
+  copyFileSync,
   existsSync,
+  lchownSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -13,11 +16,13 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import Database from 'better-sqlite3'
 import { describe, expect, it } from 'vitest'
 import type { OverwriteRule, PartRules } from '../../../src/operations/requests.js'
 import { planRestore, restore } from '../../../src/operations/restore.js'
 import { createTreeRecord } from '../../../src/operations/trees/tree-record.js'
 import { canMount, smallDisk } from '../../end-to-end/helpers/small-disk.js'
+import { noise } from '../../sources/files/trees.js'
 import { type Directories, directories } from '../directories.js'
 
 const THEN = 1.4e9
@@ -60,6 +65,19 @@ async function merged(at: Directories, path: string, overwrite: OverwriteRule, p
   )
   const plan = await planRestore(at.context, request)
   return restore(at.context, at.journal, { ...request, previous: plan.previous })
+}
+
+async function restoredTo(at: Directories, path: string): Promise<void> {
+  await restore(at.context, at.journal, at.restoring({ kind: 'path', path, force: false }))
+}
+
+function rowsOf(path: string): unknown[] {
+  const database = new Database(path)
+  try {
+    return database.prepare('SELECT x FROM t').pluck().all()
+  } finally {
+    database.close()
+  }
 }
 
 /** Content of every file, and where every link leads. */
@@ -126,6 +144,46 @@ describe('a merge into a directory', () => {
     expect(again).toMatchObject({ previous: null, merged: { created: 0, replaced: [], left: 2 } })
   })
 
+  it('writes the bytes of a part wherever its files stand in the backup', async () => {
+    const at = directories()
+    mkdirSync(join(at.uploads, 'd'))
+    for (const [seed, name] of ['a', 'b', 'c', 'd/e', 'empty', 'z'].entries())
+      writeFileSync(join(at.uploads, name), name === 'empty' ? '' : noise(140_000 * seed + 7, seed))
+    linkSync(join(at.uploads, 'b'), join(at.uploads, 'y'))
+    linkSync(join(at.uploads, 'b'), join(at.uploads, 'yy'))
+    await at.backUp()
+    for (const include of [['z'], ['a', 'z'], ['empty', 'c'], ['y', 'yy'], ['yy', 'e'], ['b', 'y', 'z']]) {
+      const into = join(at.room, `into-${include.join('-')}`)
+      const uploads = join(into, at.uploads)
+      mkdirSync(uploads, { recursive: true })
+      // The first one is there already, and left.
+      const left = include[0] ?? ''
+      writeFileSync(join(uploads, left), 'mine')
+      const result = await merged(at, into, 'never', { include, exclude: [] })
+      expect(result.merged, include.join()).toEqual({ created: include.length - 1, replaced: [], left: 1 })
+      for (const name of include.slice(1)) {
+        const path = name === 'e' ? 'd/e' : name
+        expect(readFileSync(join(uploads, path)).equals(readFileSync(join(at.uploads, path))), name).toBe(true)
+      }
+      expect(readFileSync(join(uploads, left), 'utf8')).toBe('mine')
+    }
+  })
+
+  it('reaches directories whose names are not UTF-8', async () => {
+    const at = directories()
+    const raw = Buffer.from([0x2f, 0x61, 0xff])
+    mkdirSync(Buffer.concat([Buffer.from(at.uploads), raw]))
+    writeFileSync(Buffer.concat([Buffer.from(at.uploads), raw, raw]), 'then')
+    await at.backUp()
+    const into = join(at.room, 'into')
+    const uploads = Buffer.from(join(into, at.uploads))
+    mkdirSync(uploads, { recursive: true })
+    mkdirSync(Buffer.concat([uploads, raw]))
+    const { problems } = await merged(at, into, 'always')
+    expect(problems).toEqual([])
+    expect(readFileSync(Buffer.concat([uploads, raw, raw]), 'utf8')).toBe('then')
+  })
+
   it('follows no link and removes no directory that is in the way', async () => {
     const at = await backedUp()
     const into = changed(at)
@@ -158,6 +216,57 @@ describe('a merge into a directory', () => {
     expect(statSync(join(into, at.uploads, 'a')).ino).toBe(statSync(join(into, at.uploads, 'b')).ino)
   })
 
+  it('does not give a database the log of another one', async () => {
+    const at = directories({ sqlite: true })
+    const live = join(at.uploads, 'app.db')
+    const backedUp = new Database(live)
+    backedUp.pragma('journal_mode = WAL')
+    backedUp.exec("CREATE TABLE t (x); INSERT INTO t VALUES ('then')")
+    await at.backUp()
+    backedUp.close()
+    for (const [rule, expected] of [
+      ['always', ['then']],
+      ['if-changed', ['then']],
+      ['if-newer', ['then', 'now']],
+      ['never', ['then', 'now']],
+    ] as const) {
+      const into = join(at.room, `into-${rule}`)
+      mkdirSync(join(into, at.uploads), { recursive: true })
+      const path = join(into, at.uploads, 'app.db')
+      await restoredTo(at, join(at.room, 'scratch'))
+      const scratch = join(at.room, 'scratch', at.uploads, 'app.db')
+      const used = new Database(scratch)
+      used.exec("INSERT INTO t VALUES ('now')")
+      // Killed: its last commit stands in the log alone, and the file has the time that the backup has.
+      const { mtime } = statSync(scratch)
+      for (const suffix of ['', '-wal', '-shm']) copyFileSync(scratch + suffix, path + suffix)
+      utimesSync(path, mtime, mtime)
+      used.close()
+      rmSync(join(at.room, 'scratch'), { recursive: true })
+      const { previous } = await merged(at, into, rule)
+      const again = await merged(at, into, rule === 'always' ? 'if-changed' : rule)
+      expect(again.merged?.replaced, rule).toEqual([])
+      expect(rowsOf(path), rule).toEqual(expected)
+      if (previous !== null) expect(rowsOf(join(previous, at.uploads, 'app.db')), rule).toEqual(['then', 'now'])
+      else expect(expected).toHaveLength(2)
+    }
+  })
+
+  it('puts no database beside the log of another where nothing may be replaced', async () => {
+    const at = directories({ sqlite: true })
+    const live = new Database(join(at.uploads, 'app.db'))
+    live.exec('CREATE TABLE t (x)')
+    live.close()
+    await at.backUp()
+    const into = join(at.room, 'into')
+    mkdirSync(join(into, at.uploads), { recursive: true })
+    writeFileSync(join(into, at.uploads, 'app.db-wal'), 'log')
+    const { problems, previous } = await merged(at, into, 'never')
+    expect(problems?.join('\n')).toMatch(/app\.db is not restored: .*-wal of another database is beside it/)
+    expect(previous).toBeNull()
+    expect(contents(join(into, at.uploads))).toEqual({ 'app.db-wal': 'log' })
+  })
+
   it('needs a directory that is there', async () => {
     const at = await backedUp()
     const missing = join(at.room, 'nothing')
@@ -184,6 +293,40 @@ describe('a merge into a directory', () => {
     expect(readFileSync(join(previous ?? '', at.uploads, 'gone/a'), 'utf8')).toBe('now, on another disk')
     expect(readdirSync(disk).filter(name => name.startsWith('.'))).toEqual([])
   })
+
+  it.skipIf(!canMount)(
+    'reaches another mount of the same file system, and tells what it cannot make on another',
+    async () => {
+      const at = directories()
+      for (const name of ['bound', 'disk']) {
+        mkdirSync(join(at.uploads, name))
+        writeFileSync(join(at.uploads, name, 'file'), 'then')
+        linkSync(join(at.uploads, name, 'file'), join(at.uploads, name, 'further'))
+        symlinkSync('file', join(at.uploads, name, 'link'))
+        lchownSync(join(at.uploads, name, 'link'), 33, 33)
+        execFileSync('mkfifo', [join(at.uploads, name, 'pipe')])
+      }
+      await at.backUp()
+      const into = join(at.room, 'into')
+      const [bound, disk] = [join(into, at.uploads, 'bound'), join(into, at.uploads, 'disk')]
+      mkdirSync(bound, { recursive: true })
+      smallDisk(disk, 4 << 20)
+      execFileSync('mount', ['--bind', bound, bound])
+      try {
+        const { problems } = await merged(at, into, 'always')
+        for (const place of [bound, disk]) {
+          expect(contents(place)).toMatchObject({ file: 'then', further: 'then', link: '-> file' })
+          expect(lstatSync(join(place, 'link')).uid).toBe(33)
+          expect(readdirSync(place).sort()).toEqual(['file', 'further', 'link'])
+        }
+        expect(problems?.filter(text => text.includes('pipes and devices'))).toHaveLength(2)
+        expect(problems?.filter(text => text.includes('its hard links are'))).toHaveLength(4)
+        expect(problems).toHaveLength(6)
+      } finally {
+        execFileSync('umount', [bound])
+      }
+    },
+  )
 
   it('tells of one that was killed, and clears away what that had staged', async () => {
     const at = await backedUp()
