@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, rmdirSync } from 'node:fs'
 import { lstat, mkdir, readdir } from 'node:fs/promises'
 import { errnoOf, messageOf, NexusError } from '../errors.js'
 import { isFull } from '../repository/storage/faults.js'
@@ -64,15 +64,37 @@ export async function withStateScratch<T>(stateDirectory: string, work: (scratch
     throw isFull(error) ? full(stateDirectory, error) : error
   } finally {
     scratch.close()
-    await inStateDirectory(stateDirectory, ['scratch'], async directory => removeIn(directory, name))
+    await removeScratch(stateDirectory, name)
   }
 }
 
 /** It stays this process's own, for nobody else shares it: the owner of the state directory must not reach what root writes. */
-function makeScratch(stateDirectory: string, name: string): Promise<HeldDirectory> {
-  return inStateDirectory(stateDirectory, ['scratch'], async directory => {
-    mkdirSync(directory.at(name), { mode: 0o700 })
-    return directory.enter(name)
+async function makeScratch(stateDirectory: string, name: string): Promise<HeldDirectory> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await inStateDirectory(stateDirectory, ['scratch'], async directory => {
+        mkdirSync(directory.at(name), { mode: 0o700 })
+        return directory.enter(name)
+      })
+    } catch (error) {
+      // A run that ended meanwhile took the empty directory away.
+      if (errnoOf(error) !== 'ENOENT' || attempt === ATTEMPTS) throw error
+    }
+  }
+}
+
+/** Times that the place of scratch directories is made again. */
+const ATTEMPTS = 10
+
+/** Leaves nothing of a run that only reads: the place of scratch directories goes with the last of them. */
+async function removeScratch(stateDirectory: string, name: string): Promise<void> {
+  await inStateDirectory(stateDirectory, ['scratch'], async directory => removeIn(directory, name))
+  await inStateDirectory(stateDirectory, [], async directory => {
+    try {
+      rmdirSync(directory.at('scratch'))
+    } catch (error) {
+      if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error
+    }
   })
 }
 

@@ -31,7 +31,7 @@ export interface BackupProofs {
   names: ProofName[]
   /** What counts, with what these say of earlier ones. */
   files: { name: ProofName; file: ProofFile }[]
-  /** Files that nothing stands for and that cannot be read, or are no proofs. */
+  /** Files that nothing stands for and that cannot be read, or are no proofs, oldest name first. */
   unreadable: { name: ProofName; error: NexusError }[]
   /** Files that nothing stands for and that lack the signature they need. */
   unsigned: ProofName[]
@@ -185,7 +185,10 @@ async function readBackup(
     16,
     read,
   )
-  proofs.unreadable = unreadable.filter(({ name }) => !isNeedless(name))
+  // Those read at once end in any order, and what is told of them must not change from run to run.
+  proofs.unreadable = unreadable
+    .filter(({ name }) => !isNeedless(name))
+    .sort((a, b) => names.indexOf(a.name) - names.indexOf(b.name))
   proofs.unsigned = unsigned.filter(name => !isNeedless(name))
   proofs.toCome = files.filter(
     ({ name, file }) => now !== undefined && isToCome(file.proof.at, now) && !isNeedless(name),

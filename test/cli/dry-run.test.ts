@@ -38,6 +38,7 @@ const lines: Readonly<Record<string, (machine: Machine) => string[]>> = {
   'pitr archive': () => ['pitr', 'archive', 'pg_wal/000000010000000000000001', '--source', 'main'],
   'pitr fetch': () => ['pitr', 'fetch', '000000010000000000000001', 'pg_wal/RECOVERYXLOG', '--source', 'main'],
   copy: () => ['copy', '--to', 'copy', '--init'],
+  diff: ({ id }) => ['diff', id, id],
   'config check': () => ['config', 'check', '--config', 'config.yaml'],
   'config show': () => ['config', 'show'],
   'keys list': () => ['keys', 'list'],

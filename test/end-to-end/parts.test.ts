@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import { expect, it } from 'vitest'
@@ -66,6 +66,5 @@ it('writes a database to standard output', async () => {
   const copy = join(place.room, 'copy.db')
   writeFileSync(copy, bytes)
   expect(new Database(copy).pragma('integrity_check', { simple: true })).toBe('ok')
-  mkdirSync(join(place.room, 'state/scratch'), { recursive: true })
-  expect(readdirSync(join(place.room, 'state/scratch'))).toEqual([])
+  expect(readdirSync(join(place.room, 'state'))).not.toContain('scratch')
 })

@@ -42,3 +42,17 @@ test('a state directory that is full or of no use is named', async () => {
   const inVain = withStateScratch(join(state, 'file'), async () => {})
   await expect(inVain).rejects.toMatchObject({ code: 'state_unusable', hint: expect.stringContaining('--state') })
 })
+
+test('scratch of runs that begin and end at the same time is in nobody’s way, and its place is gone afterwards', async () => {
+  const state = temporaryDirectory()
+  const paths = await Promise.all(
+    Array.from({ length: 50 }, () =>
+      withStateScratch(state, async scratch => {
+        writeFileSync(join(scratch, 'copy.db'), 'x')
+        return scratch
+      }),
+    ),
+  )
+  expect(new Set(paths).size).toBe(50)
+  expect(readdirSync(state)).toEqual([])
+})
