@@ -19,6 +19,7 @@ import { shellQuoted } from '../shell.js'
 import { chosenPart } from './chosen-part.js'
 import { HiddenNames } from './hidden-names.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { type LogLeftOut, logsLeftOut, warnOfLogs } from './logs-left-out.js'
 import { EntryMerger } from './merge-entries.js'
 import { MergeRules } from './merge-rules.js'
 import { ReplacedFiles } from './replaced-files.js'
@@ -106,8 +107,14 @@ async function stage(
   { selected, directory, target, rule }: { selected: Selected; directory: string; target: string; rule: OverwriteRule },
 ): Promise<{ written: WrittenTree; rules: MergeRules }> {
   let rules: MergeRules | undefined
+  let logs: LogLeftOut[] = []
   const narrow = (whole: Tree) => {
-    const tree = part === undefined ? whole : chosenPart(whole, selected.manifest, part)
+    let tree = whole
+    if (part !== undefined) {
+      const chosen = chosenPart(whole, selected.manifest, part)
+      logs = logsLeftOut(whole, chosen)
+      tree = chosen
+    }
     const decided = new MergeRules(target, rule, tree)
     rules = decided
     return partOfTree(tree, entry => decided.wants(entry))
@@ -116,6 +123,7 @@ async function stage(
   const written = await namingFullDisk([dirname(directory)], () =>
     writeTree(context, selected, { directory, elsewhere: new Map(), narrow, ...owner }),
   )
+  warnOfLogs(context, selected.manifest, logs, directory)
   if (rules === undefined) throw new Error('a merge decides before it writes')
   return { written, rules }
 }
