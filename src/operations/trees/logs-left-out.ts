@@ -6,7 +6,8 @@ import type { TreePart } from '../../image/tree/part-of-tree.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { patternOf } from '../../sources/files/choose.js'
 import { hasMagic } from '../../sources/sqlite/header.js'
-import { fsPath, shown } from '../../system/file-names.js'
+import { shown } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { shellQuoted } from '../shell.js'
 
 /** What SQLite keeps beside a database of what is not in it yet, or must be taken back. */
@@ -54,7 +55,7 @@ export function warnOfLogs(
 function mayBeDatabase(path: string): boolean {
   let fd: number
   try {
-    fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    fd = byShortPath(path, at => openSync(at, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK))
   } catch (error) {
     return errnoOf(error) !== 'ENOENT'
   }

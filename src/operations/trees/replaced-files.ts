@@ -2,6 +2,7 @@ import { closeSync, constants, fsyncSync, linkSync, lstatSync, mkdirSync, openSy
 import { isOfOneFile } from '../../errors.js'
 import { fsPath, hasRawBytes } from '../../system/file-names.js'
 import { exchanged, HeldDirectory } from '../../system/held-directory.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { copyName } from '../../system/names.js'
 import { effectiveUser } from '../../system/ownership.js'
 
@@ -20,7 +21,7 @@ export class ReplacedFiles {
   keep(from: string, entry: string): void {
     const kept = this.#placeFor(entry)
     try {
-      linkSync(fsPath(from), fsPath(kept))
+      byShortPath(kept, at => linkSync(fsPath(from), at))
     } catch (error) {
       const isFile = lstatSync(fsPath(from), { throwIfNoEntry: false })?.isFile() === true
       if (!isOfOneFile(error) || hasRawBytes(entry) || !isFile) throw error
@@ -35,7 +36,7 @@ export class ReplacedFiles {
     for (let depth = 1; depth <= names.length; depth += 1) {
       const directory = names.slice(0, depth).join('/')
       if (this.#made.has(directory)) continue
-      mkdirSync(fsPath(this.#home.at(directory)), { mode: 0o700 })
+      byShortPath(this.#home.at(directory), at => mkdirSync(at, { mode: 0o700 }))
       this.#made.add(directory)
     }
     return this.#home.at(entry)
@@ -59,7 +60,7 @@ function newHome(path: string): HeldDirectory {
 }
 
 function syncName(path: string): void {
-  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
+  const fd = byShortPath(path, at => openSync(at, constants.O_RDONLY | constants.O_DIRECTORY))
   try {
     fsyncSync(fd)
   } finally {
