@@ -7,7 +7,8 @@ import type { Invocation } from './invocation.js'
 import type { CommandIo } from './io.js'
 import type { Paint } from './output/colour.js'
 import { printable } from './output/format.js'
-import { countOption, type OptionValues, type ParsedCommand, switchOption } from './parsed.js'
+import { countOption, type OptionValues, type ParsedCommand, placeFlags, switchOption } from './parsed.js'
+import { pasteable } from './pasteable.js'
 import { createProgress } from './progress.js'
 import { programVersion } from './version.js'
 
@@ -34,7 +35,9 @@ export function createInvocation(
   const quiet = switchOption(options, 'quiet')
   const terminal = io.stderr.isTTY === true
   const progress = createProgress(io, { shown: terminal && !json && !quiet && io.env.TERM !== 'dumb' })
-  const warn = (message: string) => {
+  const place = placeFlags(options, io.cwd)
+  const warn = (text: string) => {
+    const message = pasteable(text, place)
     warnings.push(message)
     if (json) return
     progress.print(`nexus-backup: ${paint.warning('warning')}: ${printable(message, { lines: true })}\n`)

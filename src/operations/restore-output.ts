@@ -1,10 +1,12 @@
-import { open } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../context.js'
 import { messageOf, NexusError } from '../errors.js'
 import type { Journal } from '../journal/types.js'
 import { patternOf } from '../sources/files/choose.js'
-import { fsPath } from '../system/file-names.js'
+import { descriptorPath } from '../system/held-directory.js'
+import { byShortPath } from '../system/long-paths.js'
 import { effectiveUser, giveSpecial } from '../system/ownership.js'
 import type { RestorePlan, RestoreRequest } from './requests.js'
 import { planRestore, restore } from './restore.js'
@@ -70,8 +72,18 @@ function openTo(directory: string, file: string): string {
   return whole
 }
 
+/** Opens a file whose path may be longer than a call takes. */
+async function openAt(path: string): Promise<FileHandle> {
+  const fd = byShortPath(path, at => openSync(at, 'r'))
+  try {
+    return await open(descriptorPath(fd) ?? path, 'r')
+  } finally {
+    closeSync(fd)
+  }
+}
+
 async function writeOut(context: Context, path: string, write: Output): Promise<void> {
-  const handle = await open(fsPath(path), 'r')
+  const handle = await openAt(path)
   try {
     for (;;) {
       context.signal.throwIfAborted()

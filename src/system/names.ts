@@ -19,6 +19,7 @@ import { errnoOf } from '../errors.js'
 import { readAttributes, writeAttributes } from './attributes.js'
 import { fsPath, nameOf } from './file-names.js'
 import { exchanged, type HeldDirectory, sameFile, whileHeld } from './held-directory.js'
+import { byShortPath } from './long-paths.js'
 import { effectiveUser, give, giveSpecial, giveWhatCan, onDescriptor } from './ownership.js'
 import { fsTime } from './times.js'
 import { splitPath } from './trusted-path.js'
@@ -134,7 +135,7 @@ export function removeIn(directory: HeldDirectory, name: string): void {
 
 /** Whether there is anything of this name, a dangling link included. */
 export function nameExists(path: string | Buffer): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined
+  return byShortPath(path, at => lstatSync(at, { throwIfNoEntry: false })) !== undefined
 }
 
 /** Renaming a directory into another one writes to it: an ordinary user may have closed it to himself. */

@@ -15,8 +15,8 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import { errnoOf } from '../errors.js'
-import { fsPath } from './file-names.js'
 import { descriptorPath, exchanged } from './held-directory.js'
+import { byShortPath } from './long-paths.js'
 
 /**
  * The one place that changes owners and modes of files, always through a descriptor that was opened without following a
@@ -146,7 +146,7 @@ export function giveWhatCan(fd: number, owner: Owner | null, mode: number): stri
 
 /** Sets the owner of a symbolic link, in a directory that no other user can write to. */
 export function giveLink(path: string, owner: Owner): void {
-  lchownSync(fsPath(path), owner.uid, owner.gid)
+  byShortPath(path, at => lchownSync(at, owner.uid, owner.gid))
 }
 
 /**
@@ -154,10 +154,10 @@ export function giveLink(path: string, owner: Owner): void {
  * wake whoever waits for that, or move a tape.
  */
 export function giveSpecial(path: string, owner: Owner | null, mode: number): void {
-  const fd = openSync(fsPath(path), O_PATH | O_NOFOLLOW)
+  const fd = byShortPath(path, at => openSync(at, O_PATH | O_NOFOLLOW))
   try {
     const held = descriptorPath(fd)
-    if (owner !== null) lchownSync(fsPath(path), owner.uid, owner.gid)
+    if (owner !== null) giveLink(path, owner)
     if (held !== undefined) chmodSync(held, mode)
   } finally {
     closeSync(fd)

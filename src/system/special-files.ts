@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { renameSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { noSecrets } from '../secret-variables.js'
-import { fsPath } from './file-names.js'
+import { byShortPath } from './long-paths.js'
 
 /** A pipe or a device that is to be made. */
 export interface SpecialFile {
@@ -29,7 +29,7 @@ export async function makeSpecial(directory: string, { path, type, device }: Spe
   const { failed, stderr, shortMessage } = await execa('mknod', ['-m', '600', '--', name, kind, ...numbers], options)
   if (failed) throw new Error(`mknod: ${lastWords(stderr) ?? shortMessage}`)
   try {
-    renameSync(name, fsPath(path))
+    byShortPath(path, at => renameSync(name, at))
   } catch (error) {
     unlinkSync(name)
     throw error

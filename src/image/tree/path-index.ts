@@ -11,7 +11,7 @@ const OTHER = 4
 const FIRST_SLOTS = 1024
 
 /**
- * What is known of each path of an image, without the paths: 13 bytes a slot, for an image may have a million. Paths
+ * What is known of each path of an image, without the paths: 17 bytes a slot, for an image may have a million. Paths
  * are told apart by 64 bits of SHA-256 under a salt of the process, which nobody can make collide on purpose; by
  * chance two of a million do once in 30 million images, and then the image is refused and never taken for another.
  */
@@ -20,6 +20,9 @@ export class PathIndex {
   #hashes = new Uint32Array(2 * FIRST_SLOTS)
   #kinds = new Uint8Array(FIRST_SLOTS)
   #files = new Int32Array(FIRST_SLOTS)
+  /** Numbers among all entries. */
+  #entries = new Int32Array(FIRST_SLOTS)
+  #count = 0
   #used = 0
   /** The directory of the last entry: entries come directory by directory, and its ancestors are known already. */
   #lastDirectory = ''
@@ -38,6 +41,8 @@ export class PathIndex {
     if (there !== EMPTY && !(there === IMPLIED && type === 'directory')) return 'stands in the list twice'
     this.#kinds[slot] = type === 'directory' ? DIRECTORY : type === 'file' ? FILE : OTHER
     this.#files[slot] = file
+    this.#entries[slot] = this.#count
+    this.#count += 1
     if (there === EMPTY) this.#grow()
     return null
   }
@@ -46,6 +51,13 @@ export class PathIndex {
   fileNumber(path: string): number | undefined {
     const slot = this.#slotFor(path)
     return this.#kinds[slot] === FILE ? this.#files[slot] : undefined
+  }
+
+  /** The number of the entry with this path, in the order in which they came. */
+  entryNumber(path: string): number | undefined {
+    const slot = this.#slotFor(path)
+    const kind = this.#kinds[slot] ?? EMPTY
+    return kind === EMPTY || kind === IMPLIED ? undefined : this.#entries[slot]
   }
 
   #mayBeLinked(path: string): boolean {
@@ -95,10 +107,11 @@ export class PathIndex {
   #grow(): void {
     this.#used += 1
     if (this.#used * 3 < this.#kinds.length * 2) return
-    const [hashes, kinds, files] = [this.#hashes, this.#kinds, this.#files]
+    const [hashes, kinds, files, entries] = [this.#hashes, this.#kinds, this.#files, this.#entries]
     this.#hashes = new Uint32Array(2 * hashes.length)
     this.#kinds = new Uint8Array(2 * kinds.length)
     this.#files = new Int32Array(2 * files.length)
+    this.#entries = new Int32Array(2 * entries.length)
     for (let old = 0; old < kinds.length; old += 1) {
       if (kinds[old] === EMPTY) continue
       const [high, low] = [hashes[2 * old] ?? 0, hashes[2 * old + 1] ?? 0]
@@ -107,6 +120,7 @@ export class PathIndex {
       this.#hashes[2 * slot + 1] = low
       this.#kinds[slot] = kinds[old] ?? EMPTY
       this.#files[slot] = files[old] ?? 0
+      this.#entries[slot] = entries[old] ?? 0
     }
   }
 }

@@ -1,6 +1,7 @@
 import { constants, copyFileSync, linkSync, lutimesSync, symlinkSync } from 'node:fs'
 import { errnoOf, isOfOneFile, messageOf, NexusError, reasonOf } from '../../errors.js'
 import { fsPath, shown } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { giveLink, giveSpecial } from '../../system/ownership.js'
 import { makeSpecial } from '../../system/special-files.js'
 import { fsTime } from '../../system/times.js'
@@ -67,7 +68,7 @@ async function makeNode(entry: TreeEntry, { places, target, problems }: Restorin
 
 function makeLink(entry: TreeEntry, { places, target, problems }: Restoring): void {
   const path = places.of(entry.path)
-  if (!trying(problems, entry.path, () => symlinkSync(fsPath(entry.link), fsPath(path)))) return
+  if (!trying(problems, entry.path, () => byShortPath(path, at => symlinkSync(fsPath(entry.link), at)))) return
   const owner = target.owner(entry)
   if (owner !== null) settling(problems, entry.path, 'owner', () => giveLink(path, owner))
   setTime(entry, path, problems)
@@ -75,7 +76,7 @@ function makeLink(entry: TreeEntry, { places, target, problems }: Restoring): vo
 
 function setTime({ path: entry, mtime }: TreeEntry, path: string, problems: RestoreProblems): void {
   const time = fsTime(mtime)
-  settling(problems, entry, 'time', () => lutimesSync(fsPath(path), time, time))
+  settling(problems, entry, 'time', () => byShortPath(path, at => lutimesSync(at, time, time)))
 }
 
 /** A file is copied where it cannot have a further name: its data is there, and that is told. */
@@ -85,15 +86,19 @@ function linkOrCopy(entry: TreeEntry, { tree, places, problems }: Restoring): Tr
     problems.leftOut(path, `${shown(link)} is missing, of which it is a hard link`)
     return []
   }
-  const [from, to] = [fsPath(places.of(link)), fsPath(places.of(path))]
+  const between = (work: (from: string | Buffer, to: string | Buffer) => void) =>
+    byShortPath(places.of(link), from => byShortPath(places.of(path), to => work(from, to)))
   const number = tree.fileNumber(link)
   try {
-    linkSync(from, to)
+    between(linkSync)
     return []
   } catch (error) {
     if (!isOfOneFile(error)) throw error
     const why = reasonOf(error)
-    if (number === undefined || !trying(problems, path, () => copyFileSync(from, to, constants.COPYFILE_EXCL))) {
+    if (
+      number === undefined ||
+      !trying(problems, path, () => between((from, to) => copyFileSync(from, to, constants.COPYFILE_EXCL)))
+    ) {
       if (number === undefined) problems.leftOut(path, why)
       return []
     }

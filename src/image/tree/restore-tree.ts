@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { noSecrets } from '../../secret-variables.js'
-import { fsPath } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import type { ChainMember } from '../chain.js'
 import type { DigestTable } from '../digest-table.js'
 import { inBatches, inOrder } from '../ordered.js'
@@ -88,7 +88,7 @@ export async function restoreTree(
 
 function makeDirectory(path: string, { places, problems }: Restoring): void {
   if (problems.hasNoPlace(path)) problems.leftOut(path, NO_PLACE)
-  else trying(problems, path, () => mkdirSync(fsPath(places.of(path)), { mode: 0o700 }))
+  else trying(problems, path, () => byShortPath(places.of(path), at => mkdirSync(at, { mode: 0o700 })))
 }
 
 const NO_PLACE = 'its directory is missing'

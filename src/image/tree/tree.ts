@@ -24,6 +24,12 @@ export interface Tree extends TreePaths {
   entries(): Iterable<TreeEntry>
 }
 
+/** A whole tree, in which every entry is found by its path. */
+export interface LoadedTree extends Tree {
+  /** The entry with this path, made anew each time; undefined when there is none. */
+  find(path: string): TreeEntry | undefined
+}
+
 /**
  * Reads and checks a stored list of entries: its SHA-256, every path inside and there once, nothing below what is no
  * directory, hard links that name an earlier file, no file continued twice, the counts of the manifest. About 150
@@ -31,7 +37,7 @@ export interface Tree extends TreePaths {
  *
  * @throws DamagedPart
  */
-export async function loadTree(part: StoredPart, counts: TreeCounts): Promise<Tree> {
+export async function loadTree(part: StoredPart, counts: TreeCounts): Promise<LoadedTree> {
   const paths = new PathIndex()
   const store = new EntryStore()
   const layout = await readTree(part, counts, (entry, file) => {
@@ -49,6 +55,10 @@ export async function loadTree(part: StoredPart, counts: TreeCounts): Promise<Tr
     count: layout.count,
     size: store.size,
     fileNumber: path => paths.fileNumber(path),
+    find(path) {
+      const number = paths.entryNumber(path)
+      return number === undefined ? undefined : entryAt(number)
+    },
     fileEntry: file => entryAt(store.numberOfFile(file)),
     *entries() {
       for (let number = 0; number < store.size; number += 1) yield entryAt(number)

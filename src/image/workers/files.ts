@@ -11,7 +11,8 @@ import {
 } from 'node:fs'
 import { isOfOneFile, reasonOf } from '../../errors.js'
 import { writeAttributes } from '../../system/attributes.js'
-import { fsPath, shown } from '../../system/file-names.js'
+import { shown } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { fsTime } from '../../system/times.js'
 import type { Attributes, CreateTask, Done, SettleTask } from './tasks.js'
 
@@ -38,7 +39,7 @@ function enlarge(fd: number, path: string, size: number): void {
   try {
     ftruncateSync(fd, size)
   } catch (error) {
-    unlinkSync(fsPath(path))
+    byShortPath(path, unlinkSync)
     throw error
   }
 }
@@ -81,7 +82,7 @@ function give(fd: number, { mode, owner, mtime, extended }: Attributes): string[
 }
 
 function using(path: string, flags: number, work: (fd: number) => void): void {
-  const fd = openSync(fsPath(path), flags, 0o600)
+  const fd = byShortPath(path, at => openSync(at, flags, 0o600))
   try {
     work(fd)
   } finally {

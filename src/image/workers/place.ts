@@ -1,5 +1,5 @@
 import { closeSync, constants, openSync, writeSync } from 'node:fs'
-import { fsPath } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import type { PlacedPiece } from './tasks.js'
 
 /** Granularity of holes: a page, the smallest that common file systems have. */
@@ -22,7 +22,7 @@ export function placePieces(plain: Uint8Array, pieces: readonly PlacedPiece[]): 
       if (to.path !== path) {
         if (path !== undefined) closeSync(fd)
         path = undefined
-        fd = openSync(fsPath(to.path), constants.O_WRONLY | constants.O_NOFOLLOW)
+        fd = byShortPath(to.path, at => openSync(at, constants.O_WRONLY | constants.O_NOFOLLOW))
         path = to.path
       }
       if (to.sparse) writeData(fd, plain, offset, length, position)

@@ -4,7 +4,7 @@ import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import type { DigestTable } from '../../image/digest-table.js'
 import { chainTable } from '../../image/restore-file.js'
-import { loadTree, type Tree } from '../../image/tree/tree.js'
+import { type LoadedTree, loadTree } from '../../image/tree/tree.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { SourceRoom } from '../../repository/types.js'
 import { chainOf, memberOf, treePartOf } from '../chain-members.js'
@@ -41,7 +41,7 @@ export async function parentDigests(task: BackUpTask, parent: Manifest, scratch:
 }
 
 /** A backup's list of entries: this host's memory of it, which needs no key, else the stored one. */
-export function knownTree(context: Context, room: SourceRoom, manifest: Manifest): Promise<Tree> {
+export function knownTree(context: Context, room: SourceRoom, manifest: Manifest): Promise<LoadedTree> {
   return keptTree(room, manifest.id, async () => {
     const remembered = manifest.encryption && (await memoryFor(context, room, room.name).tree(manifest))
     return remembered ?? loadTree(...treePartOf(room, await openBackup(context, room.repository, manifest)))

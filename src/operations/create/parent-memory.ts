@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import * as v from 'valibot'
 import { errnoOf } from '../../errors.js'
 import { fileReader } from '../../image/file-reader.js'
-import { loadTree, type Tree } from '../../image/tree/tree.js'
+import { type LoadedTree, loadTree } from '../../image/tree/tree.js'
 import { canonicalJson } from '../../repository/json.js'
 import type { Manifest } from '../../repository/manifest.js'
 import { treeCountsOf } from '../chain-members.js'
@@ -64,7 +64,7 @@ export class ParentMemory {
   }
 
   /** A backup's entries; undefined when this host does not remember them. */
-  async tree(stored: Manifest): Promise<Tree | undefined> {
+  async tree(stored: Manifest): Promise<LoadedTree | undefined> {
     const memory = await this.#read(stored)
     if (memory?.tree == null) return undefined
     const path = this.#path(stored.id, 'tree')

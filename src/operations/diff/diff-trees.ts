@@ -1,5 +1,5 @@
 import { NexusError } from '../../errors.js'
-import type { Tree } from '../../image/tree/tree.js'
+import type { LoadedTree } from '../../image/tree/tree.js'
 import type { TreeEntry } from '../../image/tree/types.js'
 import { Chooser } from '../../sources/files/choose.js'
 import { pathOf, patternRoots } from '../list/listed-file.js'
@@ -25,7 +25,7 @@ export async function diffTrees(
 }
 
 interface Compared {
-  tree: Tree
+  tree: LoadedTree
   digested: Digested | null
   wants(entry: TreeEntry): boolean
 }
@@ -36,6 +36,12 @@ async function entriesOf({ room, opened, table }: Side, pattern: string | undefi
   if (pattern === undefined) return { tree, digested, wants: () => true }
   const chooser = new Chooser({ include: [pattern], exclude: [] }, patternRoots(opened.manifest))
   return { tree, digested, wants: entry => chooser.wants(entry) }
+}
+
+/** What the other side has of the same path: looked up, for as objects all entries of one would take half a gigabyte. */
+function counterpart({ tree, wants }: Compared, { path }: TreeEntry): TreeEntry | undefined {
+  const found = tree.find(path)
+  return found !== undefined && wants(found) ? found : undefined
 }
 
 class Comparison {
@@ -55,16 +61,15 @@ class Comparison {
   }
 
   run(): void {
-    const then = new Map<string, TreeEntry>()
-    for (const entry of this.#before.tree.entries()) if (this.#before.wants(entry)) then.set(entry.path, entry)
     for (const entry of this.#after.tree.entries()) {
       if (!this.#after.wants(entry)) continue
-      const old = then.get(entry.path)
-      then.delete(entry.path)
+      const old = counterpart(this.#before, entry)
       if (old === undefined) this.#isNew(entry)
       else this.#isThere(old, entry)
     }
-    for (const entry of then.values()) this.#isGone(entry)
+    for (const entry of this.#before.tree.entries()) {
+      if (this.#before.wants(entry) && counterpart(this.#after, entry) === undefined) this.#isGone(entry)
+    }
   }
 
   /** Whether neither side has anything to compare. */

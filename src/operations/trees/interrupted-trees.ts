@@ -5,6 +5,7 @@ import { realTarget } from '../../sources/sqlite/restore-record.js'
 import { isAlive } from '../restoring-process.js'
 import { restartStopped } from '../service.js'
 import { waitForRestore } from '../waiting.js'
+import { removeHidden } from './hidden-names.js'
 import { readTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, moveBack, moveForward } from './tree-swap.js'
 
@@ -40,6 +41,12 @@ async function settle(
   const { phase, moves } = record
   if (phase === 'forward') await moveForward(record)
   if (phase === 'back') await moveBack(record)
+  const unreached = removeHidden(record)
+  if (unreached !== null) {
+    context.warn(
+      `${name}: an earlier merge was killed while it copied to ${unreached}, which is not there now: remove it`,
+    )
+  }
   dropScratch(record)
   const started = await restartStopped(service, record.service)
   removeTreeRecord(record)

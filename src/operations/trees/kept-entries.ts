@@ -9,6 +9,7 @@ import { wasLeftOut } from '../../sources/files/left-out.js'
 import type { OwnDirectories } from '../../sources/files/own-directories.js'
 import { compilePatterns, type Patterns } from '../../sources/files/patterns.js'
 import { nameOf, shown } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { nameExists } from '../../system/names.js'
 import { ownDirectories } from '../own-directories.js'
 
@@ -100,7 +101,7 @@ export class KeptEntries {
         path: `${place.path}/${nameOf(bytes)}`,
       }
       const here = pathOf(root.target, child.name)
-      const stats = lstatSync(here, { bigint: true, throwIfNoEntry: false })
+      const stats = byShortPath(here, at => lstatSync(at, { bigint: true, throwIfNoEntry: false }))
       if (stats === undefined) continue
       const above = isLeftOut ? 'out' : place.state
       const state = this.#stateOf(root, { path: child.path, state: above }, stats.isDirectory())
@@ -145,7 +146,7 @@ function pathOf(root: string, name: string): Buffer {
 
 function listed(location: Buffer): Buffer[] {
   try {
-    return readdirSync(location, { encoding: 'buffer' })
+    return byShortPath(location, at => readdirSync(at, { encoding: 'buffer' }))
   } catch (error) {
     const message = `${shown(nameOf(location))} cannot be looked into, and what no backup holds of it would be gone`
     throw new NexusError('refused', 'target_unreadable', `${message}: ${messageOf(error)}`, {

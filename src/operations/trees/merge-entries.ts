@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import {
   closeSync,
   constants,
@@ -6,36 +5,39 @@ import {
   futimesSync,
   linkSync,
   lstatSync,
-  lutimesSync,
   mkdirSync,
   openSync,
   readdirSync,
-  readlinkSync,
   renameSync,
   rmSync,
   type Stats,
-  symlinkSync,
   unlinkSync,
 } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import { errnoOf, isOfOneFile, reasonOf } from '../../errors.js'
 import type { RestoreProblems } from '../../image/tree/restore-problems.js'
 import { hasMagic } from '../../sources/sqlite/header.js'
 import { readAttributes, writeAttributes } from '../../system/attributes.js'
-import { fsPath, hasRawBytes, nameOf, shown } from '../../system/file-names.js'
-import { exchanged, HeldDirectory } from '../../system/held-directory.js'
+import { fsPath, nameOf, shown } from '../../system/file-names.js'
+import type { HeldDirectory } from '../../system/held-directory.js'
 import { mountOf } from '../../system/mounts.js'
-import { copyName } from '../../system/names.js'
-import { effectiveUser, give, giveLink, giveWhatCan } from '../../system/ownership.js'
+import { removeIn } from '../../system/names.js'
+import { effectiveUser, give, giveWhatCan } from '../../system/ownership.js'
 import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import { fsTime } from '../../system/times.js'
 import type { OverwriteRule } from '../requests.js'
+import { copied, type HiddenNames } from './hidden-names.js'
+import type { ReplacedFiles } from './replaced-files.js'
 
 /** A merge on its way. */
 export interface Merging {
   rule: OverwriteRule
   signal: AbortSignal
-  /** Where what is replaced is kept: a new directory of ours, made with the first file. */
-  previous: string
+  /** Told how many entries have moved, whenever the event loop gets its turn. */
+  progress(done: number): void
+  hidden: HiddenNames
+  /** Takes what is replaced. */
+  kept: ReplacedFiles
   problems: RestoreProblems
   /** What SQLite keeps beside a database and the backup has too, as it is: relative paths. */
   same: ReadonlySet<string>
@@ -48,6 +50,8 @@ interface Spot {
   name: string
   /** Path relative to the directory that is merged into. */
   entry: string
+  /** Path of the directory that it goes to, relative as well. */
+  directory: string
   /** All that is staged beside it. */
   names: ReadonlySet<string>
   /** Whether it can be renamed. */
@@ -55,12 +59,14 @@ interface Spot {
 }
 
 const OWNER_MAY_ALL = 0o700
+/** So many entries move before the event loop gets its turn, in which a signal is heard. */
+const TURN_ENTRIES = 64
 const MEANWHILE = 'something was made in its place meanwhile'
 
 /**
  * Moves what is staged into a directory that is in use. Every directory is held while its entries are moved, and no link is
- * followed. Each entry appears, or takes the place of another, in one step; what it replaces gets a further name below
- * `previous` first. Nothing is removed, and a directory that is there stays as it is.
+ * followed. Each entry appears, or takes the place of another, in one step; what it replaces gets a further name among what
+ * is kept first. Nothing is removed, and a directory that is there stays as it is.
  */
 export class EntryMerger {
   /** Relative paths of what was replaced. */
@@ -68,32 +74,59 @@ export class EntryMerger {
   /** Entries that were not there, a directory with what it holds as one. */
   created = 0
   readonly #merging: Merging
-  /** The directory in which things are kept, once there is one, and those made in it, by relative path. */
-  #home: HeldDirectory | null = null
-  readonly #made = new Set<string>([''])
+  /** Entries since the event loop had its turn. */
+  #since = 0
 
   constructor(merging: Merging) {
     this.#merging = merging
   }
 
-  /** @param path of the directory, relative to the one that is merged into; empty for that itself */
-  merge(staged: HeldDirectory, target: HeldDirectory, path = ''): void {
+  /**
+   * Stops after a signal, between two entries; a database and its logs are one.
+   *
+   * @param path of the directory, relative to the one that is merged into; empty for that itself
+   * @throws the reason of the signal
+   */
+  async merge(staged: HeldDirectory, target: HeldDirectory, path = ''): Promise<void> {
     const names = new Set(readdirSync(staged.at('.'), { encoding: 'buffer' }).map(nameOf))
     const isSameDisk = staged.stat().dev === target.stat().dev && mountOf(staged.fd) === mountOf(target.fd)
-    for (const name of names) {
-      this.#merging.signal.throwIfAborted()
-      const entry = path === '' ? name : `${path}/${name}`
-      const spot = { staged, target, name, entry, names, isSameDisk }
-      const isDirectory = lstatSync(fsPath(staged.at(name))).isDirectory()
-      this.#ofItself(entry, () => {
-        if (isDirectory) this.#directory(spot)
-        else this.#file(spot)
-      })
+    try {
+      for (const group of withLogs(names)) {
+        await this.#turn()
+        for (const name of group) {
+          const entry = path === '' ? name : `${path}/${name}`
+          await this.#entry({ staged, target, name, entry, directory: path, names, isSameDisk })
+          // A copy takes its time.
+          this.#since += isSameDisk ? 1 : TURN_ENTRIES
+        }
+      }
+    } finally {
+      fsyncSync(target.fd)
     }
-    fsyncSync(target.fd)
   }
 
-  #directory({ staged, target, name, entry, isSameDisk }: Spot): void {
+  async #turn(): Promise<void> {
+    if (this.#since >= TURN_ENTRIES) {
+      this.#since = 0
+      this.#merging.progress(this.created + this.replaced.length)
+      await setImmediate()
+    }
+    this.#merging.signal.throwIfAborted()
+  }
+
+  /** What goes wrong with one entry is its problem, and it is as it was. */
+  async #entry(spot: Spot): Promise<void> {
+    try {
+      if (lstatSync(fsPath(spot.staged.at(spot.name))).isDirectory()) await this.#directory(spot)
+      else this.#file(spot)
+    } catch (error) {
+      if (!isOfOneFile(error)) throw error
+      this.#merging.problems.leftOut(spot.entry, reasonOf(error))
+    }
+  }
+
+  async #directory(spot: Spot): Promise<void> {
+    const { staged, target, name, entry, isSameDisk } = spot
     const there = look(target.at(name))
     if (there !== undefined && !there.isDirectory()) {
       this.#merging.problems.leftOut(entry, 'something that is no directory is in its place')
@@ -105,22 +138,41 @@ export class EntryMerger {
       // Who is not root cannot move anything out of a directory that is closed to writing, nor that itself.
       const isClosed = effectiveUser() !== 0 && (found.mode & OWNER_MAY_ALL) !== OWNER_MAY_ALL
       if (isClosed) give(from.fd, null, (found.mode & 0o7777) | OWNER_MAY_ALL)
-      if (there === undefined && isSameDisk && this.#moved(staged.at(name), target.at(name))) {
+      if (there !== undefined) {
+        await whileEntered(target, name, to => this.merge(from, to, entry))
+      } else if (isSameDisk && this.#moved(staged.at(name), target.at(name))) {
         this.created += 1
         if (isClosed) give(from.fd, null, found.mode & 0o7777)
-        return
-      }
-      if (there === undefined) mkdirSync(fsPath(target.at(name)), { mode: 0o700 })
-      const to = target.enter(name)
-      try {
-        this.merge(from, to, entry)
-        if (there === undefined) this.#likeStaged(from, to, { entry, found })
-      } finally {
-        to.close()
+      } else {
+        await this.#build(from, found, spot)
       }
     } finally {
       from.close()
     }
+  }
+
+  /** Makes a directory where none can be moved to. It appears when it is whole: one that is there would be left as it is. */
+  async #build(from: HeldDirectory, found: Stats, { target, name, entry, directory }: Spot): Promise<void> {
+    const { hidden, problems } = this.#merging
+    const before = this.created
+    await hidden.during(directory, async beside => {
+      try {
+        mkdirSync(target.at(beside), { mode: 0o700 })
+        await whileEntered(target, beside, async to => {
+          await this.merge(from, to, entry)
+          this.#likeStaged(from, to, { entry, found })
+        })
+        if (look(target.at(name)) === undefined) renameSync(target.at(beside), fsPath(target.at(name)))
+        else problems.leftOut(entry, MEANWHILE)
+        this.created = before + (look(target.at(beside)) === undefined ? 1 : 0)
+      } catch (error) {
+        this.created = before
+        throw error
+      } finally {
+        // Where it did not get its place.
+        removeIn(target, beside)
+      }
+    })
   }
 
   /** A whole directory in one step; false where a quota keeps it apart. */
@@ -147,7 +199,6 @@ export class EntryMerger {
     )
     for (const problem of lost) problems.altered(entry, problem)
     futimesSync(to.fd, fsTime(found.atimeMs / 1000), fsTime(found.mtimeMs / 1000))
-    this.created += 1
   }
 
   /** Anything but a directory. */
@@ -157,13 +208,15 @@ export class EntryMerger {
       this.#put(from, spot)
       return
     }
-    const beside = spot.target.at(`.nexus-merge-${randomBytes(8).toString('hex')}`)
-    try {
-      if (this.#copied(from, beside, spot.entry)) this.#put(beside, spot)
-    } finally {
-      // Where it did not get its place.
-      rmSync(beside, { force: true })
-    }
+    this.#merging.hidden.duringCopy(spot.directory, hidden => {
+      const beside = spot.target.at(hidden)
+      try {
+        if (copied(from, beside, spot.entry, this.#merging.problems)) this.#put(beside, spot)
+      } finally {
+        // Where it did not get its place.
+        rmSync(beside, { force: true })
+      }
+    })
   }
 
   /** @param ready lies in the same file system as its place */
@@ -181,7 +234,7 @@ export class EntryMerger {
       this.#merging.problems.leftOut(entry, why)
       return
     }
-    if (there !== undefined) this.#keep(to, entry)
+    if (there !== undefined) this.#merging.kept.keep(to, entry)
     for (const sidecar of beside) this.#setAside(target, name + sidecar, entry + sidecar)
     if (there === undefined && this.#appears(ready, to)) {
       this.created += 1
@@ -213,7 +266,7 @@ export class EntryMerger {
   }
 
   #setAside(target: HeldDirectory, name: string, entry: string): void {
-    this.#keep(target.at(name), entry)
+    this.#merging.kept.keep(target.at(name), entry)
     unlinkSync(fsPath(target.at(name)))
     this.replaced.push(entry)
   }
@@ -233,82 +286,28 @@ export class EntryMerger {
     renameSync(fsPath(from), fsPath(to))
     return true
   }
+}
 
-  /** Copies a staged entry beside its place, which lies on another file system; false where it cannot be copied. */
-  #copied(from: string, beside: string, entry: string): boolean {
-    const { problems } = this.#merging
-    const found = lstatSync(fsPath(from))
-    if (found.isSymbolicLink()) {
-      symlinkSync(readlinkSync(fsPath(from), 'buffer'), beside)
-      if (effectiveUser() === 0) giveLink(beside, found)
-      lutimesSync(beside, fsTime(found.atimeMs / 1000), fsTime(found.mtimeMs / 1000))
-      return true
-    }
-    if (!found.isFile()) {
-      problems.leftOut(entry, 'pipes and devices are not made on another file system than the one that is merged into')
-      return false
-    }
-    for (const problem of copyName(from, beside)) problems.altered(entry, problem)
-    if (found.nlink > 1) problems.altered(entry, 'as a file of its own: its hard links are on another file system')
-    return true
-  }
-
-  #keep(from: string, entry: string): void {
-    const kept = this.#placeFor(entry)
-    try {
-      linkSync(fsPath(from), fsPath(kept))
-    } catch (error) {
-      if (!isOfOneFile(error) || hasRawBytes(entry) || look(from)?.isFile() !== true) throw error
-      copyName(from, kept)
-    }
-  }
-
-  /** A path below `previous`, whose directories are made. */
-  #placeFor(entry: string): string {
-    this.#home ??= newHome(this.#merging.previous)
-    const names = entry.split('/').slice(0, -1)
-    for (let depth = 1; depth <= names.length; depth += 1) {
-      const directory = names.slice(0, depth).join('/')
-      if (this.#made.has(directory)) continue
-      mkdirSync(fsPath(this.#home.at(directory)), { mode: 0o700 })
-      this.#made.add(directory)
-    }
-    return this.#home.at(entry)
-  }
-
-  /** Makes what is kept durable, and lets go of it. */
-  close(): void {
-    if (this.#home === null) return
-    for (const directory of this.#made) syncName(this.#home.at(directory))
-    this.#home.close()
-  }
-
-  /** What goes wrong with one entry is its problem, and it is as it was. */
-  #ofItself(entry: string, work: () => void): void {
-    try {
-      work()
-    } catch (error) {
-      if (!isOfOneFile(error)) throw error
-      this.#merging.problems.leftOut(entry, reasonOf(error))
-    }
+/** Names one by one, but a file together with what SQLite keeps beside it: the one is of no use without the others. */
+function* withLogs(names: ReadonlySet<string>): Generator<string[], void, void> {
+  const isLog = (name: string) =>
+    SIDECAR_SUFFIXES.some(suffix => name.endsWith(suffix) && names.has(name.slice(0, -suffix.length)))
+  for (const name of names) {
+    if (isLog(name)) continue
+    yield [name, ...SIDECAR_SUFFIXES.map(suffix => name + suffix).filter(log => names.has(log))]
   }
 }
 
-/** In a directory of another user, the new one may have been exchanged at once. */
-function newHome(path: string): HeldDirectory {
-  mkdirSync(path, { mode: 0o700 })
-  const held = HeldDirectory.open(path)
-  if (held.stat().uid === effectiveUser() && readdirSync(held.at('.')).length === 0) return held
-  held.close()
-  throw exchanged(path)
-}
-
-function syncName(path: string): void {
-  const fd = openSync(fsPath(path), constants.O_RDONLY | constants.O_DIRECTORY)
+async function whileEntered(
+  directory: HeldDirectory,
+  name: string,
+  work: (inner: HeldDirectory) => Promise<void>,
+): Promise<void> {
+  const inner = directory.enter(name)
   try {
-    fsyncSync(fd)
+    await work(inner)
   } finally {
-    closeSync(fd)
+    inner.close()
   }
 }
 

@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import type { Tree } from '../../image/tree/tree.js'
 import type { TreeEntry } from '../../image/tree/types.js'
-import { bytesOfName, fsPath, shown } from '../../system/file-names.js'
+import { bytesOfName, shown } from '../../system/file-names.js'
+import { byShortPath } from '../../system/long-paths.js'
 import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import type { OverwriteRule } from '../requests.js'
 
@@ -73,11 +74,15 @@ export class MergeRules {
     const first = entry.type === 'hardlink' ? this.#tree.fileNumber(entry.link) : undefined
     const { type, size, mtime, link, path } = first === undefined ? entry : this.#tree.fileEntry(first)
     if (type === 'symlink') {
-      const target = found.isSymbolicLink() ? readlinkSync(fsPath(join(this.#directory, path)), 'buffer') : null
+      const target = found.isSymbolicLink() ? this.#targetOf(path) : null
       return target?.equals(bytesOfName(link)) === true
     }
     const isSameTime = Math.abs(found.mtimeMs / 1000 - mtime) <= TIME_ERROR_SECONDS
     return type === 'file' && found.isFile() && found.size === size && isSameTime
+  }
+
+  #targetOf(path: string): Buffer {
+    return byShortPath(join(this.#directory, path), at => readlinkSync(at, 'buffer'))
   }
 
   /** Times of the logs that SQLite keeps beside a database, in milliseconds, but for those that the backup has as well. */
@@ -112,7 +117,7 @@ export class MergeRules {
 
   #look(path: string): Stats | undefined {
     try {
-      return lstatSync(fsPath(join(this.#directory, path)))
+      return byShortPath(join(this.#directory, path), at => lstatSync(at))
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
       throw error

@@ -17,11 +17,14 @@ import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
 import { shellQuoted } from '../shell.js'
 import { chosenPart } from './chosen-part.js'
+import { HiddenNames } from './hidden-names.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { type LogLeftOut, logsLeftOut, warnOfLogs } from './logs-left-out.js'
 import { EntryMerger } from './merge-entries.js'
 import { MergeRules } from './merge-rules.js'
+import { ReplacedFiles } from './replaced-files.js'
 import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.js'
-import { createTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
+import { createTreeRecord, removeTreeRecord, replaceTreeRecord, type TreeRecord } from './tree-record.js'
 
 /** What a merge into a directory would do. @throws NexusError `not-found` (`merge_target_missing`), `usage` */
 export function planMerge(context: Context, request: RestoreRequest, { manifest, survey }: Selected): RestorePlan {
@@ -66,9 +69,19 @@ export async function mergeTree(
       await mkdir(directory, { mode: 0o700 })
       const { written, rules } = await stage(context, request, { selected, directory, target, rule })
       const { same } = rules
-      const merger = new EntryMerger({ rule, signal: context.signal, previous, problems: written.problems, same })
+      const kept = new ReplacedFiles(previous)
+      const merger = new EntryMerger({
+        rule,
+        signal: context.signal,
+        progress: done => context.progress({ phase: `${plan.source}: merging`, done, total: undefined, unit: 'items' }),
+        hidden: hiddenNames(record, target),
+        kept,
+        problems: written.problems,
+        same,
+      })
       for (const [path, why] of rules.blocked) written.problems.leftOut(path, why)
-      move(context, merger, { directory, target, previous, rule })
+      const again = commandAgain(request, { id: plan.id, target, rule })
+      await move(context, merger, { directory, target, kept, again })
       const isKept = merger.replaced.length > 0
       return {
         command: 'restore',
@@ -94,8 +107,14 @@ async function stage(
   { selected, directory, target, rule }: { selected: Selected; directory: string; target: string; rule: OverwriteRule },
 ): Promise<{ written: WrittenTree; rules: MergeRules }> {
   let rules: MergeRules | undefined
+  let logs: LogLeftOut[] = []
   const narrow = (whole: Tree) => {
-    const tree = part === undefined ? whole : chosenPart(whole, selected.manifest, part)
+    let tree = whole
+    if (part !== undefined) {
+      const chosen = chosenPart(whole, selected.manifest, part)
+      logs = logsLeftOut(whole, chosen)
+      tree = chosen
+    }
     const decided = new MergeRules(target, rule, tree)
     rules = decided
     return partOfTree(tree, entry => decided.wants(entry))
@@ -104,38 +123,59 @@ async function stage(
   const written = await namingFullDisk([dirname(directory)], () =>
     writeTree(context, selected, { directory, elsewhere: new Map(), narrow, ...owner }),
   )
+  warnOfLogs(context, selected.manifest, logs, directory)
   if (rules === undefined) throw new Error('a merge decides before it writes')
   return { written, rules }
 }
 
-function move(
+async function move(
   context: Context,
   merger: EntryMerger,
-  { directory, target, previous, rule }: { directory: string; target: string; previous: string; rule: OverwriteRule },
-): void {
+  { directory, target, kept, again }: { directory: string; target: string; kept: ReplacedFiles; again: string },
+): Promise<void> {
   const [from, to] = [HeldDirectory.open(directory), HeldDirectory.open(target)]
   try {
-    merger.merge(from, to)
+    await merger.merge(from, to)
   } catch (error) {
     to.nameIn(error)
     const done = merger.created + merger.replaced.length
-    const kept = merger.replaced.length === 0 ? '' : `, and what they replaced is kept in ${previous}`
-    const state = done === 0 ? `${target} is as it was` : `${done} entries are in ${target} already${kept}`
+    const where = merger.replaced.length === 0 ? '' : `, and what they replaced is kept in ${kept.path}`
+    const state = done === 0 ? `${target} is as it was` : `${done} entries are in ${target} already${where}`
     if (context.signal.aborted) {
       // What is told of a signal is the signal alone.
-      context.warn(`the merge was stopped: ${state}`)
+      context.warn(`the merge was stopped: ${state}; to go on, run: ${again}`)
       throw error
     }
-    const again = rule === 'always' ? 'if-changed' : rule
     throw new NexusError('failed', 'merge_half_done', `${messageOf(error)}; ${state}`, {
-      hint: `remove the cause and run it again with --overwrite ${again}: what is there already is left alone`,
+      hint: `remove the cause and go on: ${again}`,
       cause: error,
     })
   } finally {
-    merger.close()
+    kept.close()
     from.close()
     to.close()
   }
+}
+
+/** The command that does what a merge has not done yet, and what it has done not again unless everything is overwritten. */
+function commandAgain(
+  { part, noOwner: isOurs, untrusted }: RestoreRequest,
+  { id, target, rule }: { id: string; target: string; rule: OverwriteRule },
+): string {
+  const patterns = [
+    ...(part?.include ?? []).map(pattern => `--include ${shellQuoted(pattern)} `),
+    ...(part?.exclude ?? []).map(pattern => `--exclude ${shellQuoted(pattern)} `),
+  ].join('')
+  const flags = `${isOurs === true ? '--no-owner ' : ''}${untrusted === true ? '--untrusted ' : ''}`
+  return `nexus-backup restore ${id} ${patterns}${flags}--merge --overwrite ${rule} --to ${shellQuoted(target)}`
+}
+
+/** Notes in the record where a killed run may leave something. */
+function hiddenNames(record: TreeRecord, target: string): HiddenNames {
+  const above = target === dirname(record.home) ? '' : `${basename(target)}/`
+  return new HiddenNames(({ directory, mark }) => {
+    replaceTreeRecord({ ...record, hidden: { directory: `${above}${directory}`, mark } })
+  })
 }
 
 /** @throws NexusError `not-found` (`merge_target_missing`) */

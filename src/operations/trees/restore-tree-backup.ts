@@ -15,6 +15,7 @@ import { previousName } from '../set-aside.js'
 import { shellQuoted } from '../shell.js'
 import { chosenPart } from './chosen-part.js'
 import { finishInterruptedTrees } from './interrupted-trees.js'
+import { type LogLeftOut, logsLeftOut, warnOfLogs } from './logs-left-out.js'
 import { mergeTree, planMerge } from './merge-tree.js'
 import { planClusterInPlace, restoreClusterInPlace } from './restore-cluster-in-place.js'
 import { planFilesInPlace, restoreFilesInPlace } from './restore-files-in-place.js'
@@ -85,8 +86,17 @@ export async function restoreTreeBackup(
       await mkdir(directory, { mode: 0o700 })
       const owner = request.noOwner === true ? { owner: noOwner } : {}
       const { part } = request
-      const narrow = part && ((tree: Tree) => chosenPart(tree, selected.manifest, part))
-      return writeTree(context, selected, { directory, elsewhere: new Map(), ...owner, narrow })
+      let logs: LogLeftOut[] = []
+      const narrow =
+        part &&
+        ((tree: Tree) => {
+          const chosen = chosenPart(tree, selected.manifest, part)
+          logs = logsLeftOut(tree, chosen)
+          return chosen
+        })
+      const tree = await writeTree(context, selected, { directory, elsewhere: new Map(), ...owner, narrow })
+      warnOfLogs(context, plan, logs, directory)
+      return tree
     })
     // An empty directory was offered as the place, not as something to be kept.
     if (plan.previous === null && existsSync(target)) await rmdir(target)

@@ -4,6 +4,11 @@ import { createRecordOf, readRecordOf, removeRecord, replaceRecordOf } from '../
 import { directoryBeside } from '../../system/staging.js'
 
 const path = v.pipe(v.string(), v.maxLength(4096))
+/** Never leads out of what it is relative to. */
+const relative = v.pipe(
+  v.string(),
+  v.check(value => !value.split('/').some(name => name === '..' || name === '.')),
+)
 const recordSchema = v.object({
   format: v.literal(1),
   kind: v.literal('trees'),
@@ -27,6 +32,10 @@ const recordSchema = v.object({
   service: v.nullable(v.string()),
   /** A merge: what is staged moves into the target entry by entry, and the phase stays `staging`. */
   merge: v.optional(v.boolean()),
+  /**
+   * Of a merge: the directory, relative to the one around `home`, in which names with this mark may lie, see `HiddenNames`.
+   */
+  hidden: v.optional(v.object({ directory: relative, mark: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)) })),
   /** `staging`: nothing has moved. `forward`: everything is proven, and going to its place. `back`: it is being undone. */
   phase: v.picklist(['staging', 'forward', 'back']),
 })

@@ -62,6 +62,15 @@ async function refusal(part: StoredPart, counts: TreeCounts): Promise<unknown> {
 }
 
 describe('a list of entries', () => {
+  test('finds each of many entries by its path, and no directory that is only on the way', async () => {
+    const entries = Array.from({ length: 3000 }, (_, at) =>
+      at % 3 === 0 ? symlink(`on/the-way/${at}`) : file(`${at}`, { size: at }),
+    )
+    const tree = await load(entries)
+    expect(entries.map(({ path }) => tree.find(path))).toEqual(entries)
+    expect(['on', 'on/the-way', 'on/the-way/1', '0'].map(path => tree.find(path))).toEqual(Array(4).fill(undefined))
+  })
+
   test('is read as it was written, by number and by path', async () => {
     const entries = [
       file('dir/b', { size: 1000, base: 3, facts: { inode: 7, deep: { x: ['ü'] } }, mtime: 1_700_000_000.123_456 }),
@@ -73,6 +82,8 @@ describe('a list of entries', () => {
     ]
     const tree = await load(entries)
     expect([...tree.entries()]).toEqual(entries)
+    expect(entries.map(({ path }) => tree.find(path))).toEqual(entries)
+    expect(['', 'di', 'dir/', 'nothing', 'dir/b/c'].map(path => tree.find(path))).toEqual(Array(5).fill(undefined))
     expect([tree.size, tree.count, tree.layout.rows]).toEqual([6, 3, 3])
     expect([0, 1, 2].map(number => tree.fileEntry(number).path)).toEqual(['dir/b', 'a', 'empty'])
     expect(['dir/b', 'a', 'empty'].map(path => tree.fileNumber(path))).toEqual([0, 1, 2])

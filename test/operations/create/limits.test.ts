@@ -83,11 +83,12 @@ it.each(odd)('is the matter of one file: %s', async (_, make) => {
     if (says === null) expect(backup).toMatchObject({ incomplete: false, warnings: [] })
     else if (says !== '') expect(backup).toMatchObject({ incomplete: true, warnings: [expect.stringContaining(says)] })
     const path = join(place.room, type)
-    await restore(
+    const { problems } = await restore(
       place.context,
       place.journal,
       place.restoring({ kind: 'path', path, force: false }, { backup: backup.id }),
     )
+    expect(problems).toEqual([])
     for (const name of ['first', 'sub/x', 'zz-last']) {
       expect(readFileSync(join(path, place.uploads, name), 'utf8')).toBe(name)
     }

@@ -1,4 +1,4 @@
-import { appendFileSync, chmodSync, mkdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { diff } from '../../../src/operations/diff/diff.js'
@@ -61,6 +61,37 @@ describe('what differs between two backups', () => {
     expect(result).toMatchObject({ compared: 'times', blocks_changed: null, bytes_changed: null })
     expect(entries.find(({ path }) => path === named('grown'))?.facts).toEqual(['time', 'content'])
     expect(entries.find(({ path }) => path === named('rewritten'))).toBeUndefined()
+  })
+
+  it('is told of entries that are no files, and of paths whose type changed', async () => {
+    const at = directories()
+    const place = (name: string) => join(at.uploads, name)
+    for (const name of ['gone', 'becomes-file']) mkdirSync(place(name))
+    for (const name of ['gone/inner', 'becomes-directory']) writeFileSync(place(name), 'then')
+    symlinkSync('gone', place('link-gone'))
+    symlinkSync('gone', place('link'))
+    const { id: first } = await at.backUp()
+    for (const name of ['gone', 'becomes-file', 'becomes-directory', 'link', 'link-gone'])
+      rmSync(place(name), { recursive: true })
+    mkdirSync(place('becomes-directory'))
+    for (const name of ['becomes-directory/inner', 'becomes-file']) writeFileSync(place(name), 'now')
+    symlinkSync('elsewhere', place('link'))
+    const { id: second } = await at.backUp()
+    const { entries, result } = await compared(at, first, second)
+    const changes = entries.map(({ change, path, facts }) => [change, path.slice(at.uploads.length), facts])
+    expect(changes.filter(([change]) => change !== 'changed')).toEqual([
+      ['added', '/becomes-directory/inner', []],
+      ['removed', '/gone', []],
+      ['removed', '/gone/inner', []],
+      ['removed', '/link-gone', []],
+    ])
+    for (const [path, fact] of [
+      ['/becomes-file', 'type'],
+      ['/becomes-directory', 'type'],
+      ['/link', 'link'],
+    ])
+      expect(changes.find(([, one]) => one === path)?.[2]).toContain(fact)
+    expect(result.counts).toMatchObject({ added: 1, removed: 3, changed: 4 })
   })
 
   it('is nothing of a backup and itself', async () => {

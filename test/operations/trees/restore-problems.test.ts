@@ -1,7 +1,18 @@
-import { execFileSync } from 'node:child_process'
-import { chownSync, closeSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chownSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { restore } from '../../../src/operations/restore.js'
 import { writeAttributes } from '../../../src/system/attributes.js'
 import { isRoot } from '../../sources/files/trees.js'
@@ -11,25 +22,32 @@ import { look } from './all-entries.js'
 describe('a tree whose place cannot take all of it', () => {
   it('is restored as far as it can be, and what is missing is named', async () => {
     const at = directories()
-    const [deep, name] = ['d'.repeat(200), 'f'.repeat(200)]
-    // As long as a path can be where it lies; where it is restored to, there is more above it.
-    const levels = Math.floor((4090 - at.uploads.length) / 201)
-    const directory = join(at.uploads, ...Array.from({ length: levels }, () => deep))
-    mkdirSync(directory, { recursive: true })
-    onTestFinished(() => void execFileSync('rm', ['-rf', at.room]))
-    for (const path of [join(at.uploads, 'a'), join(at.uploads, deep, name)]) writeFileSync(path, 'content')
+    mkdirSync(join(at.uploads, 'links'))
+    for (const name of ['a', 'links/b']) writeFileSync(join(at.uploads, name), 'content')
+    for (const name of ['kept', 'lost']) symlinkSync('b', join(at.uploads, 'links', name))
+    linkSync(join(at.uploads, 'links/lost'), join(at.uploads, 'links/lost-as-well'))
     const { incomplete } = await at.backUp()
     expect(incomplete).toBe(false)
-    const target = { kind: 'path', path: join(at.room, 'e'.repeat(150)), force: false } as const
+    const target = { kind: 'path', path: join(at.room, 'to'), force: false } as const
+    // Something is in its place once its directory is made.
+    at.context.progress = () => {
+      const staged = readdirSync(at.room).find(
+        name => name.startsWith('.to.nexus-restore') && !name.includes('digests'),
+      )
+      const links = join(at.room, staged ?? '', at.uploads, 'links')
+      if (staged !== undefined && existsSync(links)) writeFileSync(join(links, 'lost'), 'in the way')
+    }
     const result = await restore(at.context, at.journal, at.restoring(target))
-    const missing = result.problems ?? []
-    expect(missing[0]).toMatch(/^[^"]*d{200} is not restored: ENAMETOOLONG/)
-    expect(missing.slice(1).every(problem => problem.endsWith('its directory is missing'))).toBe(true)
-    expect(at.warnings.filter(warning => warning.includes('is not restored'))).toHaveLength(missing.length)
-    expect(result.checks[0]?.detail).toContain(`${missing.length} are not restored`)
+    const links = join(at.uploads, 'links').slice(1)
+    expect(result.problems).toEqual([
+      expect.stringContaining(`${links}/lost is not restored: EEXIST`),
+      expect.stringContaining('lost is missing, of which it is a hard link'),
+    ])
+    expect(at.warnings.filter(warning => warning.includes('is not restored'))).toHaveLength(2)
+    expect(result.checks[0]?.detail).toContain('2 are not restored')
     const restored = join(target.path, at.uploads)
     expect(readFileSync(join(restored, 'a'), 'utf8')).toBe('content')
-    expect(readdirSync(join(restored, deep)).sort()).toEqual([deep, name])
+    expect(readdirSync(join(restored, 'links')).sort()).toEqual(['b', 'kept', 'lost'])
   })
 
   it('has no ACL but its own, whatever the directory hands down that it is restored into', async () => {
