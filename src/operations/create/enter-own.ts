@@ -22,7 +22,7 @@ export interface Evidence {
  * backup tell of two claimants, nothing is written on the word of one of them.
  * @returns whether the next backup must be a full because what is there is not the caller's
  * @throws NexusError as `SourceRoom.enter`; damage `claim_forged` where the backups are the caller's and the claim is not,
- *   refused `source_claimed` where it is the other way round
+ *   refused `source_claimed` where it is the other way round, or where only the path differs
  */
 export async function enterOwn(
   { now }: Context,
@@ -59,10 +59,9 @@ async function assertAgreed(
     if (!areMine) throw ofAnother(room, newest, mine)
     return
   }
-  // The path stands in no backup: a database is known by its file.
-  if (areMine && (contradicting(present, signed) !== undefined || isOf(newest, identity))) {
-    throw changed(room, newest, { present, mine })
-  }
+  if (areMine && contradicting(present, signed) !== undefined) throw changed(room, newest, { present, mine })
+  // The path stands in no backup; a database is known by its file, which may have been moved.
+  if (areMine && isOf(newest, identity)) throw moved(room, newest, { present, mine })
 }
 
 function isOf({ kind, facts }: Manifest, identity: SourceIdentity): boolean {
@@ -75,6 +74,14 @@ function changed(room: SourceRoom, newest: Manifest, { present, mine }: { presen
   const message = `${says}, and ${newest.id}, the newest backup that is ours, is of ${describeClaim(mine)}: it was changed`
   return new NexusError('damage', 'claim_forged', message, {
     hint: `find out who changed it; then nexus-backup create ${shellQuoted(room.name)} --adopt writes it anew and starts with a full backup`,
+  })
+}
+
+function moved(room: SourceRoom, newest: Manifest, { present, mine }: { present: Claim; mine: Claim }): NexusError {
+  const says = `${claimFile} of source ${room.name} says that the name belongs to ${describeClaim(present)}`
+  const message = `${says}, not to ${describeClaim(mine)}, and ${newest.id}, the newest backup that is ours, is of this very file: it was moved, or ${claimFile} was changed`
+  return new NexusError('refused', 'source_claimed', message, {
+    hint: `when it was moved: nexus-backup create ${shellQuoted(room.name)} --adopt, which starts with a full backup and deletes nothing; else find out who changed ${claimFile} first`,
   })
 }
 

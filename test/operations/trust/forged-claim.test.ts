@@ -86,7 +86,6 @@ describe('create, where somebody has put another claim', () => {
   it.each([
     ['another host', { host: 'other' }],
     ['another kind', { kind: 'files' as const }],
-    ['another path', { path: '/elsewhere/app.db' }],
     ['a cluster', { kind: 'postgres' as const, path: null, system_identifier: '7432109876543210987' }],
   ])('of %s, says that it was changed, and goes on when told to', async (_, change) => {
     const app = await encryptedApplication([keyFile()])
@@ -101,6 +100,18 @@ describe('create, where somebody has put another claim', () => {
     expect(await created(app, app.context, { adopt: true })).toBe('full')
     expect(await created(app, app.context)).toBe('incr')
     expect(await problemsOf(app)).toEqual([])
+  })
+
+  it('of another path for the same file, says that it was changed or the file was moved', async () => {
+    const app = await encryptedApplication([keyFile()])
+    await app.create({ type: 'full' })
+    claimFor(app, { path: '/elsewhere/app.db' })
+    expect(await created(app, app.context)).toMatchObject({
+      code: 'source_claimed',
+      message: expect.stringMatching(/is of this very file: it was moved, or source.json was changed$/),
+    })
+    expect(await created(app, app.context, { adopt: true })).toBe('full')
+    expect(await created(app, app.context)).toBe('incr')
   })
 
   it('that lets another machine in, lets it not', async () => {
