@@ -12,7 +12,7 @@ import { warnOnce } from './trust/warn-once.js'
  * known damage. A cluster also has windows, in which every instant can be restored; its captures inside one are no points
  * of their own (design section 6, pitr).
  *
- * @throws NexusError not-found for a source without backups, damage when a history file cannot be read
+ * @throws NexusError not-found for a source without backups
  */
 export async function points(
   context: Context,

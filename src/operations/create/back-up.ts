@@ -22,6 +22,7 @@ import { withStateScratch } from '../state-directory.js'
 import { type Survey, survey } from '../survey.js'
 import { keyringOf } from '../trust/keyring-of.js'
 import { type CreatePlan, planCreate } from './create-plan.js'
+import { enterOwn } from './enter-own.js'
 import { assertRoom } from './free-space.js'
 import { planWithOpenParent } from './open-parent.js'
 import { readBack } from './read-back.js'
@@ -111,8 +112,8 @@ type Capturing = Omit<BackUpTask, 'history' | 'plan' | 'probe'> & { work: Source
 async function captureOne({ work, ...known }: Capturing, probe: ProbedSource) {
   const { context, source, request, room, sealing } = known
   const { repository } = room
-  const adopted = await room.enter(probe.claim, { adopt: request.adopt, now: context.now() })
   const history = await survey(room, context)
+  const adopted = await enterOwn(context, room, probe, { adopt: request.adopt, history, sealing })
   for (const { id, status, problem } of history.problems) {
     if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)
   }

@@ -25,22 +25,20 @@ type Way = Omit<Candidate, 'reach' | 'passedOver'>
  * so a younger base would give a newer state than asked.
  *
  * @throws NexusError `not-found` for an instant before the first base, or one that came twice because the server's clock
- *   was set back; `damage` when only damaged bases are old enough
+ *   was set back; `damage` when only damaged bases are old enough, none is sound, or where the timeline began is lost
  */
 export function candidateForTime(systems: readonly ClusterSystem[], at: Micros, choice: TimelineChoice): Candidate {
   const ways = systems.flatMap(system => waysOf(system, choice)).sort((a, b) => a.base.capturedAt - b.base.capturedAt)
   // It is noted in milliseconds, and what was committed within that one is in the base.
   const isEarly = ({ base }: Way) => endOfMillisecond(base.capturedAt) <= at
-  const [first] = ways
-  if (first !== undefined && !ways.some(isEarly)) {
-    const begin = iso(first.base.capturedAt)
-    throw outside(
-      'target_too_early',
-      first.system,
-      `${isoShort(at)} is before the first instant that can be restored, ${begin}`,
-    )
+  const early = ways.filter(isEarly)
+  assertBegun(early, systems, choice)
+  if (early.length === 0 && ways.length > 0) {
+    const { system, base } = firstSound(ways, systems)
+    const message = `${isoShort(at)} is before the first instant that can be restored, ${iso(base.capturedAt)}`
+    throw outside('target_too_early', system, message)
   }
-  const candidate = newestSound(ways.filter(isEarly), systems)
+  const candidate = newestSound(early, systems)
   const { system, base, line } = candidate
   const others = ways.filter(way => way.system === system && way.line === line && way.base.stop < base.stop)
   const later = others.find(way => !isEarly(way))
@@ -58,9 +56,9 @@ export function candidateForPosition(
   const system = newestSystem(systems)
   const ways = byStop(waysOf(system, choice))
   const early = ways.filter(({ base }) => base.stop <= position)
-  const [first] = ways
-  if (first !== undefined && early.length === 0) {
-    const begin = formatLsn(first.base.stop)
+  assertBegun(early, [system], choice)
+  if (early.length === 0 && ways.length > 0) {
+    const begin = formatLsn(firstSound(ways, [system]).base.stop)
     const message = `${formatLsn(position)} is before the first position that can be restored, ${begin}`
     throw outside('target_too_early', system, message)
   }
@@ -70,13 +68,17 @@ export function candidateForPosition(
 /** The newest base, for the end of the archive. */
 export function candidateForEnd(systems: readonly ClusterSystem[], choice: TimelineChoice): Candidate {
   const system = newestSystem(systems)
-  return newestSound(byStop(waysOf(system, choice)), [system])
+  const ways = byStop(waysOf(system, choice))
+  assertBegun(ways, [system], choice)
+  return newestSound(ways, [system])
 }
 
 /** Every sound base of the system backed up last, newest first, with the way on: where to look for a name or a number. */
 export function candidatesForSearch(systems: readonly ClusterSystem[], choice: TimelineChoice): Candidate[] {
   const system = newestSystem(systems)
-  const ways = byStop(waysOf(system, choice)).filter(({ base }) => base.problem === null)
+  const all = byStop(waysOf(system, choice))
+  assertBegun(all, [system], choice)
+  const ways = all.filter(({ base }) => base.problem === null)
   if (ways.length === 0) newestSound([], [system])
   return ways.reverse().map(way => ({ ...way, reach: reachOn(way), passedOver: [] }))
 }
@@ -125,6 +127,24 @@ function newestSystem(systems: readonly ClusterSystem[]): ClusterSystem {
   return best
 }
 
+/**
+ * A base that is missed may be on a timeline before the one asked for, whose history tells that.
+ * @throws NexusError damage: why that history cannot be used
+ */
+function assertBegun(ways: readonly Way[], systems: readonly ClusterSystem[], choice: TimelineChoice): void {
+  if (ways.length > 0 || choice === 'current') return
+  for (const system of systems) {
+    const timeline = choice === 'latest' ? latestLine(system)?.timeline : choice
+    const lost = timeline === undefined ? undefined : system.lostHistories?.get(timeline)
+    if (lost !== undefined) throw unknownBeginning(system, timeline, lost)
+  }
+}
+
+/** What cannot be restored is no beginning. */
+function firstSound(ways: readonly Way[], systems: readonly ClusterSystem[]): Way {
+  return ways.find(({ base }) => base.problem === null) ?? newestSound(ways, systems)
+}
+
 function newestSound(ways: readonly Way[], systems: readonly ClusterSystem[]): Candidate {
   const best = ways.findLast(({ base }) => base.problem === null)
   if (best !== undefined) {
@@ -146,6 +166,14 @@ function noBase(systems: readonly ClusterSystem[]): NexusError {
       ? `there are the timelines ${timelines.join(', ')}; choose another with --timeline N, or --timeline current`
       : `make one: nexus-backup create ${source}`
   return new NexusError('not-found', 'no_base', `no backup of ${source} leads to the timeline asked for`, { hint })
+}
+
+function unknownBeginning({ source }: ClusterSystem, timeline: number | undefined, lost: NexusError): NexusError {
+  const message = `${source}: no backup is known to lead to timeline ${timeline}: the history that tells where it began cannot be used: ${lost.message}`
+  return new NexusError('damage', lost.code, message, {
+    cause: lost,
+    hint: `to follow the timeline of each backup itself: --timeline current; what there is: nexus-backup list ${source}`,
+  })
 }
 
 /** A target that no backup and its log lead to. */

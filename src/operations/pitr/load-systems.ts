@@ -28,8 +28,9 @@ export interface LoadedSystem extends ClusterSystem {
  * Everything that is kept of a source's clusters, by system and repository: bases, log and timelines. Of the log only names
  * and history files are read.
  *
- * @throws NexusError `not-found` for an unknown source, `refused` when no backup is ours, `damage` when a history file is
- *   damaged
+ * A timeline of which no segment can be used is left out, and a history that cannot be used leads nowhere: both are said.
+ *
+ * @throws NexusError `not-found` for an unknown source, `refused` when no backup is ours
  */
 export async function loadSystems(
   context: Context,
@@ -69,8 +70,8 @@ async function loadSystem(
   const [identifier, segmentBytes] = [first?.system ?? '', first?.segmentBytes ?? 0]
   const archive = room.wal(identifier, walReader(context, room.repository))
   const names = await archive.names()
-  const archived = spansOf(names, segmentBytes)
-  const histories = await historiesOf(context, archive, names)
+  const spans = spansOf(names, segmentBytes)
+  const { histories, lost } = await historiesOf(context, archive, names)
   const manifests = new Map(known.manifests.map(manifest => [manifest.id, manifest]))
   const bases = found
     .flatMap(base => {
@@ -78,11 +79,22 @@ async function loadSystem(
       return manifest === undefined ? [] : [clusterBase(base, manifest, known)]
     })
     .sort((a, b) => a.capturedAt - b.capturedAt)
-  const lines = linesOf([...archived.keys(), ...bases.map(({ timeline }) => timeline)], histories)
-  const lastWritten = lines.size > 1 ? await lastWrittenOn(archive, { archived, bases, segmentBytes }) : new Map()
-  const system = { source: room.name, identifier, segmentBytes, bases, lines, archived, lastWritten }
+  const own = new Set(bases.map(({ timeline }) => timeline))
+  const all = new Set([...spans.keys(), ...own, ...histories.keys()])
+  const { lastWritten, useless } =
+    all.size > 1 ? await lastWrittenOn(archive, { archived: spans, bases, segmentBytes }) : oneTimeline
+  const archived = new Map([...spans].filter(([timeline]) => !useless.has(timeline) || own.has(timeline)))
+  for (const [timeline, { message }] of useless) {
+    warnOnce(context, `${room.name}: no segment of timeline ${timeline} can be used: ${message}`)
+  }
+  const lostHistories = new Map([...lost].filter(([timeline]) => archived.has(timeline) || own.has(timeline)))
+  const lines = linesOf([...archived.keys(), ...own], histories)
+  const system = { source: room.name, identifier, segmentBytes, bases, lines, archived, lastWritten, lostHistories }
   return { ...system, room, survey: known, archive }
 }
+
+/** Where there is no choice of a timeline, none is looked at. */
+const oneTimeline: WrittenTimelines = { lastWritten: new Map(), useless: new Map() }
 
 function clusterBase(
   { id, at, timeline, stop, isSound, segmentBytes }: SystemBase,
@@ -114,65 +126,74 @@ function spansOf(names: readonly string[], segmentBytes: number): Map<number, Se
   return spans
 }
 
-/** What nobody of ours has archived leads nowhere, and keeps nobody from the other timelines. */
-async function historiesOf(
-  context: Context,
-  archive: WalArchive,
-  names: readonly string[],
-): Promise<Map<number, Ancestor[]>> {
-  const histories = new Map<number, Ancestor[]>()
+interface Histories {
+  histories: Map<number, Ancestor[]>
+  /** Why others cannot be used. */
+  lost: Map<number, NexusError>
+}
+
+/** What is damaged, or was archived by nobody of ours, leads nowhere, and keeps nobody from the other timelines. */
+async function historiesOf(context: Context, archive: WalArchive, names: readonly string[]): Promise<Histories> {
+  const found: Histories = { histories: new Map(), lost: new Map() }
   for (const name of names) {
     const parsed = parseWalName(name)
     if (parsed?.kind !== 'history') continue
-    const plain = await oursOnly(context, archive.read(historyName(parsed.timeline)))
-    if (plain === undefined) continue
-    histories.set(parsed.timeline, parseTimelineHistory(plain.toString('utf8'), parsed.timeline))
+    const { timeline } = parsed
+    try {
+      const { plain } = await archive.read(historyName(timeline))
+      found.histories.set(timeline, parseTimelineHistory(plain.toString('utf8'), timeline))
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind !== 'damage') throw error
+      warnOnce(context, error.message)
+      found.lost.set(timeline, error)
+    }
   }
-  return histories
+  return found
 }
 
-async function oursOnly(context: Context, reading: ReturnType<WalArchive['read']>): Promise<Buffer | undefined> {
-  try {
-    return (await reading).plain
-  } catch (error) {
-    if (!(error instanceof NexusError) || error.code !== 'wal_untrusted') throw error
-    warnOnce(context, error.message)
-    return undefined
-  }
+interface WrittenTimelines {
+  lastWritten: Map<number, number>
+  /** Timelines with segments of which each is damaged or not ours, with what is said of one. */
+  useless: Map<number, NexusError>
 }
 
 /**
  * When each timeline was last written: its newest base, or the closing of its last segment (`pitr archive` may bring in an old
- * segment late). A head that is damaged tells nothing here; the one before it does.
+ * segment late). A head that is damaged, or of a file that is not ours, tells nothing here; the one before it does.
  */
 async function lastWrittenOn(
   archive: WalArchive,
   { archived, bases, segmentBytes }: Pick<ClusterSystem, 'archived' | 'bases' | 'segmentBytes'>,
-): Promise<Map<number, number>> {
-  const last = new Map<number, number>()
+): Promise<WrittenTimelines> {
+  const found: WrittenTimelines = { lastWritten: new Map(), useless: new Map() }
+  const { lastWritten: last, useless } = found
   const note = (timeline: number, at: number) => last.set(timeline, Math.max(at, last.get(timeline) ?? -Infinity))
   for (const { timeline, capturedAt } of bases) note(timeline, capturedAt)
   for (const [timeline, spans] of archived) {
     const closed = await lastClosed(archive, timeline, spans, segmentBytes)
-    if (closed !== null) note(timeline, closed)
+    if (typeof closed === 'number') note(timeline, closed)
+    else if (closed !== null) useless.set(timeline, closed)
   }
-  return last
+  return found
 }
 
+/** When the last segment of ours was closed; what is wrong with the segments where none is. */
 async function lastClosed(
   archive: WalArchive,
   timeline: number,
   spans: readonly SegmentSpan[],
   segmentBytes: number,
-): Promise<number | null> {
+): Promise<number | NexusError | null> {
+  let problem: NexusError | null = null
   for (const { from, to } of [...spans].sort((a, b) => b.to - a.to)) {
     for (let segment = to - 1; segment >= from; segment--) {
       try {
-        return Date.parse((await archive.header(segmentName(timeline, segment, segmentBytes))).closed_at)
+        return Date.parse((await archive.headerOfOurs(segmentName(timeline, segment, segmentBytes))).closed_at)
       } catch (error) {
         if (!(error instanceof NexusError) || (error.kind !== 'damage' && error.kind !== 'not-found')) throw error
+        if (error.kind === 'damage') problem ??= error
       }
     }
   }
-  return null
+  return problem
 }

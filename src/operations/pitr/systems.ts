@@ -1,3 +1,4 @@
+import type { NexusError } from '../../errors.js'
 import type { ArchivedSpans, ClusterLine } from './lines.js'
 
 /** A base backup as planning sees it. */
@@ -25,4 +26,6 @@ export interface ClusterSystem {
   archived: ArchivedSpans
   /** When something was last written on each timeline (a base captured, a segment closed), ms since 1970 UTC; of itself. */
   lastWritten: ReadonlyMap<number, number>
+  /** Why the history of a timeline cannot be used, of timelines that hold something of ours: where they begin is not known. */
+  lostHistories?: ReadonlyMap<number, NexusError>
 }

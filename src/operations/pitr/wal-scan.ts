@@ -167,7 +167,7 @@ export function scanWal(
         if (event !== null) yield event
       }
     },
-    closedAt: async (line, segment) => Date.parse((await system.archive.header(nameAt(line, segment))).closed_at),
+    closedAt: async (line, segment) => Date.parse((await system.archive.headerOfOurs(nameAt(line, segment))).closed_at),
     save: () => index.save(key => names.has(key.slice(0, 24))),
   }
 }

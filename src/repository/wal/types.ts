@@ -20,6 +20,8 @@ export interface WalArchive {
   ): Promise<'stored' | 'identical'>
   /** The header of a stored file. @throws NexusError not-found `wal_not_archived`, damage */
   header(name: string): Promise<WalFileHeader>
+  /** The same of a file that is ours. @throws NexusError as `header`, and damage `wal_untrusted` */
+  headerOfOurs(name: string): Promise<WalFileHeader>
   /**
    * A stored file, every digest compared.
    * @param room memory for the plain bytes, used where it has their very size: a new one costs as much as reading

@@ -78,11 +78,11 @@ export function walArchive(
     return { reader, form }
   }
 
-  async function headOf(name: string): Promise<WalFileHeader> {
+  async function headOf(name: string): Promise<{ header: WalFileHeader; form: WalForm }> {
     const { reader, form } = await opened(name, walHeaderLimit)
     try {
       const head = await reader.read(walHeaderLimit)
-      return parsed(head, name, form).header
+      return { header: parsed(head, name, form).header, form }
     } finally {
       await reader.close()
     }
@@ -252,7 +252,12 @@ export function walArchive(
       const { header, form } = await stored(name)
       await assertOurs(header, form)
     },
-    header: headOf,
+    header: async name => (await headOf(name)).header,
+    async headerOfOurs(name) {
+      const { header, form } = await headOf(name)
+      await assertOurs(header, form)
+      return header
+    },
     timelines,
     async names(timeline) {
       const wanted = timeline === undefined ? await timelines() : [timeline]

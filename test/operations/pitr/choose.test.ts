@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { NexusError } from '../../../src/errors.js'
 import { endOfMillisecond } from '../../../src/model/micros.js'
 import {
   candidateForEnd,
@@ -8,6 +9,7 @@ import {
   walOf,
 } from '../../../src/operations/pitr/choose.js'
 import { followedLine } from '../../../src/operations/pitr/latest.js'
+import type { ClusterSystem } from '../../../src/operations/pitr/systems.js'
 import { base, minute, system, within } from './histories.js'
 
 /** The end of a minute's first millisecond: that much of it a base's time tells. */
@@ -39,6 +41,48 @@ describe('the base for an instant', () => {
     expect(chosen.id).toBe('one')
     expect(passedOver.map(({ id }) => id)).toEqual(['two'])
     expect(reach).toEqual({ from: 11, to: 40, missing: null })
+  })
+
+  it('before the first one names the first that can be restored, and is damage where there is none', () => {
+    const broken = (id: string, segment: number) => base(id, segment, { problem: 'its parent is missing' })
+    const second = system([broken('one', 10), base('two', 20)], { 1: [[5, 40]] })
+    const none = system([broken('one', 10), broken('two', 20)], { 1: [[5, 40]] })
+    const asked = [
+      (of: ClusterSystem) => candidateForTime([of], at(9), 'latest'),
+      (of: ClusterSystem) => candidateForPosition([of], within(9), 'latest'),
+    ]
+    for (const ask of asked) {
+      expect(() => ask(second)).toThrow(expect.objectContaining({ code: 'target_too_early' }))
+      expect(() => ask(none)).toThrow(expect.objectContaining({ kind: 'damage', code: 'backup_damaged' }))
+    }
+    expect(() => asked[0]?.(second)).toThrow(`that can be restored, ${new Date(minute(20)).toISOString()}`)
+  })
+
+  it('is damage when a history that tells where the timeline began is lost, unless a base serves without it', () => {
+    const lost = new NexusError('damage', 'wal_damaged', '00000002.history is damaged')
+    const spans = { 1: [[5, 40]], 2: [[41, 50]] } as const
+    const alone = { ...system([base('one', 10)], spans), lostHistories: new Map([[2, lost]]) }
+    const based = {
+      ...system([base('one', 10), base('two', 45, { timeline: 2 })], spans),
+      lostHistories: new Map([[2, lost]]),
+    }
+    const asked = [
+      (of: ClusterSystem) => candidateForTime([of], at(30), 'latest'),
+      (of: ClusterSystem) => candidateForPosition([of], within(30), 'latest'),
+    ]
+    const always = [
+      (of: ClusterSystem) => candidateForEnd([of], 'latest'),
+      (of: ClusterSystem) => candidatesForSearch([of], 'latest'),
+    ]
+    const isLost = expect.objectContaining({
+      kind: 'damage',
+      code: 'wal_damaged',
+      hint: expect.stringContaining('--timeline current'),
+    })
+    for (const ask of [...asked, ...always]) expect(() => ask(alone)).toThrow(isLost)
+    for (const ask of asked) expect(() => ask(based)).toThrow(isLost)
+    expect(candidateForEnd([based], 'latest').base.id).toBe('two')
+    expect(candidateForTime([alone], at(30), 'current').base.id).toBe('one')
   })
 
   it('is damage when no sound one is old enough', () => {

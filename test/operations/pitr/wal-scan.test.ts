@@ -33,7 +33,7 @@ function archive(damaged: readonly number[] = []): { archive: WalArchive; read: 
       if (damaged.includes(number)) throw new NexusError('damage', 'wal_damaged', `${name} is damaged`)
       return { plain: Buffer.from(segments[number - 1] ?? Buffer.alloc(0)) }
     },
-    header: async () => ({ closed_at: '2025-11-03T00:00:00.000Z' }),
+    headerOfOurs: async () => ({ closed_at: '2025-11-03T00:00:00.000Z' }),
   }
   return { archive: partial as unknown as WalArchive, read }
 }

@@ -1,4 +1,4 @@
-import { copyFileSync, rmSync } from 'node:fs'
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Database from 'better-sqlite3'
 import type { Context } from '../../../src/context.js'
@@ -6,9 +6,11 @@ import { create } from '../../../src/operations/create.js'
 import { list } from '../../../src/operations/list.js'
 import { restore } from '../../../src/operations/restore.js'
 import { verify } from '../../../src/operations/verify.js'
+import { formatChecksums, parseChecksums } from '../../../src/repository/checksums.js'
 import { openRepository } from '../../../src/repository/open.js'
 import type { Repository } from '../../../src/repository/types.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
+import { sha256 } from '../../repository/manifests.js'
 import type { Application } from '../application.js'
 import { accessWith, requestFor } from '../sealing/encrypted.js'
 
@@ -81,4 +83,17 @@ export async function verified(app: Application, context: Context = app.context)
 
 export function opened(app: Application): Promise<Repository> {
   return openRepository(app.source.repository)
+}
+
+/** Puts a manifest in the place of another, SHA256SUMS to match. */
+export function overwrite(
+  directory: string,
+  change: (manifest: Record<string, unknown>) => Record<string, unknown>,
+): void {
+  const path = join(directory, 'manifest.json')
+  const bytes = Buffer.from(`${JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8'))), null, 2)}\n`)
+  writeFileSync(path, bytes)
+  const sums = parseChecksums(readFileSync(join(directory, 'SHA256SUMS')), 'test')
+  sums.set('manifest.json', sha256(bytes))
+  writeFileSync(join(directory, 'SHA256SUMS'), formatChecksums(sums))
 }

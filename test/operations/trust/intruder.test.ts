@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { epochPrivate, newEpochSecret } from '../../../src/keys/epoch-keys.js'
@@ -11,7 +11,6 @@ import { trustHost } from '../../../src/operations/keys/trust-host.js'
 import { points } from '../../../src/operations/points.js'
 import { prune } from '../../../src/operations/prune.js'
 import { hostSigner } from '../../../src/operations/sealing/host-keys.js'
-import { formatChecksums, parseChecksums } from '../../../src/repository/checksums.js'
 import { writeAttestation } from '../../../src/repository/keyring/attestation.js'
 import { fingerprintOf, formatEpoch, parseEpoch } from '../../../src/repository/keys/epoch.js'
 import { formatVouch, readHost } from '../../../src/repository/keys/host-file.js'
@@ -19,10 +18,9 @@ import { epochFile, vouchFile } from '../../../src/repository/keys/key-layout.js
 import { newBackupKey, sealBackupKey } from '../../../src/repository/sealed/backup-key.js'
 import { sealManifest } from '../../../src/repository/sealed/sealed-manifest.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
-import { sha256 } from '../../repository/manifests.js'
 import { type Application, application } from '../application.js'
 import { accessWith, encryptedApplication, keyFile, requestFor } from '../sealing/encrypted.js'
-import { forge, intruderOf, listed, mark, opened, restored, verified } from './bench.js'
+import { forge, intruderOf, listed, mark, opened, overwrite, restored, verified } from './bench.js'
 
 /** A full and an increment, encrypted. */
 async function owner(): Promise<{ app: Application; full: string; incr: string; key: ReturnType<typeof keyFile> }> {
@@ -43,16 +41,6 @@ async function pruned(app: Application, keep: { last: number }) {
 function copyTo(app: Application, path: string, context = app.context) {
   const task = { source: 'app', from: app.source.repository, to: { name: 'copy', path } }
   return copy(context, app.journal, { tasks: [task], init: !existsSync(path), dryRun: false })
-}
-
-/** Puts a manifest in the place of another, SHA256SUMS to match. */
-function overwrite(directory: string, change: (manifest: Record<string, unknown>) => Record<string, unknown>): void {
-  const path = join(directory, 'manifest.json')
-  const bytes = Buffer.from(`${JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8'))), null, 2)}\n`)
-  writeFileSync(path, bytes)
-  const sums = parseChecksums(readFileSync(join(directory, 'SHA256SUMS')), 'test')
-  sums.set('manifest.json', sha256(bytes))
-  writeFileSync(join(directory, 'SHA256SUMS'), formatChecksums(sums))
 }
 
 describe('somebody who can add files, with this very program and no key', () => {

@@ -1,7 +1,9 @@
-import { HeadObjectCommand } from '@aws-sdk/client-s3'
+import { HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { expect, test } from 'vitest'
+import { initRepository, openRepository } from '../../../src/repository/open.js'
 import { S3Storage } from '../../../src/repository/storage/s3/s3.js'
-import type { S3Settings } from '../../../src/repository/storage/s3/settings.js'
+import { type S3Settings, s3Location } from '../../../src/repository/storage/s3/settings.js'
+import { lockRequest } from '../../helpers/lock-request.js'
 import { startS3 } from '../../helpers/s3-server.js'
 import { type Behaviour, oddPages, refusal, storeProxy } from '../../helpers/store-proxy.js'
 
@@ -80,4 +82,30 @@ test('a store that asks for patience once, and says for how long, is asked again
   const { proxy, storage } = await storageOn(busy)
   await storage.writeOnce('itsm/once', Buffer.from('a'))
   expect(proxy.seen.map(({ method }) => method)).toEqual(['PUT', 'PUT'])
+})
+
+test('whatever lies where the condition of the server is tried is no source, and is left alone', async () => {
+  const place = await server.newPlace()
+  const names = [
+    '.partial-probe-0000000000000000',
+    '.partial-probe-',
+    '.partial-probe-1/manifest.json',
+    '.partial-probe-2/',
+  ]
+  const plant = (name: string, Body: string) =>
+    server.client.send(new PutObjectCommand({ Bucket: place.bucket, Key: `${place.prefix}/${name}`, Body }))
+  for (const name of names) await plant(name, '{')
+  const settings = { path: s3Location(place), s3: place }
+  const repository = await initRepository(settings, { now: new Date() })
+  await plant('itsm/source.json', '{}')
+  const held = await repository.storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+  await held.release()
+  expect(await (await openRepository(settings)).sources()).toEqual(['itsm'])
+  const left = (await repository.storage.list('')).filter(({ name }) => name.startsWith('.partial-probe-'))
+  expect(left.map(({ name }) => name).sort()).toEqual([
+    '.partial-probe-',
+    '.partial-probe-0000000000000000',
+    '.partial-probe-1',
+    '.partial-probe-2',
+  ])
 })

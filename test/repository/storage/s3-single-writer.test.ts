@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { PutObjectCommand } from '@aws-sdk/client-s3'
 import { describe, expect, test } from 'vitest'
 import { initRepository, openRepository } from '../../../src/repository/open.js'
@@ -9,6 +11,7 @@ import { lockRequest, writerOn } from '../../helpers/lock-request.js'
 import { startS3 } from '../../helpers/s3-server.js'
 import { ignoresCondition, type StoreProxy, storeProxy } from '../../helpers/store-proxy.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
+import { forged, garbled } from '../../operations/hostile-objects.js'
 
 const server = await startS3()
 const id = '20251103T030000.123Z-full-7f3a'
@@ -103,6 +106,38 @@ describe('the host that writes', () => {
     await plant(place, 'locks/writer.json', text)
     const locking = (await S3Storage.open(place)).lock('itsm', 'writer', 'exclusive', lockRequest())
     await expect(locking).rejects.toMatchObject({ kind: 'damage', code: 'writer_damaged' })
+  })
+
+  test('told by whatever somebody has put there is damage or another host, stays as it is, and keeps no reader out', async () => {
+    const place = await newPlace()
+    const storage = await S3Storage.open(place)
+    const { release } = await storage.lock('itsm', 'writer', 'exclusive', lockRequest())
+    await release()
+    const written = await storage.readSmall('locks/writer.json', 1 << 16)
+    await plant(place, `itsm/${id}/manifest.json`, '{}')
+    const file = join(temporaryDirectory(), 'writer.json')
+    const huge = { name: 'too large', put: (path: string) => writeFileSync(path, Buffer.alloc(100_000, ' ')) }
+    // The last one has gigabytes.
+    for (const { name, put } of [
+      ...garbled.slice(0, -1),
+      huge,
+      ...[0, 1, 2, 3].flatMap(seed => forged(written, seed)),
+    ]) {
+      writeFileSync(file, written)
+      put(file)
+      const planted = readFileSync(file)
+      await plant(place, 'locks/writer.json', planted)
+      const taken = await storage.lock('itsm', 'writer', 'exclusive', lockRequest()).then(
+        async lock => lock.release().then(() => 'taken'),
+        error => error.code,
+      )
+      const isOwn = planted.includes(JSON.parse(written.toString()).host_id)
+      expect(taken, name).toBeOneOf(isOwn ? ['taken', 'writer_damaged'] : ['writer_damaged', 'writer_elsewhere'])
+      const reading = await storage.lock('itsm', 'delete', 'shared', lockRequest())
+      expect(reading.unlocked, name).toBe(false)
+      await reading.release()
+      expect((await storage.readSmall('locks/writer.json', 1 << 20)).equals(planted), name).toBe(true)
+    }
   })
 
   test('takes one writer at a time, whatever the store shows of the leases', async () => {

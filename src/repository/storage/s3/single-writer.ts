@@ -119,17 +119,23 @@ async function readWriter(bucket: Bucket): Promise<Writer | undefined> {
     bytes = await getSmall(bucket, writerFile, writerLimit)
   } catch (error) {
     if (error instanceof NexusError && error.kind === 'not-found') return undefined
+    // It is too large.
+    if (error instanceof NexusError && error.kind === 'damage') throw damaged(bucket, error)
     throw error
   }
   try {
     return v.parse(writerSchema, parseOutsideJson(bytes))
   } catch (cause) {
-    const path = bucket.displayed(writerFile)
-    throw new NexusError('damage', 'writer_damaged', `${path} does not tell which host writes here`, {
-      cause,
-      hint: 'find out who changed it; remove it when no nexus-backup runs, and the next run writes it anew',
-    })
+    throw damaged(bucket, cause)
   }
+}
+
+function damaged(bucket: Bucket, cause: unknown): NexusError {
+  const path = bucket.displayed(writerFile)
+  return new NexusError('damage', 'writer_damaged', `${path} does not tell which host writes here`, {
+    cause,
+    hint: 'find out who changed it; remove it when no nexus-backup runs, and the next run writes it anew',
+  })
 }
 
 function elsewhere(bucket: Bucket, present: Writer, { purpose }: LockOptions): NexusError {
