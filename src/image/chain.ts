@@ -70,15 +70,10 @@ export async function readMember(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   const problem = (part: string, text: string) => findings.push({ part, problem: text })
-  const indexReader = await openPart(member.index, problem)
-  const framesReader = await openPart(member.frames, problem)
-  if (indexReader === undefined || framesReader === undefined) {
-    await indexReader?.close()
-    await framesReader?.close()
-    return findings
-  }
-  const index = hashing(indexReader)
-  const frames = hashing(framesReader)
+  const parts = await openParts(member, problem)
+  if (parts === undefined) return findings
+  const index = hashing(parts.index)
+  const frames = hashing(parts.frames)
   try {
     const unreadable = (text: string) => problem(member.frames.name, text)
     const read = storedFrames(inBatches(records(member, layout, index, problem), BATCH_FRAMES), frames, unreadable)
@@ -197,8 +192,21 @@ export function ownBuffer(bytes: Buffer): Uint8Array<ArrayBuffer> {
     : new Uint8Array(bytes)
 }
 
+/** Opens both parts of a member; where one cannot be opened that is told, and there is neither. */
+export async function openParts(
+  { index, frames }: ChainMember,
+  problem: (part: string, text: string) => void,
+): Promise<{ index: PartReader; frames: PartReader } | undefined> {
+  const indexReader = await openPart(index, problem)
+  const framesReader = await openPart(frames, problem)
+  if (indexReader !== undefined && framesReader !== undefined) return { index: indexReader, frames: framesReader }
+  await indexReader?.close()
+  await framesReader?.close()
+  return undefined
+}
+
 /** Opens a part for reading; one that is missing or damaged is told, and there is no reader. */
-export async function openPart(
+async function openPart(
   part: StoredPart,
   problem: (part: string, text: string) => void,
 ): Promise<PartReader | undefined> {

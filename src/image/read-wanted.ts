@@ -6,7 +6,7 @@ import {
   type Finding,
   frameToOpen,
   hashing,
-  openPart,
+  openParts,
   ownBuffer,
   type Placement,
   records,
@@ -41,14 +41,10 @@ export async function readWanted(
 ): Promise<Finding[]> {
   const findings: Finding[] = []
   const problem = (part: string, text: string) => findings.push({ part, problem: text })
-  const indexReader = await openPart(member.index, problem)
-  const frames = await openPart(member.frames, problem)
-  if (indexReader === undefined || frames === undefined) {
-    await indexReader?.close()
-    await frames?.close()
-    return findings
-  }
-  const index = hashing(indexReader)
+  const parts = await openParts(member, problem)
+  if (parts === undefined) return findings
+  const { frames } = parts
+  const index = hashing(parts.index)
   try {
     const wanted = wantedFrames(records(member, layout, index, problem), place)
     const unreadable = (text: string) => problem(member.frames.name, text)

@@ -6,7 +6,7 @@ import { NexusError } from '../../errors.js'
 import { assertOnlyName } from '../../sources/sqlite/other-names.js'
 import { leaveStaging, stagingPlace, whileStaging } from '../../system/staging.js'
 import { hasForeignLink, trustedPath } from '../../system/trusted-path.js'
-import { chainOf } from '../chain-members.js'
+import { plannedBackup } from '../planned-backup.js'
 import type { RestorePlan, RestoreRequest } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
@@ -22,17 +22,14 @@ export async function planDatabaseRestore(
   request: RestoreRequest,
   selected: Selected,
 ): Promise<RestorePlan> {
-  const { manifest, survey } = selected
-  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const { manifest } = selected
+  const backup = plannedBackup(selected)
   const target = await targetOf(context, request, selected)
   const replaces = existsSync(target)
   assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
   if (replaces) assertOnlyName(target, { allowed: mayHaveOtherNames(request), warn: () => {} })
   return {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chain.map(({ id }) => id),
+    ...backup,
     target,
     in_place: request.target.kind === 'in-place',
     replaces,

@@ -10,7 +10,7 @@ import { derivedName } from '../../system/derived-name.js'
 import { HeldDirectory } from '../../system/held-directory.js'
 import { dropStaging, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
-import { chainOf } from '../chain-members.js'
+import { plannedBackup } from '../planned-backup.js'
 import type { OverwriteRule, RestorePlan, RestoreRequest } from '../requests.js'
 import { thisProcess } from '../restoring-process.js'
 import type { RestoreResult } from '../results.js'
@@ -27,20 +27,17 @@ import { noOwner, outcomeOf, type WrittenTree, writeTree } from './restore-tree.
 import { createTreeRecord, removeTreeRecord, replaceTreeRecord, type TreeRecord } from './tree-record.js'
 
 /** What a merge into a directory would do. @throws NexusError `not-found` (`merge_target_missing`), `usage` */
-export function planMerge(context: Context, request: RestoreRequest, { manifest, survey }: Selected): RestorePlan {
+export function planMerge(context: Context, request: RestoreRequest, selected: Selected): RestorePlan {
   const target = targetOf(request)
-  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const backup = plannedBackup(selected)
   return {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chain.map(({ id }) => id),
+    ...backup,
     target,
     in_place: false,
     replaces: request.merge?.overwrite !== 'never',
     previous: request.previous ?? keptName(homeOf(target), context.now()),
     service: null,
-    bytes: manifest.bytes_source,
+    bytes: selected.manifest.bytes_source,
     merge: request.merge?.overwrite ?? 'if-changed',
   }
 }

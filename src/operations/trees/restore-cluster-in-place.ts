@@ -7,11 +7,11 @@ import { historyName } from '../../sources/postgres/wal-names.js'
 import { nameExists as exists } from '../../system/names.js'
 import { besideTarget, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
-import { chainOf } from '../chain-members.js'
 import { type BaseFacts, baseFacts, majorOf } from '../pitr/base-facts.js'
 import { layOut } from '../pitr/lay-out.js'
 import { newMark } from '../pitr/new-directory.js'
 import { movedWal } from '../pitr/plan-cluster.js'
+import { plannedBackup } from '../planned-backup.js'
 import type { RecoveryCalls, RestorePlan } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
@@ -38,17 +38,14 @@ export interface ClusterInPlace {
  * @throws NexusError `refused`: no data directory configured, tablespaces elsewhere, a running server without a service
  */
 export function planClusterInPlace(context: Context, { source, selected, previous }: ClusterInPlace): RestorePlan {
-  const { manifest, survey } = selected
+  const { manifest } = selected
   const target = trustedPath(directoryOf(source))
   assertNoTablespaces(source.name, baseFacts(manifest))
   const replaces = exists(target)
   const aside = previous ?? previousName(target, context.now())
   assertReplaceable(source.name, [{ staged: '', target, previous: aside }], source.service)
   return {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member]))).map(({ id }) => id),
+    ...plannedBackup(selected),
     target,
     in_place: true,
     replaces,

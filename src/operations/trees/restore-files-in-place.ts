@@ -7,7 +7,7 @@ import { errnoOf, NexusError } from '../../errors.js'
 import { copyName, nameExists as exists } from '../../system/names.js'
 import { type Staging, type StagingPlace, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
-import { chainOf } from '../chain-members.js'
+import { plannedBackup } from '../planned-backup.js'
 import type { RestorePlan } from '../requests.js'
 import { assertSpace } from '../restore-space.js'
 import type { RestoreResult } from '../results.js'
@@ -48,16 +48,13 @@ interface StagedRoot extends TreeMove {
  */
 export async function planFilesInPlace(context: Context, request: FilesInPlace): Promise<RestorePlan> {
   const { source, selected } = request
-  const { manifest, survey } = selected
+  const { manifest } = selected
   const { roots } = await rootsOf(context, request)
   assertReplaceable(source.name, roots, source.service)
   new KeptEntries(context, source, manifest)
   const replaced = roots.filter(({ target }) => exists(target))
   return {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member]))).map(({ id }) => id),
+    ...plannedBackup(selected),
     target: roots.map(({ target }) => target).join(', '),
     in_place: true,
     replaces: replaced.length > 0,

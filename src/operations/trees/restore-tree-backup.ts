@@ -7,7 +7,7 @@ import { NexusError } from '../../errors.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
-import { chainOf } from '../chain-members.js'
+import { plannedBackup } from '../planned-backup.js'
 import type { RecoveryCalls, RestorePlan, RestoreRequest } from '../requests.js'
 import type { RestoreResult } from '../results.js'
 import type { Selected } from '../select.js'
@@ -28,7 +28,7 @@ export async function planTreeRestore(
   request: RestoreRequest,
   selected: Selected,
 ): Promise<RestorePlan> {
-  const { manifest, survey } = selected
+  const { manifest } = selected
   if (request.target.kind === 'in-place') {
     const { source } = request.target
     const place = { selected, previous: request.previous }
@@ -38,13 +38,10 @@ export async function planTreeRestore(
   }
   if (request.merge !== undefined) return planMerge(context, request, selected)
   const target = besideTrusted(request.target.path)
-  const chain = chainOf(manifest, new Map(survey.manifests.map(member => [member.id, member])))
+  const backup = plannedBackup(selected)
   const replaces = assertTarget(target, request.target.force)
   return {
-    id: manifest.id,
-    source: manifest.source,
-    captured_at: manifest.captured_at,
-    chain: chain.map(({ id }) => id),
+    ...backup,
     target,
     in_place: false,
     replaces,
