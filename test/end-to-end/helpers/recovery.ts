@@ -21,10 +21,14 @@ export async function archiveInto(cluster: TestCluster, { config }: ClusterPlace
   await cluster.reload()
 }
 
-/** Some transactions, awaited. */
+/** Some transactions, awaited. The one with the highest id is the last to commit: it runs alone. */
 export async function burst(cluster: TestCluster, transactions = 60): Promise<void> {
-  const args = ['-n', '-h', cluster.room, '-U', 'postgres', '-c', '2', '-t', String(transactions), 'postgres']
-  await cluster.run('pgbench', args)
+  for (const amount of [
+    ['-c', '2', '-t', String(transactions)],
+    ['-c', '1', '-t', '1'],
+  ]) {
+    await cluster.run('pgbench', ['-n', '-h', cluster.room, '-U', 'postgres', ...amount, 'postgres'])
+  }
 }
 
 /** Remembers what is there now. */
