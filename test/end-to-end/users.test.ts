@@ -15,11 +15,14 @@ function idOf(name: string): { uid: number; gid: number } {
 
 /** A place that two users can work in: the application's is `daemon`, the other one `nobody`. */
 function shared(): Place & { application: { uid: number; gid: number }; stranger: { uid: number; gid: number } } {
-  const at = place()
+  const at = place(undefined, { apart: true })
   const application = idOf('daemon')
   const stranger = idOf('nobody')
   chmodSync(at.directory, 0o777)
-  if (at.keyFile !== undefined) chownSync(at.keyFile, application.uid, application.gid)
+  if (at.keyFile !== undefined) {
+    chmodSync(dirname(at.keyFile), 0o755)
+    chownSync(at.keyFile, application.uid, application.gid)
+  }
   mkdirSync(at.state)
   chmodSync(at.state, 0o777)
   // As bad as it gets: everybody may write there, so SQLite would happily leave files of the wrong owner.

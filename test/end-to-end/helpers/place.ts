@@ -33,6 +33,8 @@ export interface Place extends TestRepository {
 export interface PlaceWishes {
   repository?: string
   env?: Record<string, string>
+  /** Whether its key lies in a directory of its own: one that others may write takes no key. */
+  apart?: boolean
 }
 
 /** A fresh place; the source is called `app`. The database is still to be made. */
@@ -41,7 +43,7 @@ export function place(directory = temporaryDirectory(), { env = {}, ...wishes }:
   mkdirSync(dirname(database), { recursive: true })
   const { repository, keyFile } =
     wishes.repository === undefined
-      ? testRepository(join(directory, 'repository'), join(directory, 'key'))
+      ? testRepository(join(directory, 'repository'), join(wishes.apart ? temporaryDirectory() : directory, 'key'))
       : { repository: wishes.repository, keyFile: undefined }
   const state = join(directory, 'state')
   const flags = ['--sqlite', database, '--repo', repository, '--state', state]

@@ -22,8 +22,10 @@ export async function smallRepository(): Promise<Place> {
  * One pair of worker threads for thousands of verifications, instead of a pair for each. Everything else runs as it is;
  * the caller keeps proofs from being written (`vi.mock`), for each would be one file more to damage.
  */
-export function sharedPool({ keyFile }: Pick<Place, 'keyFile'>): { context: Context; stop: () => Promise<void> } {
-  const { state: stateDirectory } = place()
+export function sharedPool({ keyFile, state: stateDirectory }: Pick<Place, 'keyFile' | 'state'>): {
+  context: Context
+  stop: () => Promise<void>
+} {
   const context = contextWith(keyFile, { now: () => new Date(), stateDirectory })
   const pool = WorkerPool.start(context.signal)
   const stop = pool.stop.bind(pool)
