@@ -102,7 +102,8 @@ function describeCopy({ repository, keep }: CopySettings): Record<string, unknow
 function describeContent(source: SourceSettings): Record<string, unknown> {
   const { kind, checks } = source
   if (kind === 'sqlite') {
-    return { kind, path: source.path, ...(source.allowOtherNames === true ? { allow_other_names: true } : {}), checks }
+    const { path, allowOtherNames, check = 'auto' } = source
+    return { kind, path, ...(allowOtherNames === true ? { allow_other_names: true } : {}), check, checks }
   }
   if (kind === 'files') return { kind, ...describeFiles(source) }
   const { connection, dataDirectory, binDirectory } = source

@@ -77,6 +77,7 @@ const sqliteSchema = mapping({
   kind: v.literal('sqlite'),
   path: absolutePath,
   allow_other_names: flag,
+  check: v.optional(v.picklist(['auto', 'integrity', 'quick', 'none'], 'must be auto, integrity, quick or none')),
   checks,
   stop_service: flag,
   keep: v.optional(keepSchema),

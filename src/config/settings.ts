@@ -93,6 +93,8 @@ export interface SqliteSourceSettings extends CommonSettings {
   path: string
   /** Whether its file may have other names; a log beside one of those is not backed up. Default false. */
   allowOtherNames?: boolean
+  /** How its backups are checked when they are made; default: by what is read of it. */
+  check?: 'integrity' | 'quick' | 'none'
 }
 
 /** A whole cluster, physical. */

@@ -45,8 +45,15 @@ export function sourceOf(
     digestAlgorithm: value.digest ?? 'xxh3-128',
   }
   if (value.kind === 'sqlite') {
-    const { kind, path, checks = [] } = value
-    return { kind, path, checks, ...(value.allow_other_names === true ? { allowOtherNames: true } : {}), ...common }
+    const { kind, path, check = 'auto', checks = [] } = value
+    return {
+      kind,
+      path,
+      checks,
+      ...(check === 'auto' ? {} : { check }),
+      ...(value.allow_other_names === true ? { allowOtherNames: true } : {}),
+      ...common,
+    }
   }
   if (value.kind === 'files') {
     const { kind, paths, exclude = [], include = [] } = value

@@ -8,7 +8,7 @@ export type CheckLevel = 'integrity' | 'quick' | 'none'
 export interface CreateRequest {
   sources: SourceSettings[]
   type: 'auto' | BackupType
-  /** Undefined: integrity for a full, none for the others. */
+  /** Undefined: as the source is configured. */
   check: CheckLevel | undefined
   /** Read every part back after writing and compare. */
   verify: boolean

@@ -6,6 +6,7 @@ import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
 import { chainOf } from './chain-members.js'
+import { insteadHint } from './instead.js'
 import { roomsOf } from './rooms.js'
 import { notOurs, trustHint } from './sealing/signatures.js'
 import { shellQuoted } from './shell.js'
@@ -141,7 +142,7 @@ async function latestOf(context: Context, rooms: readonly SourceRoom[], wanted: 
         (at === undefined || instantOf(id) <= stampOf(at))
       )
     })
-  if (lost !== undefined) throw insteadOf(lost, best && (await newestSound(context, best.room)))
+  if (lost !== undefined) throw insteadOf(lost, best && (await insteadHint(context, best.room)))
   if (apart.length > 0) warnOnce(context, `${backup}: ${passedOver(apart)}`)
   if (best !== undefined) return assertWhole(context, best)
   if (apart.length > 0) throw noneOurs(backup, apart)
@@ -189,7 +190,7 @@ function insteadOf({ id, problem, error }: Lost, instead: string | undefined): N
   if (error === undefined) return unusable(id, problem, instead)
   if (instead === undefined) return error
   return new NexusError(error.kind, error.code, error.message, {
-    hint: `the newest backup that can be restored is ${instead}; name it to use it; ${error.hint ?? ''}`,
+    hint: `${instead}; ${error.hint ?? ''}`,
   })
 }
 
@@ -260,7 +261,7 @@ async function assertWhole(context: Context, selected: Selected): Promise<Select
   if (problem === undefined) return { ...selected, survey: known }
   const { id } = selected.manifest
   const told = selected.survey.problems.find(other => other.id === id && other.problem.startsWith('the drill of'))
-  throw unusable(id, told?.problem ?? problem, await newestSound(context, selected.room))
+  throw unusable(id, told?.problem ?? problem, await insteadHint(context, selected.room))
 }
 
 /** For who wants a backup that is not ours: its chain is found among all that can be read. */
@@ -269,16 +270,8 @@ function withApart(known: Survey): Survey {
   return { ...known, manifests, broken: brokenChains(manifests, known.damaged) }
 }
 
-async function newestSound(context: Context, room: SourceRoom): Promise<string | undefined> {
-  const { manifests, broken } = await survey(room, context)
-  return manifests.findLast(({ id }) => !broken.has(id))?.id
-}
-
 function unusable(id: string, problem: string, instead?: string): NexusError {
-  const hint =
-    instead === undefined
-      ? "'nexus-backup list --all' shows what there is"
-      : `the newest backup that can be restored is ${instead}; name it to use it`
+  const hint = instead ?? "'nexus-backup list --all' shows what there is"
   return new NexusError('damage', 'backup_damaged', `${id} cannot be restored: ${problem}`, { hint })
 }
 

@@ -8,6 +8,9 @@ export interface ProvableBackup extends ChainMember {
   checks: readonly { name?: string | undefined; status: 'ok' | 'failed' }[]
   /** Of a database whole bytes are no sound content: only a check of the content proves it. */
   kind?: string | undefined
+  /** What the content of two backups is known by to be the same; null where a manifest does not tell. */
+  image_digest?: string | null | undefined
+  digest_seed?: string | null | undefined
 }
 
 /** The outcome of a verify or drill; every Proof is one. An `ok` speaks for the whole chain of its backup. */
@@ -57,8 +60,9 @@ export function drillMarks(proofs: readonly ProofOutcome[]): Map<string, DrillMa
  * @param proofs a drill sees what no check at capture did, and one that passes speaks for its backup
  */
 export function unsoundBackups(backups: readonly ProvableBackup[], proofs: readonly ProofOutcome[] = []): Set<string> {
-  const marks = drillMarks(proofs)
-  const drilled = new Set(proofs.flatMap(({ id, level, status }) => (level === 'drill' && status === 'ok' ? [id] : [])))
+  const drills = drillsOfImages(backups, proofs)
+  const marks = drillMarks(drills)
+  const drilled = new Set(drills.flatMap(({ id, status }) => (status === 'ok' ? [id] : [])))
   const unsound = new Set<string>()
   /** Of these the manifest says so itself; what only a drill saw, a drill of a child can take back for it. */
   const captured = new Set<string>()
@@ -79,11 +83,38 @@ function hasPassed(checks: ProvableBackup['checks']): boolean {
   return checks.some(({ name, status }) => name === 'integrity_check' && status === 'ok')
 }
 
+/** Whether SQLite looked at the database when it was captured, be it without comparing indexes with their tables. */
+function isChecked(checks: ProvableBackup['checks']): boolean {
+  return checks.some(({ name, status }) => status === 'ok' && (name === 'integrity_check' || name === 'quick_check'))
+}
+
 /**
- * The ids of proven backups: a full whose integrity or content checks passed when it was made, or any backup that a
- * later verify of its whole chain found good; and no verify of any backup in that chain has found damage since. A
- * database that nobody looked into when it was captured needs a drill: a verify compares its bytes only. A backup that stands on a damaged source's is never proven, intact though its bytes may be, and
- * neither is one that is not complete.
+ * Drills, each for every backup that holds the same image: what was found in the content of one is in all of them. Whether
+ * the stored bytes of the others are whole it does not tell.
+ */
+function drillsOfImages(backups: readonly ProvableBackup[], proofs: readonly ProofOutcome[]): ProofOutcome[] {
+  const images = new Map<string, string[]>()
+  for (const { id, image_digest, digest_seed } of backups) {
+    if (typeof image_digest !== 'string' || typeof digest_seed !== 'string') continue
+    const image = `${digest_seed} ${image_digest}`
+    images.set(image, [...(images.get(image) ?? []), id])
+  }
+  const twins = new Map([...images.values()].flatMap(ids => ids.map(id => [id, ids] as const)))
+  return proofs.flatMap(proof => {
+    if (proof.level !== 'drill') return []
+    const isOfContent = proof.status === 'ok' || proof.status === 'source-damaged'
+    return isOfContent ? (twins.get(proof.id) ?? [proof.id]).map(id => ({ ...proof, id })) : [proof]
+  })
+}
+
+/**
+ * The ids of proven backups: their content was looked at and found good, the bytes of their whole chain are those that
+ * were written, and they are complete.
+ *
+ * A database is looked at by SQLite's check when it was captured, and by a drill or a restore of the same image: a verify
+ * compares bytes, which are as whole in a backup of a database that was damaged already. Of a cluster and of files the
+ * checks of a full count, and a verify of any. Damage in a chain counts until a later verify of the backup passes. A
+ * backup that stands on a damaged source's is never proven, intact though its bytes may be.
  * @param damaged ids of damaged directories and of `damagedByProof`
  */
 export function provenBackups(
@@ -95,10 +126,7 @@ export function provenBackups(
   const broken = brokenChains(backups, damaged)
   const unsound = unsoundBackups(backups, proofs)
   const passed = latestOk(proofs, now)
-  const drilled = latestOk(
-    proofs.filter(({ level }) => level === 'drill'),
-    now,
-  )
+  const drilled = latestOk(drillsOfImages(backups, proofs), now)
   const ownDamage = latestDamage(proofs)
   const chainDamage = new Map<string, number>()
   const proven = new Set<string>()
@@ -107,9 +135,13 @@ export function provenBackups(
     const failedAt = Math.max(ownDamage.get(id) ?? -Infinity, inherited ?? -Infinity)
     chainDamage.set(id, failedAt)
     if (broken.has(id) || unsound.has(id) || incomplete === true) continue
-    const checkedWhenMade = type === 'full' && checks.length > 0 && failedAt === -Infinity
-    const verified = kind === 'sqlite' && checks.length === 0 ? drilled : passed
-    if (checkedWhenMade || (verified.get(id) ?? -Infinity) > failedAt) proven.add(id)
+    const isVerified = (passed.get(id) ?? -Infinity) > failedAt
+    const isUndamaged = failedAt === -Infinity
+    const isProven =
+      kind === 'sqlite'
+        ? (isChecked(checks) || drilled.has(id)) && (isUndamaged || isVerified)
+        : isVerified || (type === 'full' && checks.length > 0 && isUndamaged)
+    if (isProven) proven.add(id)
   }
   return proven
 }

@@ -53,14 +53,57 @@ describe('proven backups', () => {
     expect(proven(backups, [proof('b1', 9, 'ok'), proof('b2', 9, 'ok')])).toEqual(['b2'])
   })
 
-  it('of a database that nobody looked into are those that a drill found good; a verify compares bytes', () => {
+  describe('of a database', () => {
     const kind = 'sqlite'
-    const backups = [backup(1, null, { kind }), backup(2, 'b1', { kind }), backup(3, 'b2', { kind, checks: passed })]
-    const verified = backups.map(({ id }) => proof(id, 5, 'ok'))
-    expect(proven(backups, verified)).toEqual(['b3'])
-    expect(proven(backups, [...verified, proof('b2', 6, 'ok', 'drill')])).toEqual(['b2', 'b3'])
-    const later = [...verified, proof('b2', 6, 'ok', 'drill'), proof('b1', 7, 'damaged')]
-    expect(proven(backups, later, [])).toEqual([])
+    const looked = (name: string) => ({ kind, checks: [{ name, status: 'ok' as const }] })
+    const query = looked('SELECT count(*) FROM incidents')
+
+    it('are those at which SQLite looked when they were captured, increments too', () => {
+      const backups = [
+        backup(1, null, looked('integrity_check')),
+        backup(2, 'b1', looked('quick_check')),
+        backup(3, 'b2', query),
+        backup(4, 'b3', { kind }),
+        backup(5, null, query),
+      ]
+      expect(proven(backups)).toEqual(['b1', 'b2'])
+    })
+
+    it('are never those of which a verify compared the bytes alone', () => {
+      const backups = [backup(1, null, { kind }), backup(2, 'b1', query)]
+      const verified = backups.map(({ id }) => proof(id, 5, 'ok'))
+      expect(proven(backups, verified)).toEqual([])
+      expect(proven(backups, [...verified, proof('b2', 6, 'ok', 'drill')])).toEqual(['b2'])
+    })
+
+    it('are no longer proven after damage in their chain, until their bytes are found whole again', () => {
+      const backups = [backup(1, null, looked('integrity_check')), backup(2, 'b1', looked('quick_check'))]
+      const damaged = proof('b1', 6, 'damaged')
+      expect(proven(backups, [damaged])).toEqual([])
+      const repaired = [damaged, proof('b1', 7, 'ok')]
+      expect(proven(backups, repaired)).toEqual(['b1'])
+      expect(proven(backups, [...repaired, proof('b2', 7, 'ok')])).toEqual(['b1', 'b2'])
+    })
+
+    it('share with every backup of the same image what a drill found in it, and nothing of their bytes', () => {
+      const image = { kind, digest_seed: 'a1', image_digest: 'd1' }
+      const backups = [backup(1, null, image), backup(2, 'b1', image), backup(3, 'b2', { ...image, image_digest: 'd2' })]
+      const good = proof('b1', 5, 'ok', 'drill')
+      expect(proven(backups, [good])).toEqual(['b1', 'b2'])
+      expect(proven(backups, [good, proof('b2', 4, 'damaged')])).toEqual(['b1'])
+      const bad = proof('b2', 6, 'source-damaged', 'drill')
+      expect(proven(backups, [good, bad])).toEqual([])
+      // No backup of that image is sound until a drill of it passes, whatever a verify says.
+      const verified = backups.map(({ id }) => proof(id, 7, 'ok'))
+      expect([...unsoundBackups(backups, [good, bad, ...verified])]).toEqual(['b1', 'b2', 'b3'])
+      expect(proven(backups, [good, bad, ...verified, proof('b1', 8, 'ok', 'drill')])).toEqual(['b1', 'b2'])
+    })
+
+    it('of unknown images share nothing', () => {
+      const sealed = { kind, digest_seed: null, image_digest: null }
+      const backups = [backup(1, null, sealed), backup(2, 'b1', sealed)]
+      expect(proven(backups, [proof('b1', 5, 'ok', 'drill')])).toEqual(['b1'])
+    })
   })
 
   it('may stand on a damaged source when SQLite looked at all of them again and found them sound', () => {

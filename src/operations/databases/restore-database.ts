@@ -26,7 +26,12 @@ export async function planDatabaseRestore(
   const backup = plannedBackup(selected)
   const target = await targetOf(context, request, selected)
   const replaces = existsSync(target)
-  assertTarget(request, { target, replaces, damaged: manifest.damaged_source, id: manifest.id })
+  assertTarget(request, { target, replaces })
+  if (request.target.kind === 'in-place' && manifest.damaged_source && request.allowDamaged !== true) {
+    const message = `${manifest.id} was made of a database that fails its checks`
+    const hint = await damagedHint(context, selected.room, manifest.id)
+    throw new NexusError('refused', 'damaged_source', message, { hint })
+  }
   if (replaces) assertOnlyName(target, { allowed: mayHaveOtherNames(request), warn: () => {} })
   return {
     ...backup,
@@ -76,8 +81,8 @@ export function databaseOf(source: SourceSettings): SqliteSourceSettings {
 }
 
 function assertTarget(
-  { target: wanted, allowDamaged }: RestoreRequest,
-  facts: { target: string; replaces: boolean; damaged: boolean; id: string },
+  { target: wanted }: RestoreRequest,
+  facts: { target: string; replaces: boolean },
 ): void {
   const { target } = facts
   if (facts.replaces && !statSync(target).isFile()) {
@@ -92,10 +97,6 @@ function assertTarget(
         hint: 'choose another path, or add --force to replace it; what it replaces is kept beside it',
       })
     }
-  }
-  if (wanted.kind === 'in-place' && facts.damaged && allowDamaged !== true) {
-    const message = `${facts.id} was made of a database that fails its checks`
-    throw new NexusError('refused', 'damaged_source', message, { hint: damagedHint(facts.id) })
   }
 }
 

@@ -4,12 +4,15 @@ import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { restoreFile } from '../../image/restore-file.js'
 import { WorkerPool } from '../../image/workers/pool.js'
+import type { SourceRoom } from '../../repository/types.js'
 import { keepAttributes } from '../../sources/sqlite/attributes.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
 import { digestsBeside, dropStaged } from '../../sources/sqlite/swap.js'
 import { chainOf, memberOf } from '../chain-members.js'
 import { assertImageDigest } from '../image-digest.js'
+import { insteadHint } from '../instead.js'
 import { assertSpace } from '../restore-space.js'
+import { rememberRestored } from '../restored-content.js'
 import type { RestoreResult } from '../results.js'
 import { openChain } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
@@ -34,7 +37,8 @@ export async function stageRestore(
     const checks = await writeImage(context, selected, staged, () =>
       checkRestored(staged, selected.manifest, context.signal),
     )
-    if (mustBeSound) assertSound(selected, checks)
+    await rememberRestored(context, selected, checks)
+    if (mustBeSound) await assertSound(context, selected, checks)
     const lost = await keepAttributes(staged, replaces, selected.manifest.facts)
     return { checks, lost }
   } catch (error) {
@@ -78,16 +82,22 @@ export async function writeImage<T>(
   }
 }
 
-function assertSound({ manifest }: Selected, checks: RestoreResult['checks']): void {
+async function assertSound(
+  context: Context,
+  { manifest, room }: Selected,
+  checks: RestoreResult['checks'],
+): Promise<void> {
   const failed = checks.find(({ status }) => status === 'failed')
   if (failed === undefined) return
   const message = `${manifest.id} is whole as it was captured, but that fails ${failed.name}: ${failed.detail}`
   throw new NexusError('refused', 'restored_damaged', message, {
-    hint: `nothing was replaced; ${damagedHint(manifest.id)}`,
+    hint: `nothing was replaced; ${await damagedHint(context, room, manifest.id)}`,
   })
 }
 
-/** What can be done with a backup whose content fails its checks: neither way is refused for that. */
-export function damagedHint(id: string): string {
-  return `restore it beside the live data to look into it: nexus-backup restore ${id} --to PATH; or, as the application used it, in place with --allow-damaged`
+/** What can be done with a backup whose content fails its checks: neither way is refused for that; and which is better. */
+export async function damagedHint(context: Context, room: SourceRoom, id: string): Promise<string> {
+  const instead = await insteadHint(context, room, { except: id })
+  const better = instead === undefined ? '' : `${instead}; or `
+  return `${better}restore it beside the live data to look into it: nexus-backup restore ${id} --to PATH; or, as the application used it, in place with --allow-damaged`
 }

@@ -21,11 +21,21 @@ export interface HostSigner extends Signer {
   publicKey: Buffer
 }
 
-/** The key that this host signs manifests with, made when it is first needed. */
-export async function hostSigner({ stateDirectory }: Pick<Context, 'stateDirectory'>): Promise<HostSigner> {
+/** The key that this host signs manifests with, where it has one. */
+export async function knownHostSigner({
+  stateDirectory,
+}: Pick<Context, 'stateDirectory'>): Promise<HostSigner | undefined> {
   const path = join(stateDirectory, directory, signingFile)
   const text = await guarded(path, () => readStateFile(path))
-  if (text !== undefined) return signerOf(seedOf(text, path))
+  return text === undefined ? undefined : signerOf(seedOf(text, path))
+}
+
+/** The key that this host signs manifests with, made when it is first needed. */
+export async function hostSigner(context: Pick<Context, 'stateDirectory'>): Promise<HostSigner> {
+  const known = await knownHostSigner(context)
+  if (known !== undefined) return known
+  const { stateDirectory } = context
+  const path = join(stateDirectory, directory, signingFile)
   const made = `${prefix}${randomBytes(32).toString('base64url')}\n`
   const isOurs = await guarded(path, () => writeStateFileOnce(stateDirectory, [directory], signingFile, made))
   // Another run that began at the same time was faster: a host has one key.

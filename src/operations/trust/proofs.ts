@@ -6,7 +6,7 @@ import type { ProofKeeping } from '../../repository/proof-keeping.js'
 import { type BackupProofs, outcomesOf, type ProofTrust } from '../../repository/proofs.js'
 import type { Signer } from '../../repository/sealed/sealed-manifest.js'
 import type { Proof, SourceRoom } from '../../repository/types.js'
-import { hostSigner } from '../sealing/host-keys.js'
+import { hostSigner, knownHostSigner } from '../sealing/host-keys.js'
 import { register } from '../sealing/sealing-for.js'
 import { shellQuoted } from '../shell.js'
 import { keyringOf } from './keyring-of.js'
@@ -50,6 +50,23 @@ export async function keepProofs(
   { proofs, manifests }: { proofs: readonly Proof[]; manifests: readonly Sealed[] },
 ): Promise<void> {
   if (proofs.length > 0) await room.keepProofs(proofs, await keepingIn(context, room, manifests))
+}
+
+/**
+ * Keeps a proof of what a restore found. Where only a signature makes it count and the keys do not vouch for this host,
+ * nothing is kept: a machine that only reads is to make no key and ask for nothing.
+ */
+export async function keepProofInPassing(
+  context: Context,
+  room: SourceRoom,
+  { proof, manifest }: { proof: Proof; manifest: Sealed },
+): Promise<void> {
+  const keyring = await keyringOf(context, room.repository)
+  const signer = async () => {
+    const known = await knownHostSigner(context)
+    return known !== undefined && (await keyring.keyOf(room.name, known.id)) !== undefined ? known : null
+  }
+  await room.keepProofs([proof], { now: context.now(), trust: await trustIn(context, room, [manifest]), signer })
 }
 
 /**

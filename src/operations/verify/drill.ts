@@ -8,6 +8,7 @@ import type { ProofStatus } from '../../repository/types.js'
 import { checkRestored } from '../../sources/sqlite/check-restored.js'
 import { removeTree } from '../../system/names.js'
 import { writeImage } from '../databases/stage-restore.js'
+import { judgeRestored } from '../restored-content.js'
 import type { RestoredCheck, VerifiedBackup } from '../results.js'
 import { openSelected } from '../sealing/open-backup.js'
 import type { Selected } from '../select.js'
@@ -75,7 +76,7 @@ async function drillOne(
     const selected = await openSelected(context, { room, manifest, survey: await survey(room, context) })
     const { checks, restoreMs } = await restoredAndChecked(context, selected, settings)
     const drill = { restore_ms: restoreMs, checks }
-    return { ...judged(checks), level: 'drill', affects: [], drill }
+    return { ...judgeRestored(checks), level: 'drill', affects: [], drill }
   } catch (error) {
     context.signal.throwIfAborted()
     if (isDamage(error)) {
@@ -89,18 +90,6 @@ async function drillOne(
 /** Whether an error in a drill says that stored bytes differ from their digests, or are gone. */
 function isDamage(error: unknown): boolean {
   return error instanceof NexusError && error.kind === 'damage' && !others.has(error.code)
-}
-
-/** What was found wrong counts for more than what could not be looked at. */
-function judged(checks: readonly RestoredCheck[]): Pick<Drilled, 'status' | 'findings'> {
-  const failed = checks.filter(({ status }) => status === 'failed')
-  const unrun = checks.filter(({ status }) => status === 'error')
-  const findings = [
-    ...failed.map(({ name, detail }) => ({ part: name, problem: `fails after a restore: ${detail}` })),
-    ...unrun.map(({ name, detail }) => ({ part: name, problem: `could not be run after a restore: ${detail}` })),
-  ]
-  const status = failed.length > 0 ? 'source-damaged' : unrun.length > 0 ? 'drill-failed' : 'ok'
-  return { status, findings }
 }
 
 /** Why a drill could not be carried out, and what to do about it. */

@@ -11,7 +11,7 @@ import { copyHeld, type HeldCopy } from './copy-held.js'
 import { foldLog, type Hold, holdExclusively, holdUnlessDamaged, inUse, sidecarsEmpty } from './fold.js'
 import { otherNamesOf } from './other-names.js'
 import { overwrite } from './overwrite.js'
-import { describeUsers, identitiesOf, seesEveryUser, usersOfFiles } from './users.js'
+import { describeUsers, identitiesOf, identityAt, seesEveryUser, usersOf, usersOfFiles } from './users.js'
 
 /** Somebody may open the database between folding and locking it; more often than this is no accident. */
 const ATTEMPTS = 5
@@ -163,12 +163,13 @@ async function overwriteContent(swap: Swap): Promise<boolean> {
 
 async function renameUnderLock(swap: Swap): Promise<boolean> {
   const { target, staged, sidecars, previous, willMove } = swap
-  const old = identitiesOf(target)
+  // Of sidecars that are removed below, the inodes may soon be those of a stranger's files.
+  const old = identityAt(target)
   const hold = holdExclusively(previous)
   let held: Hold | null = null
   try {
     if (!sidecarsEmpty(target)) return false
-    refuseUsers(target, old)
+    refuseUsers(target)
     for (const name of existingSidecars(target)) removeName(name)
     // The database goes first: a damaged one without its log is no worse, a sound one beside a foreign log would be.
     const moves = [{ from: staged, to: target }, ...sidecars]
@@ -213,8 +214,8 @@ export async function takeBackRename(names: { target: string; staged: string; pr
   await syncDirectory(dirname(target))
 }
 
-function refuseUsers(target: string, files: ReadonlySet<string>): void {
-  const { processes } = usersOfFiles(files)
+function refuseUsers(target: string): void {
+  const { processes } = usersOf(target)
   if (processes.length > 0) throw inUse(target, processes)
 }
 

@@ -27,8 +27,17 @@ export function databaseFiles(path: string): string[] {
  * it grants an exclusive lock beside idle connections. Empty where there is no `/proc`.
  */
 export function usersOf(path: string, options: { includeSelf?: boolean } = {}): FileUsers {
-  return usersOfFiles(identitiesOf(path), options)
+  for (let attempt = 1; ; attempt += 1) {
+    const wanted = identitiesOf(path)
+    const users = usersOfFiles(wanted, options)
+    // The inode of a log that its last user removed meanwhile may be a stranger's new file.
+    const isSettled = users.processes.length === 0 || [...wanted].every(identity => identitiesOf(path).has(identity))
+    if (isSettled || attempt === ATTEMPTS) return users
+  }
 }
+
+/** Times that the files of a database may change while processes are looked at. */
+const ATTEMPTS = 3
 
 /** Who has any of these files open; `identitiesOf` names them, so that a file is found after its name has moved. */
 export function usersOfFiles(wanted: ReadonlySet<string>, options: { includeSelf?: boolean } = {}): FileUsers {
@@ -54,6 +63,11 @@ export function heldFiles(wanted: ReadonlySet<string>): Set<string> {
     if (opened !== 'unseen') for (const identity of opened) if (wanted.has(identity)) held.add(identity)
   }
   return held
+}
+
+/** Device and inode of one file, where it exists. */
+export function identityAt(path: string): Set<string> {
+  return new Set(identityOf(path))
 }
 
 /** Device and inode of a database and its sidecars, those that exist. */
