@@ -11,12 +11,14 @@ import { sharedPool } from './small-repository.js'
 /** A repository with a full and an incr of a cluster, and their ids. */
 export interface ClusterChain extends TestRepository {
   ids: string[]
+  /** The state directory of the host that made them. */
+  state: string
 }
 
 export async function clusterChain(cluster: TestCluster): Promise<ClusterChain> {
   const at = clusterPlace(cluster)
   const backups = [await at.backUp('full'), await at.backUp('incr')]
-  return { repository: at.repository, keyFile: at.keyFile, ids: backups.map(({ id }) => id) }
+  return { repository: at.repository, keyFile: at.keyFile, state: at.state, ids: backups.map(({ id }) => id) }
 }
 
 /**
