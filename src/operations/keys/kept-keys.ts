@@ -73,6 +73,20 @@ export async function keptFile(
   }
 }
 
+/** Names of the files that this host has kept of a directory below `keys`; none where it cannot read them. */
+export async function keptNamesIn(
+  context: Pick<Context, 'stateDirectory'>,
+  repository: string,
+  name: string,
+): Promise<string[]> {
+  try {
+    return await readdir(pathOf(context, repository, name))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
+}
+
 /** Forgets files below `keys` that are about to be taken out. */
 export async function forgetKeys(context: Told, { id }: Repository, names: readonly string[]): Promise<void> {
   try {
