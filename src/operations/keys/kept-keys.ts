@@ -8,6 +8,7 @@ import { parseKeyDocument } from '../../repository/keys/key-document.js'
 import { inWritingOrder, keyFiles } from '../../repository/keys/key-files.js'
 import { epochFile, keyFileLimit, keysDirectory, recipientOf } from '../../repository/keys/key-layout.js'
 import { isRemoved } from '../../repository/keys/removal-file.js'
+import { mapParallel } from '../../repository/parallel.js'
 import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
 import { readStateFile, writeStateFile } from '../state-file.js'
@@ -143,8 +144,9 @@ async function putBack(storage: Storage, { name, bytes }: Missing): Promise<bool
 
 async function keep(context: Told, { id, storage }: Repository, names: readonly string[]): Promise<void> {
   try {
-    for (const name of names) {
-      const bytes = await orGone(storage.readSmall(name, keyFileLimit))
+    const read = await mapParallel(names, 8, name => orGone(storage.readSmall(name, keyFileLimit)))
+    for (const [at, name] of names.entries()) {
+      const bytes = read[at]
       if (bytes === undefined || !isWhole(bytes, name)) continue
       const parts = name.split('/')
       const file = parts.pop() ?? ''

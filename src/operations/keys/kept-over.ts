@@ -15,6 +15,9 @@ import type { Repository } from '../../repository/types.js'
 import { warnOnce } from '../trust/warn-once.js'
 import { isWhole, keptFile, keptNamesIn } from './kept-keys.js'
 
+/** What each opened repository has shown of documents that are written once and never removed. */
+const documentsOf = new WeakMap<Repository, Map<string, Buffer>>()
+
 /**
  * The documents about a repository's keys as they lie in it, and in the place of each that is damaged what this host has kept
  * of it: one file that somebody has changed must not make every backup unreadable, or not ours. So in the place of a word
@@ -22,6 +25,8 @@ import { isWhole, keptFile, keptNamesIn } from './kept-keys.js'
  */
 export function keptOver(context: Pick<Context, 'stateDirectory' | 'warn'>, repository: Repository): KeyReader {
   const { storage, id, location } = repository
+  const documents = documentsOf.get(repository) ?? new Map<string, Buffer>()
+  documentsOf.set(repository, documents)
   return {
     location: storage.location,
     async list(directory) {
@@ -32,7 +37,10 @@ export function keptOver(context: Pick<Context, 'stateDirectory' | 'warn'>, repo
       return [...found, ...taken.map(name => ({ name, kind: 'file' as const }))]
     },
     async readSmall(name, limit) {
+      const known = documents.get(name)
+      if (known !== undefined) return known
       const read = await orDamage(storage.readSmall(name, limit), isDistrust(basename(name)))
+      if (read instanceof Buffer && isForEver(name) && (await isSound(read, name))) documents.set(name, read)
       if (!name.startsWith(`${keysDirectory}/`) || (read instanceof Buffer && (await isSound(read, name))))
         return bytesOf(read)
       const kept = await keptFile(context, id, name)
@@ -43,6 +51,11 @@ export function keptOver(context: Pick<Context, 'stateDirectory' | 'warn'>, repo
       return kept.bytes
     },
   }
+}
+
+/** Whether a document below `keys` stays as it is: recipients alone are taken out again. */
+function isForEver(name: string): boolean {
+  return /^keys\/(?:first\.json|hosts\/.+\.json|[^/]+\/(?:epoch|next)\.json)$/.test(name)
 }
 
 function bytesOf(read: Buffer | NexusError): Buffer {

@@ -115,7 +115,11 @@ async function sealingWith(
   { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
 ): Promise<Sealing> {
   const signer = await hostSigner(context)
-  const opened = keys ?? (await openedToFinish(context, repository, epoch))
+  const [opened] = await Promise.all([
+    keys ?? openedToFinish(context, repository, epoch),
+    // `register` wants it next; where it is not there or damaged, that says so.
+    readHost(keptOver(context, repository), signer.id).catch(() => undefined),
+  ])
   await register(context, repository, signer, { epoch, keys: opened })
   return { epoch: epoch.id, sealingKey: epoch.sealing_key, signer }
 }

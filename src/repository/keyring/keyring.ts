@@ -123,12 +123,12 @@ export class Keyring {
     for (const line of [this.own, ...(await this.linesOf(source)), this.#known.also]) {
       if (await this.isVouched(host, line)) vouching.push(line)
     }
-    const stranger = { trust: 'stranger' as const, host: host.host, signer }
-    if (vouching.length === 0) return stranger
     const line = vouching.find(members => epoch === undefined || members.some(({ id }) => id === epoch))
-    if (line !== undefined || epoch === undefined) return { trust: 'ours', line: line ?? [] }
-    const later = await this.#afterRotation(epoch)
+    if (line !== undefined) return { trust: 'ours', line }
+    const later = await this.#readAgain(vouching.length === 0 ? undefined : epoch)
     if (later !== undefined) return later.judge(signed, holds)
+    const stranger = { trust: 'stranger' as const, host: host.host, signer }
+    if (vouching.length === 0 || epoch === undefined) return stranger
     // Where keys are damaged, an epoch may be missing that is one of ours.
     if (this.problems.length > 0) {
       return { trust: 'badly-signed', problem: `is sealed to ${epoch}, which is not among the keys that are left` }
@@ -136,9 +136,14 @@ export class Keyring {
     return { ...stranger, sealedTo: epoch }
   }
 
-  /** Keys may have been rotated since they were read. @returns undefined where no such epoch is there */
-  async #afterRotation(epoch: string): Promise<Keyring | undefined> {
-    if (this.#rereads === 0 || !(await isThere(this.#storage, epochFile(epoch)))) return undefined
+  /**
+   * The keys as they are now: a host may have been let in, or the keys rotated, since they were read.
+   * @param epoch that is missing among those that were read; undefined where it is a word for a host that is missing
+   * @returns undefined where nothing more is to be found
+   */
+  async #readAgain(epoch: string | undefined): Promise<Keyring | undefined> {
+    const isWorthIt = epoch === undefined ? this.#rereads === REREADS : this.#rereads > 0
+    if (!isWorthIt || (epoch !== undefined && !(await isThere(this.#storage, epochFile(epoch))))) return undefined
     this.#later ??= Keyring.load(this.#storage, this.#repository, this.#known)
     const later = await this.#later
     later.#rereads = this.#rereads - 1
