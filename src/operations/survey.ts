@@ -11,6 +11,7 @@ import { lostFrom } from '../sources/postgres/data-links.js'
 import { type KnownBackups, readKnown } from './known-backups.js'
 import type { ListedProblem } from './results.js'
 import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
+import { keyringOf } from './trust/keyring-of.js'
 import { loadProofs } from './trust/proofs.js'
 import { warnOnce } from './trust/warn-once.js'
 
@@ -59,7 +60,11 @@ export async function loadHistory(
   const { thorough = false, present = [], ...rest } = options
   const onDamage = (error: NexusError) =>
     warnOnce(context, `${room.name}: ${error.message}; what it sums up is read file by file`)
-  const entries = await room.entries({ thorough, present, onDamage })
+  // Keys that come with a later backup are read again (`Keyring.judge`).
+  const [entries] = await Promise.all([
+    room.entries({ thorough, present, onDamage }),
+    rest.keyring ?? keyringOf(context, room.repository),
+  ])
   return { known, ...(await judgeEntries(context, room, entries, { known, ...rest })) }
 }
 

@@ -37,6 +37,8 @@ export interface Verdict {
   problem: string
   /** Only of a stranger: its key counted once, and no word for it is taken any more. */
   isDistrusted?: boolean
+  /** Only of a stranger: its key counts, and it was made for another repository. */
+  isOfAnother?: boolean
 }
 
 /** A backup that counts for nothing, with the reason. */
@@ -47,6 +49,8 @@ export interface Apart<M> {
   problem: string
   /** Only of a stranger: its key counted once, and no word for it is taken any more. */
   isDistrusted?: boolean
+  /** Only of a stranger: its key counts, and it was made for another repository. */
+  isOfAnother?: boolean
 }
 
 export interface Judgement<M> {
@@ -92,7 +96,7 @@ function verdictOf<M extends JudgedMember>(
   { id, sequence, captured_at, encryption }: M,
   { signatures, known, beginning }: TrustInput<M>,
   firstSealed: number,
-): { trust: Trust; problem: string; isDistrusted?: boolean } {
+): { trust: Trust; problem: string; isDistrusted?: boolean; isOfAnother?: boolean } {
   if (known.get(id)?.isSame === false) return { trust: 'badly-signed', problem: otherProblem }
   if (encryption !== undefined) {
     return signatures.get(id) ?? { trust: 'badly-signed', problem: 'was signed by nobody' }

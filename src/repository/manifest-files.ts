@@ -54,8 +54,11 @@ export class ManifestFiles {
   async read(id: string): Promise<Manifest | undefined> {
     const refusal = this.#large.refused.get(id)
     if (refusal !== undefined) throw refusal
+    const reading = this.#bytesOf(id, USUAL_BYTES)
+    // What is wrong with SHA256SUMS is told first.
+    reading.catch(() => undefined)
     const sums = await readChecksums(this.#storage, this.#source, id)
-    const bytes = await this.#bytesOf(id, USUAL_BYTES)
+    const bytes = await reading
     return bytes === undefined || memoryOfJson(bytes) > USUAL_MEMORY ? undefined : this.#checked(id, bytes, sums)
   }
 

@@ -27,5 +27,6 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     'c865f70ecaf284d9bb9253bbfe09580d396300bf35a9e317955cf1f59a6dda9d',
     'bad42e46225041135f94313631960754e44c5c8e6f80be387ee4f848418fd54d',
     'b850f82f16916cfa92d19a2468f24057ca648a1874bda23a9259ef2eb88174a8',
+    'e04c89919423057dd61dc9a504606357631d63658d1810e2bfd2ecb086bd82bf',
   ],
 }

@@ -18,13 +18,13 @@ const server = await startS3()
  * these. A new one needs a reason.
  */
 const most: Record<string, [plain: number, singleWriter: number, encrypted: number]> = {
-  first: [54, 70, 102],
-  incr: [48, 59, 64],
+  first: [51, 68, 90],
+  incr: [43, 56, 51],
   list: [12, 12, 18],
-  verify: [57, 60, 82],
-  restore: [40, 39, 46],
-  prune: [79, 87, 90],
-  'prune nothing': [26, 27, 32],
+  verify: [57, 60, 78],
+  restore: [35, 34, 41],
+  prune: [66, 74, 75],
+  'prune nothing': [25, 25, 30],
 }
 
 /** A lease is renewed once a minute, which a busy machine may take. */

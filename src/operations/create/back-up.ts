@@ -154,8 +154,11 @@ async function renewOnce(context: Context, repository: Repository, signer: strin
   if (renewed.has(repository)) return
   renewed.add(repository)
   const { renewRecoveryOf, signRecoveryOf } = await import('../sealing/renew-recovery.js')
-  const isNew = await renewRecoveryOf(context, repository, { quiet: true })
-  if (signer !== undefined && (isNew || !(await hasSigned(repository, signer)))) {
+  const [isNew, isSigned] = await Promise.all([
+    renewRecoveryOf(context, repository, { quiet: true }),
+    signer === undefined || hasSigned(repository, signer),
+  ])
+  if (signer !== undefined && (isNew || !isSigned)) {
     await signRecoveryOf(context, repository)
   }
 }

@@ -32,7 +32,8 @@ export async function enterOwn(
 ): Promise<boolean> {
   const signed = signedBefore(evidence)
   const isOthers = contradicting(mine, signed) !== undefined
-  if (!adopt) await assertAgreed(room, { mine, identity }, signed)
+  // A claim that agrees is as `room.enter` would leave it.
+  if (!adopt && (await isAgreed(room, { mine, identity }, signed))) return false
   const adopted = await room.enter(mine, { adopt, now: now() })
   return adopted || (adopt && isOthers)
 }
@@ -45,23 +46,26 @@ function signedBefore({ history: { manifests, apart }, sealing }: Evidence): Man
   return [...manifests, ...own.map(({ member }) => member)].sort((a, b) => a.sequence - b.sequence)
 }
 
-async function assertAgreed(
+/** Whether the claim that is there is the caller's, and no signed backup says otherwise. @throws NexusError as `enterOwn` */
+async function isAgreed(
   room: SourceRoom,
   { mine, identity }: { mine: Claim; identity: SourceIdentity },
   signed: readonly Manifest[],
-): Promise<void> {
+): Promise<boolean> {
   const present = await room.claim()
-  if (present === undefined) return
+  if (present === undefined) return false
+  const isMine = sameClaimant(present, mine)
   const newest = signed.findLast(({ encryption }) => encryption !== undefined)
-  if (newest === undefined) return
+  if (newest === undefined) return isMine
   const areMine = contradicting(mine, signed) === undefined
-  if (sameClaimant(present, mine)) {
+  if (isMine) {
     if (!areMine) throw ofAnother(room, newest, mine)
-    return
+    return true
   }
   if (areMine && contradicting(present, signed) !== undefined) throw changed(room, newest, { present, mine })
   // The path stands in no backup; a database is known by its file, which may have been moved.
   if (areMine && isOf(newest, identity)) throw moved(room, newest, { present, mine })
+  return false
 }
 
 function isOf({ kind, facts }: Manifest, identity: SourceIdentity): boolean {

@@ -15,7 +15,8 @@ import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
 import { attestCounted } from '../copy/attest-lines.js'
 import { beginEpoch } from '../sealing/begin-epoch.js'
-import { hostSigner, readPin, writePin } from '../sealing/host-keys.js'
+import { hostSigner, readPin } from '../sealing/host-keys.js'
+import { writePin } from '../sealing/known-places.js'
 import { renewRecoveryOf, signRecoveryOf } from '../sealing/renew-recovery.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
@@ -58,7 +59,7 @@ async function begin(context: Context, repository: Repository, request: KeysAddR
     const current = await currentOrNone(context, repository)
     if (current !== undefined) return add(context, repository, request, current)
   }
-  await writePin(context, repository.id, made.epoch)
+  await writePin(context, repository, made.epoch)
   await register(context, repository, signer, made)
   await signRecoveryOf(context, repository)
   const newcomers = recipients.map((settings, at) => ({ settings, id: made.ids[at] ?? '' }))
@@ -122,7 +123,7 @@ async function isFinishedNow(
   opening: { epoch: Epoch; keys: EpochPrivate },
 ): Promise<boolean> {
   const isUnknown = (await readPin(context, repository.id)) === undefined
-  if (isUnknown) await writePin(context, repository.id, opening.epoch)
+  if (isUnknown) await writePin(context, repository, opening.epoch)
   return (await register(context, repository, await hostSigner(context), opening)) || isUnknown
 }
 

@@ -8,6 +8,7 @@ import { parseKeyDocument } from '../../repository/keys/key-document.js'
 import { inWritingOrder, keyFiles } from '../../repository/keys/key-files.js'
 import { epochFile, keyFileLimit, keysDirectory, recipientOf } from '../../repository/keys/key-layout.js'
 import { isRemoved } from '../../repository/keys/removal-file.js'
+import { mapParallel } from '../../repository/parallel.js'
 import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
 import { readStateFile, writeStateFile } from '../state-file.js'
@@ -73,6 +74,20 @@ export async function keptFile(
   }
 }
 
+/** Names of the files that this host has kept of a directory below `keys`; none where it cannot read them. */
+export async function keptNamesIn(
+  context: Pick<Context, 'stateDirectory'>,
+  repository: string,
+  name: string,
+): Promise<string[]> {
+  try {
+    return await readdir(pathOf(context, repository, name))
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return []
+  }
+}
+
 /** Forgets files below `keys` that are about to be taken out. */
 export async function forgetKeys(context: Told, { id }: Repository, names: readonly string[]): Promise<void> {
   try {
@@ -129,8 +144,9 @@ async function putBack(storage: Storage, { name, bytes }: Missing): Promise<bool
 
 async function keep(context: Told, { id, storage }: Repository, names: readonly string[]): Promise<void> {
   try {
-    for (const name of names) {
-      const bytes = await orGone(storage.readSmall(name, keyFileLimit))
+    const read = await mapParallel(names, 8, name => orGone(storage.readSmall(name, keyFileLimit)))
+    for (const [at, name] of names.entries()) {
+      const bytes = read[at]
       if (bytes === undefined || !isWhole(bytes, name)) continue
       const parts = name.split('/')
       const file = parts.pop() ?? ''

@@ -8,17 +8,19 @@ import type { RecipientDocument } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
 import { readCurrent } from '../sealing/current-epoch.js'
 import { readPin } from '../sealing/host-keys.js'
+import { assertSamePlace } from '../sealing/known-places.js'
 import type { ListedRecipient } from './results.js'
 
 const DAY_MS = 24 * 3600 * 1000
 
 /**
  * The epoch that new backups are sealed to; undefined where the repository has no keys of its own.
- * @throws NexusError damage when its own do not follow what this host knows
+ * @throws NexusError damage when its own do not follow what this host knows, or it knows another repository there
  */
 export async function currentOrNone(context: Context, repository: Repository): Promise<Epoch | undefined> {
   // Before the keys themselves: another run begins an epoch meanwhile, and this host knows it last.
   const pin = await readPin(context, repository.id)
+  await assertSamePlace(context, repository)
   return readCurrent(context, repository, pin)
 }
 

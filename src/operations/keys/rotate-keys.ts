@@ -11,7 +11,8 @@ import { isLetIn, type RecipientDocument } from '../../repository/keys/recipient
 import { openRepository } from '../../repository/open.js'
 import type { Repository } from '../../repository/types.js'
 import { beginEpoch, type NewRecipient } from '../sealing/begin-epoch.js'
-import { hostSigner, writePin } from '../sealing/host-keys.js'
+import { hostSigner } from '../sealing/host-keys.js'
+import { writePin } from '../sealing/known-places.js'
 import { register } from '../sealing/sealing-for.js'
 import { withKeysLocked } from './keys-locked.js'
 import { currentOf } from './repository-keys.js'
@@ -62,7 +63,7 @@ async function rotate(
   if (dryRun) return { ...result, epoch: current.id, without }
   const made = await beginEpoch(context, repository, wanted, { id: current.id, keys })
   if (!made.counts) throw overtaken(location)
-  await writePin(context, repository.id, made.epoch)
+  await writePin(context, repository, made.epoch)
   await register(context, repository, await hostSigner(context), made)
   return { ...result, epoch: made.epoch.id, without }
 }

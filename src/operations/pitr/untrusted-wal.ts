@@ -45,8 +45,9 @@ async function hintFor(context: Context, room: SourceRoom, header: WalFileHeader
   const { signer } = header
   if (signer === undefined) return seeAll(room)
   const keyring = await keyringOf(context, repository)
-  const { trust } = await keyring.judge(signer, source, host => isWalSignedBy(header, host.signing_key))
-  if (trust !== 'stranger') return seeAll(room)
+  const signed = { signer, source, epoch: header.encryption?.epoch }
+  const signature = await keyring.judge(signed, host => isWalSignedBy(header, host.signing_key))
+  if (signature.trust !== 'stranger' || signature.sealedTo !== undefined) return seeAll(room)
   const { remedy } = await letIn(keyring, repository, { signer, source, whose: "the server's user" })
   return `if the server's user signs with it (its state directory has the key): ${remedy}`
 }

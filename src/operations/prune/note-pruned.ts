@@ -33,8 +33,11 @@ export class PruneNotes {
     if (planned.length === 0 || (!keyring.isEncrypted && (await keyring.linesOf(source)).length === 0)) return null
     try {
       const signer = await hostSigner(context)
-      const present = new Set((await repository.storage.list(source)).map(({ name }) => name))
-      const record = await readPruneRecord(repository.storage, { repository: repository.id, source, signer: signer.id })
+      const [listed, record] = await Promise.all([
+        repository.storage.list(source),
+        readPruneRecord(repository.storage, { repository: repository.id, source, signer: signer.id }),
+      ])
+      const present = new Set(listed.map(({ name }) => name))
       const before = (record?.pruned ?? []).filter(id => !present.has(id))
       const notes = new PruneNotes(context, room, signer, before)
       const epoch = keyring.own.at(-1)

@@ -61,9 +61,8 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
   const options = lockOptions(context, `prune ${source.name}`)
   const entry = { operation: 'prune', source: source.name, repository: repository.location }
   const work = () =>
-    withLocks(room, [['writer', 'exclusive']], options, async () => {
-      await room.removeLeftovers()
-      const interrupted = await readPlan(room)
+    withLocks(room, [['writer', 'exclusive']], options, async take => {
+      const [interrupted] = await Promise.all([readPlan(room), room.removeLeftovers()])
       const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source)
       if (interrupted !== undefined) context.warn(resumption(source.name, interrupted, plan))
       if (plan.delete.length === 0 && wal.every(system => system.delete.length === 0)) {
@@ -72,7 +71,8 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
         await tidyProofs(context, room, manifests)
         return { ...nothing, keep: plan.keep, wal: await describeWal(room, wal), problems, apart }
       }
-      return withLocks(room, [['delete', 'exclusive']], options, () => carryOut(context, room, source))
+      await take('delete', 'exclusive')
+      return carryOut(context, room, source)
     })
   return recorded(context, journal, entry, work, journalOutcome)
 }

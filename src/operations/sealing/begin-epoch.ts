@@ -5,10 +5,11 @@ import type { RecipientSettings } from '../../keys/recipient.js'
 import { wrapFor } from '../../keys/wrapping.js'
 import { reachOf } from '../../repository/keyring/wal-trust.js'
 import { type Epoch, formatEpoch, parseEpoch } from '../../repository/keys/epoch.js'
-import { epochFile, recipientFile } from '../../repository/keys/key-layout.js'
+import { epochFile, hostsDirectory, recipientFile } from '../../repository/keys/key-layout.js'
 import { readOwnEpochs, writeBegun } from '../../repository/keys/key-room.js'
 import { formatRecipient } from '../../repository/keys/recipient-file.js'
 import type { Repository } from '../../repository/types.js'
+import { loadKeyring } from '../trust/keyring-of.js'
 import { renewRecoveryOf } from './renew-recovery.js'
 
 /** One who is to open the epoch, and since when he could open the repository. */
@@ -40,6 +41,7 @@ export async function beginEpoch(
   const first = {
     ...(before === null ? { plain: await plainBackups(repository) } : {}),
     ...((await hasReach(repository)) ? {} : { unsignedWal: await archivedSoFar(repository) }),
+    ...(before === null ? {} : await distrustedSoFar(context, repository)),
   }
   const { id, bytes } = await formatEpoch(keys, { repository: repository.id, now, ...first }, before)
   const ids: string[] = []
@@ -64,6 +66,20 @@ export async function beginEpoch(
 async function hasReach({ storage, id }: Repository): Promise<boolean> {
   const own = await readOwnEpochs(storage, id)
   return own.some(({ unsigned_wal: reach }) => reach !== undefined)
+}
+
+/** The keys against which the repository's own epochs have given their word. */
+async function distrustedSoFar(
+  context: Pick<Context, 'stateDirectory' | 'warn'>,
+  repository: Repository,
+): Promise<{ distrusted?: Record<string, string> }> {
+  const keyring = await loadKeyring(context, repository, [])
+  const distrusted: Record<string, string> = {}
+  for (const { name, kind } of await repository.storage.list(hostsDirectory)) {
+    const distrust = kind === 'directory' ? await keyring.distrustOf(name, undefined) : undefined
+    if (distrust !== undefined) distrusted[name] = distrust.word.since
+  }
+  return Object.keys(distrusted).length === 0 ? {} : { distrusted }
 }
 
 /** How far each archive reaches: what comes after is signed, and nothing else counts. */

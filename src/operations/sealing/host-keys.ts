@@ -110,7 +110,8 @@ export async function readPin(
   })
 }
 
-export async function writePin(
+/** Remembers an epoch; see `writePin` of known-places.ts. */
+export async function writeEpochPin(
   { stateDirectory }: Pick<Context, 'stateDirectory'>,
   repository: string,
   { id, signing_key }: { id: string; signing_key: Buffer },
@@ -130,7 +131,8 @@ function parsed(text: string): unknown {
   }
 }
 
-async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
+/** Names the state directory in what a file in it cannot do. */
+export async function guarded<T>(path: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {

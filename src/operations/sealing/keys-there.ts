@@ -1,4 +1,5 @@
 import { NexusError } from '../../errors.js'
+import { readAttestations } from '../../repository/keyring/attestation.js'
 import { keysDirectory } from '../../repository/keys/key-layout.js'
 import { sealedSuffix } from '../../repository/sealed/sealed-layout.js'
 import type { Repository, SourceRoom } from '../../repository/types.js'
@@ -18,7 +19,8 @@ export async function assertKeysThere(repository: Repository): Promise<void> {
   asked.set(repository, known)
   const part = await known
   if (part === undefined) return
-  const { location, id } = repository
+  const { location, id, storage } = repository
+  if ((await storage.list(keysDirectory)).length > 0) throw keysLost(location, part)
   const isLocal = repository.storage.localPath(keysDirectory) !== undefined
   const kept = `STATE/keys/kept/${id}/${keysDirectory}`
   const put = isLocal
@@ -34,11 +36,20 @@ export async function assertKeysThere(repository: Repository): Promise<void> {
   )
 }
 
-/** The first sealed part that is found; undefined where there are keys, or nothing is sealed. */
+function keysLost(location: string, part: string): NexusError {
+  const message = `${location} holds ${part}, which is encrypted, and no keys of its own to encrypt more with, though it is no copy: some of its keys are missing`
+  return new NexusError('refused', 'keys_missing', message, {
+    hint: 'nothing was written; a host that has backed up there puts them back with its next create: nexus-backup create; else find out who changed it: nexus-backup-recovery(7), suspected intruder',
+  })
+}
+
+/** The first sealed part that is found of a source that is no copy from a repository whose keys came along. */
 async function sealedPart(repository: Repository): Promise<string | undefined> {
-  const { storage } = repository
-  if ((await storage.list(keysDirectory)).length > 0) return undefined
+  const { storage, id } = repository
+  const hasKeys = (await storage.list(keysDirectory)).length > 0
   for (const source of await repository.sources()) {
+    // What a copy attests is of other repositories: it says nothing of what is new here.
+    if (hasKeys && (await readAttestations(storage, id, source)).length > 0) continue
     const found = (await sealedBackup(repository.source(source))) ?? (await sealedWal(repository.source(source)))
     if (found !== undefined) return found
   }

@@ -13,7 +13,8 @@ import type { Repository } from '../../repository/types.js'
 import { keepKeys, missingKeys, putBackKeys } from '../keys/kept-keys.js'
 import { keptOver } from '../keys/kept-over.js'
 import { readCurrent } from './current-epoch.js'
-import { type HostSigner, hostSigner, readPin, writePin } from './host-keys.js'
+import { type HostSigner, hostSigner, readPin } from './host-keys.js'
+import { assertSamePlace, forgetPlace, rememberPlace, writePin } from './known-places.js'
 
 type Wanted = EncryptionSettings | undefined
 
@@ -22,7 +23,8 @@ type Wanted = EncryptionSettings | undefined
  * What this host has kept of the keys is put back where it is missing.
  * @param options.init an empty repository becomes an encrypted one when the configuration says so
  * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none:
- *   nothing is ever written in plain by mistake; damage when its keys are not those that this host knows
+ *   nothing is ever written in plain by mistake; damage when its keys are not those that this host knows, or it knows another
+ *   repository there (`repository_replaced`)
  */
 export async function sealingFor(
   context: Context,
@@ -43,13 +45,20 @@ async function currentSealing(
   { init }: { init: boolean },
 ): Promise<Sealing | null> {
   const pin = await readPin(context, repository.id)
+  if (!init) await assertSamePlace(context, repository)
   const current = await readCurrent(context, repository, pin)
+  const isNew = current === undefined && init && !(await holdsBackups(repository))
+  if (init && !isNew) await assertSamePlace(context, repository)
   if (current === undefined) {
-    if (wanted === undefined) return null
-    if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
+    if (wanted === undefined) {
+      if (isNew) await forgetPlace(context, repository)
+      return null
+    }
+    if (!isNew) throw notEncrypted(repository)
     return sealingWith(context, repository, await beginEncryption(context, repository, wanted))
   }
-  if (pin?.id !== current.id) await writePin(context, repository.id, current)
+  if (pin?.id !== current.id) await writePin(context, repository, current)
+  else await rememberPlace(context, repository)
   return sealingWith(context, repository, { epoch: current, keys: undefined })
 }
 
@@ -67,8 +76,9 @@ export async function assertSealable(
   if ((await missingKeys(context, repository)).length > 0) return
   const pin = await readPin(context, repository.id)
   const current = await readCurrent(context, repository, pin)
-  if (current !== undefined || wanted === undefined) return
-  if (!init || (await holdsBackups(repository))) throw notEncrypted(repository)
+  const isNew = current === undefined && init && !(await holdsBackups(repository))
+  if (!isNew) await assertSamePlace(context, repository)
+  if (current === undefined && wanted !== undefined && !isNew) throw notEncrypted(repository)
 }
 
 /** Whether there are backups, which then are not encrypted. */
@@ -94,7 +104,7 @@ async function beginEncryption(
     null,
   )
   const [first = made.epoch] = await readOwnEpochs(repository.storage, repository.id)
-  await writePin(context, repository.id, first)
+  await writePin(context, repository, first)
   // Another run that began at the same time was faster: its keys are the repository's.
   return made.counts ? made : { epoch: first, keys: undefined }
 }
@@ -105,7 +115,11 @@ async function sealingWith(
   { epoch, keys }: { epoch: Epoch; keys: EpochPrivate | undefined },
 ): Promise<Sealing> {
   const signer = await hostSigner(context)
-  const opened = keys ?? (await openedToFinish(context, repository, epoch))
+  const [opened] = await Promise.all([
+    keys ?? openedToFinish(context, repository, epoch),
+    // `register` wants it next; where it is not there or damaged, that says so.
+    readHost(keptOver(context, repository), signer.id).catch(() => undefined),
+  ])
   await register(context, repository, signer, { epoch, keys: opened })
   return { epoch: epoch.id, sealingKey: epoch.sealing_key, signer }
 }

@@ -47,8 +47,9 @@ export function notOurs(apart: ApartBackup): NexusError {
   })
 }
 
-/** What lets the host of a stranger's backup in: `keys trust` refuses a key that is distrusted. */
-export function trustHint({ member: { encryption }, isDistrusted = false }: ApartBackup): string {
+/** What lets the host of a stranger's backup in: `keys trust` refuses a key that is distrusted, and helps no other repository. */
+export function trustHint({ member: { encryption }, isDistrusted = false, isOfAnother = false }: ApartBackup): string {
+  if (isOfAnother) return 'find out who put it there; restore it from the repository that it was made for'
   if (isDistrusted) return 'its key is distrusted for good (nexus-backup-keys(1))'
   return `if its host is yours, let it in: nexus-backup keys trust ${encryption?.signer ?? 'KEY'}`
 }

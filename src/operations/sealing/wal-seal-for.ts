@@ -36,7 +36,7 @@ async function judge(
 ): Promise<string | undefined> {
   const isPlain = header.encryption === undefined && header.signer === undefined
   // A server waits for each segment: where nothing is encrypted, nothing more is asked or loaded.
-  if (isPlain && !isKnown(context, repository) && !(await hasKeys())) return undefined
+  if (isPlain && !(await isKnown(context, repository)) && !(await hasKeys())) return undefined
   const [{ keyringOf }, { walProblem }] = await Promise.all([
     import('../trust/keyring-of.js'),
     import('../../repository/keyring/wal-trust.js'),
@@ -58,7 +58,7 @@ export async function walSealFor(
   // The server waits for each segment: what is not needed is not even loaded.
   if (
     wanted === undefined &&
-    !isKnown(context, repository) &&
+    !(await isKnown(context, repository)) &&
     (await repository.storage.list(keysDirectory)).length === 0
   ) {
     return reader
@@ -67,7 +67,11 @@ export async function walSealFor(
   return { ...reader, writing: await walSealing(context, repository, wanted) }
 }
 
-/** Whether this host knows the repository to be encrypted. */
-function isKnown({ stateDirectory }: Pick<Context, 'stateDirectory'>, { id }: Repository): boolean {
-  return existsSync(join(stateDirectory, 'keys', `${id}.json`))
+/** Whether this host knows the repository, or another one in its place, to be encrypted. */
+async function isKnown(context: Pick<Context, 'stateDirectory'>, repository: Repository): Promise<boolean> {
+  const directory = join(context.stateDirectory, 'keys')
+  if (existsSync(join(directory, `${repository.id}.json`))) return true
+  if (!existsSync(join(directory, 'places'))) return false
+  const { isPlaceKnown } = await import('./known-places.js')
+  return isPlaceKnown(context, repository)
 }

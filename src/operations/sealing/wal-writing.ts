@@ -13,18 +13,21 @@ import { keyringOf } from '../trust/keyring-of.js'
 import { letIn } from '../trust/let-in.js'
 import { readLine } from './current-epoch.js'
 import { type HostSigner, hostSigner, readPin, walIdentity } from './host-keys.js'
+import { assertSamePlace } from './known-places.js'
 import { notEncrypted, register } from './sealing-for.js'
 
 /**
  * What files of the log are sealed and signed with; null for a repository that is not encrypted.
  * @throws NexusError refused `encryption_missing` when the configuration wants encryption and the repository has none,
- *   `wal_unsigned` where files must be signed and the state directory, which holds this host's key, cannot be used
+ *   `wal_unsigned` where files must be signed and the state directory, which holds this host's key, cannot be used; damage
+ *   `repository_replaced`
  */
 export async function walSealing(
   context: Context,
   repository: Repository,
   wanted: EncryptionSettings | undefined,
 ): Promise<WalSealing | null> {
+  await orUnknown(assertSamePlace(context, repository))
   const line = await lineKept(context, repository)
   const current = line.at(-1)
   if (current === undefined) {
@@ -52,7 +55,10 @@ async function introduce(
   const host = await readHost(storage, signer.id)
   const words = (await storage.list(vouchDirectory(signer.id))).map(({ name }) => name)
   const isVouched = host !== undefined && (await isVouchedFor(storage, host, line.toReversed()))
-  if (isVouched && line.every(({ id }) => !words.includes(basename(distrustFile(signer.id, id))))) return
+  const isSilent = line.every(({ id, distrusted }) => {
+    return distrusted?.[signer.id] === undefined && !words.includes(basename(distrustFile(signer.id, id)))
+  })
+  if (isVouched && isSilent) return
   const keyring = await keyringOf(context, repository)
   if (await keyring.vouchesFor(signer.id)) return
   const { problem, remedy } = await letIn(keyring, repository, {

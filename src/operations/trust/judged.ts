@@ -48,7 +48,8 @@ async function trustOf(
   for (const member of members) {
     if (member.encryption === undefined) continue
     const signature = await keyring.signatureOf(member, member.encryption)
-    const distrust = signature.trust === 'stranger' ? await keyring.distrustOf(signature.signer, room.name) : undefined
+    const isStranger = signature.trust === 'stranger' && signature.sealedTo === undefined
+    const distrust = isStranger ? await keyring.distrustOf(signature.signer, room.name) : undefined
     const line = signature.trust === 'ours' ? signature.line : distrust?.word.spares(member) ? distrust.line : undefined
     if (line !== undefined) lines.push({ sequence: member.sequence, line })
     const isSpared = line !== undefined && signature.trust === 'stranger'
@@ -69,7 +70,11 @@ const OURS: Verdict = { trust: 'ours', problem: '' }
 function verdictOf(signature: Awaited<ReturnType<Keyring['signatureOf']>>, since: string | undefined): Verdict {
   if (signature.trust === 'ours') return OURS
   if (signature.trust === 'badly-signed') return signature
-  const { host, signer } = signature
+  const { host, signer, sealedTo } = signature
+  if (sealedTo !== undefined) {
+    const problem = `was signed by ${quoted(host)} for another repository: it is sealed to ${sealedTo}, which is no key of this one`
+    return { trust: 'stranger', problem, isOfAnother: true }
+  }
   if (since !== undefined) {
     const problem = `was signed by ${quoted(host)} with the key ${signer}, which is distrusted since ${since}, and was not there then`
     return { trust: 'stranger', problem, isDistrusted: true }

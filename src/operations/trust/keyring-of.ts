@@ -6,6 +6,7 @@ import type { EpochPin } from '../../repository/keys/key-room.js'
 import type { Repository } from '../../repository/types.js'
 import { keptOver } from '../keys/kept-over.js'
 import { readPin } from '../sealing/host-keys.js'
+import { placeProblem } from '../sealing/known-places.js'
 import { warnOnce } from './warn-once.js'
 
 /** Keys do not change while a run reads: each opened repository has them read once. */
@@ -27,22 +28,20 @@ export async function loadKeyring(
   const { id, trustedEpochs: fingerprints } = repository
   const pins = new Map<string, Promise<EpochPin | undefined>>()
   const pin = (of: string) => {
-    const known = pins.get(of) ?? pinOrNone(context, of)
+    const known = pins.get(of) ?? orNone(context, readPin(context, of))
     pins.set(of, known)
     return known
   }
-  const keyring = await Keyring.load(keptOver(context, repository), id, { pin, fingerprints, also })
+  const replaced = await orNone(context, placeProblem(context, repository))
+  const keyring = await Keyring.load(keptOver(context, repository), id, { pin, fingerprints, also, replaced })
   for (const problem of keyring.problems) warnOnce(context, `${repository.location}: ${problem}`)
   return keyring
 }
 
 /** Who only reads may not be let into the state directory, and must not be kept out by what is damaged in it. */
-async function pinOrNone(
-  context: Pick<Context, 'stateDirectory' | 'warn'>,
-  repository: string,
-): Promise<EpochPin | undefined> {
+async function orNone<T>(context: Pick<Context, 'warn'>, reading: Promise<T | undefined>): Promise<T | undefined> {
   try {
-    return await readPin(context, repository)
+    return await reading
   } catch (error) {
     if (!(error instanceof NexusError)) throw error
     if (error.code !== 'state_unusable') warnOnce(context, messageOf(error))

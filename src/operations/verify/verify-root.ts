@@ -2,6 +2,7 @@ import type { RepositorySettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { epochFile, recipientFile } from '../../repository/keys/key-layout.js'
 import { readEpochs, readRecipients } from '../../repository/keys/key-room.js'
+import { repositoryFile } from '../../repository/layout.js'
 import { openRepository } from '../../repository/open.js'
 import { checkRootFiles } from '../../repository/root-files.js'
 import { type RecoveryTrust, recoveryTrust } from '../../repository/root-trust.js'
@@ -9,6 +10,7 @@ import type { Storage } from '../../repository/storage/storage.js'
 import type { Repository } from '../../repository/types.js'
 import { missingKeys } from '../keys/kept-keys.js'
 import type { VerifiedBackup, VerifiedRecovery } from '../results.js'
+import { placeProblem } from '../sealing/known-places.js'
 import { keyringOf } from '../trust/keyring-of.js'
 
 /** What was found of repositories as a whole. */
@@ -28,6 +30,8 @@ export async function checkRepositories(
   for (const place of repositories) {
     const repository = await openRepository(place)
     const findings = [...(await checkRootFiles(repository.storage)), ...(await damagedKeys(repository.storage))]
+    const replaced = await placeProblem(context, repository).catch(() => undefined)
+    if (replaced !== undefined) findings.push({ part: repositoryFile, problem: replaced })
     for (const part of await missingKeys(context, repository)) {
       findings.push({
         part,

@@ -2,7 +2,7 @@ import { messageOf, NexusError } from '../../errors.js'
 import { type Distrust, readDistrust } from '../keys/distrust-file.js'
 import { type Epoch, fingerprintOf, follows } from '../keys/epoch.js'
 import { type HostDocument, isVouchedFor, readHost } from '../keys/host-file.js'
-import { type KeyReader, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
+import { epochFile, type KeyReader, keyFileLimit, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
 import { type EpochPin, ownAmong, readEpochs } from '../keys/key-room.js'
 import type { Manifest } from '../manifest.js'
 import { isSignedBy } from '../sealed/sealed-manifest.js'
@@ -16,13 +16,18 @@ export interface KnownEpochs {
   fingerprints: readonly string[]
   /** Epochs that count anyhow: in a copy, those that count where it comes from. */
   also: readonly Epoch[]
+  /** Why this host believes no keys that it sees there for the first time; undefined where it does. */
+  replaced?: string | undefined
 }
 
-/** What a manifest's signature is worth. */
+/** What a signature is worth. */
 export type Signature =
   | { trust: 'ours'; line: readonly Epoch[] }
-  /** It holds, but no epoch that counts vouches for who signed. */
-  | { trust: 'stranger'; host: string; signer: string }
+  /**
+   * It holds, but no epoch that counts vouches for who signed; or one does, and what was signed is sealed to `sealedTo`, an
+   * epoch of other keys.
+   */
+  | { trust: 'stranger'; host: string; signer: string; sealedTo?: string }
   | { trust: 'badly-signed'; problem: string }
 
 /**
@@ -47,6 +52,9 @@ export class Keyring {
   readonly #distrusts = new Map<string, Promise<Distrust | undefined>>()
   readonly #vouches = new Map<string, Promise<boolean>>()
   readonly #words = new Map<string, Promise<ReadonlySet<string>>>()
+  /** Times that the keys may be read again. */
+  #rereads = REREADS
+  #later: Promise<Keyring> | undefined
 
   private constructor(
     place: { storage: KeyReader; repository: string },
@@ -69,11 +77,11 @@ export class Keyring {
     const epochs = await readEpochs(storage, told)
     // Without any epoch there is nothing that could name the first one: that is the plain repository.
     const line = epochs.length === 0 ? [] : await ownAmong(storage, epochs, repository, told)
-    const problem = ownProblem(line, pin, known.fingerprints)
+    const problem = known.replaced ?? ownProblem(line, pin, known.fingerprints)
     if (problem !== undefined) problems.push(problem)
     const own = problem === undefined ? line : []
     const others = epochs.filter(epoch => epoch.repository !== repository)
-    const isEncrypted = line.length > 0 || pin !== undefined
+    const isEncrypted = line.length > 0 || pin !== undefined || known.replaced !== undefined
     return new Keyring({ storage, repository }, known, { own, foreign: linesAmong(others), problems, isEncrypted })
   }
 
@@ -92,21 +100,54 @@ export class Keyring {
 
   /** What the signature of an encrypted backup is worth; no key is needed. */
   async signatureOf(manifest: Manifest, encryption: NonNullable<Manifest['encryption']>): Promise<Signature> {
-    const { source } = manifest
-    return this.judge(encryption.signer, source, ({ signing_key: key }) => isSignedBy(manifest, encryption, key))
+    const { signer, epoch } = encryption
+    const holds = ({ signing_key: key }: HostDocument) => isSignedBy(manifest, encryption, key)
+    return this.judge({ signer, source: manifest.source, epoch }, holds)
   }
 
   /**
-   * What a signature on something of a source is worth.
+   * What a signature on something of a source is worth. A host signs with one key wherever it writes: what is sealed must be
+   * sealed to the line of epochs that vouches for the key, or it was made for another repository.
+   * @param signed.epoch what it is sealed to; undefined for what is in plain
    * @param holds whether it was made with the key of this host
    */
-  async judge(signer: string, source: string, holds: (host: HostDocument) => boolean): Promise<Signature> {
+  async judge(
+    signed: { signer: string; source: string; epoch: string | undefined },
+    holds: (host: HostDocument) => boolean,
+  ): Promise<Signature> {
+    const { signer, source, epoch } = signed
     const host = await this.#host(signer)
     if (typeof host === 'string') return { trust: 'badly-signed', problem: host }
     if (!holds(host)) return { trust: 'badly-signed', problem: 'its signature does not hold' }
-    const lines = [this.own, ...(await this.linesOf(source)), this.#known.also]
-    for (const line of lines) if (await this.isVouched(host, line)) return { trust: 'ours', line }
-    return { trust: 'stranger', host: host.host, signer }
+    const vouching: (readonly Epoch[])[] = []
+    for (const line of [this.own, ...(await this.linesOf(source)), this.#known.also]) {
+      if (await this.isVouched(host, line)) vouching.push(line)
+    }
+    const line = vouching.find(members => epoch === undefined || members.some(({ id }) => id === epoch))
+    if (line !== undefined) return { trust: 'ours', line }
+    const later = await this.#readAgain(vouching.length === 0 ? undefined : epoch)
+    if (later !== undefined) return later.judge(signed, holds)
+    const stranger = { trust: 'stranger' as const, host: host.host, signer }
+    if (vouching.length === 0 || epoch === undefined) return stranger
+    // Where keys are damaged, an epoch may be missing that is one of ours.
+    if (this.problems.length > 0) {
+      return { trust: 'badly-signed', problem: `is sealed to ${epoch}, which is not among the keys that are left` }
+    }
+    return { ...stranger, sealedTo: epoch }
+  }
+
+  /**
+   * The keys as they are now: a host may have been let in, or the keys rotated, since they were read.
+   * @param epoch that is missing among those that were read; undefined where it is a word for a host that is missing
+   * @returns undefined where nothing more is to be found
+   */
+  async #readAgain(epoch: string | undefined): Promise<Keyring | undefined> {
+    const isWorthIt = epoch === undefined ? this.#rereads === REREADS : this.#rereads > 0
+    if (!isWorthIt || (epoch !== undefined && !(await isThere(this.#storage, epochFile(epoch))))) return undefined
+    this.#later ??= Keyring.load(this.#storage, this.#repository, this.#known)
+    const later = await this.#later
+    later.#rereads = this.#rereads - 1
+    return later
   }
 
   /** Whether there are any epochs here, of its own or of copies, that could vouch for anybody. */
@@ -157,17 +198,21 @@ export class Keyring {
   async #linesOf(source: string): Promise<(readonly Epoch[])[]> {
     if (this.#foreign.length === 0) return []
     const attestations = await this.#attestations(source)
-    const lines: (readonly Epoch[])[] = []
+    const { fingerprints } = this.#known
+    const candidates: { line: readonly Epoch[]; isKnown: boolean; isConfigured: boolean; isAttested: boolean }[] = []
     for (const line of this.#foreign) {
       const [first] = line
       const pin = first === undefined ? undefined : await this.#known.pin(first.repository)
-      const { fingerprints } = this.#known
       if (pin !== undefined && !line.some(epoch => isPinned(epoch, pin))) continue
-      const isPinnedLine = line.some(epoch => fingerprints.includes(fingerprintOf(epoch)))
-      const isAttested = fingerprints.length === 0 && attestations.some(one => attests(one, line))
-      if (pin !== undefined || isPinnedLine || isAttested) lines.push(line)
+      const isConfigured = line.some(epoch => fingerprints.includes(fingerprintOf(epoch)))
+      const isAttested = attestations.some(one => attests(one, line))
+      candidates.push({ line, isKnown: pin !== undefined, isConfigured, isAttested })
     }
-    return lines
+    // A host may know several repositories: that it knows a line does not say that the copies of this source come from there.
+    const isTold = this.own.length > 0 || candidates.some(({ isKnown, isAttested }) => isKnown && isAttested)
+    const counts = ({ isKnown, isConfigured, isAttested }: (typeof candidates)[number]) =>
+      isConfigured || (isAttested ? isKnown || fingerprints.length === 0 : isKnown && !isTold)
+    return candidates.filter(counts).map(({ line }) => line)
   }
 
   /**
@@ -253,6 +298,19 @@ export class Keyring {
     const known = this.#vouches.get(name) ?? damagedIsNone(isVouchedFor(this.#storage, host, [epoch]))
     this.#vouches.set(name, known)
     return known
+  }
+}
+
+/** Each costs as much as reading all keys: whoever adds backups must not cause one for each of them. */
+const REREADS = 3
+
+async function isThere(storage: KeyReader, name: string): Promise<boolean> {
+  try {
+    await storage.readSmall(name, keyFileLimit)
+    return true
+  } catch (error) {
+    if (error instanceof NexusError && error.kind !== 'interrupted') return false
+    throw error
   }
 }
 

@@ -16,13 +16,18 @@ export async function walProblem(keyring: Keyring, source: string, header: WalFi
   const signature =
     signer === undefined
       ? undefined
-      : await keyring.judge(signer, source, ({ signing_key: key }) => isWalSignedBy(header, key))
+      : await keyring.judge({ signer, source, epoch: encryption?.epoch }, ({ signing_key: key }) =>
+          isWalSignedBy(header, key),
+        )
   if (signature?.trust === 'ours') return undefined
   if (signature?.trust === 'badly-signed') return signature.problem
   const counting = [keyring.own, ...(await keyring.linesOf(source))].filter(line => line.length > 0)
   if (encryption === undefined && !keyring.isEncrypted && counting.length === 0) return undefined
   const lines = counting.filter(line => encryption === undefined || line.some(({ id }) => id === encryption.epoch))
   if (lines.some(line => isFromBefore(line, source, header))) return undefined
+  if (signature?.sealedTo !== undefined) {
+    return `was signed by ${quoted(signature.host)} for another repository: it is sealed to ${signature.sealedTo}`
+  }
   if (signature !== undefined) {
     const distrust = await keyring.distrustOf(signature.signer, source)
     const why =

@@ -58,7 +58,8 @@ export function formatDistrust(
 }
 
 /**
- * The word of one of these epochs against a host's key, the latest of several; undefined where there is none.
+ * The word of one of these epochs against a host's key, the latest of several; undefined where none has given one. One that
+ * was taken away and that a later epoch tells of spares nothing.
  *
  * @param names what lies in the directory of words for that key
  */
@@ -73,7 +74,9 @@ export async function readDistrust(
     const distrust = bytes === undefined ? undefined : parse(bytes, { file, host, epoch })
     if (distrust !== undefined) return distrust
   }
-  return undefined
+  // The word was taken away, and with it what it spared; a later epoch tells that it was given.
+  const since = epochs.flatMap(({ distrusted }) => distrusted?.[host.id] ?? []).at(-1)
+  return since === undefined ? undefined : { since, spares: () => false }
 }
 
 /** What is damaged or not signed says nothing: whoever may write could otherwise take a host's backups away. */

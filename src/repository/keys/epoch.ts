@@ -4,7 +4,7 @@ import { type EpochPrivate, isSigned } from '../../keys/epoch-keys.js'
 import { openWith, sealTo } from '../../keys/hpke.js'
 import { canonicalJson } from '../json.js'
 import { base64, formatKeyDocument, instant, keysDamaged, parseKeyDocument } from './key-document.js'
-import { epochFile, isEpochId } from './key-layout.js'
+import { epochFile, isEpochId, isSignerId } from './key-layout.js'
 
 const epochId = v.pipe(v.string(), v.check(isEpochId))
 const epochSchema = v.looseObject({
@@ -32,6 +32,11 @@ const epochSchema = v.looseObject({
    * signed by a host.
    */
   unsigned_wal: v.optional(v.record(v.string(), v.pipe(v.string(), v.regex(/^[0-9A-F]{24}$/)))),
+  /**
+   * Hosts' keys against which an epoch of the line had given its word then, with the instant: who takes such a word away
+   * takes nothing back. Epochs made by earlier versions do not have it.
+   */
+  distrusted: v.optional(v.record(v.pipe(v.string(), v.check(isSignerId)), instant)),
   /** This epoch's own. */
   signature: base64(64),
 })
@@ -54,6 +59,7 @@ export async function formatEpoch(
     now: Date
     plain?: Readonly<Record<string, number>>
     unsignedWal?: Readonly<Record<string, string>>
+    distrusted?: Readonly<Record<string, string>>
   },
   before: { id: string; keys: EpochPrivate } | null,
 ): Promise<{ id: string; bytes: Buffer }> {
@@ -66,6 +72,7 @@ export async function formatEpoch(
     created: known.now.toISOString(),
     ...(known.plain === undefined ? {} : { plain: known.plain }),
     ...(known.unsignedWal === undefined ? {} : { unsigned_wal: known.unsignedWal }),
+    ...(known.distrusted === undefined ? {} : { distrusted: known.distrusted }),
     sealing_key: keys.sealing.toString('base64'),
     signing_key: keys.signing.toString('base64'),
     previous: before?.id ?? null,

@@ -9,8 +9,16 @@ const DEEPEST = 3
  * The names of all files below `keys`, in an order in which they can be written: recipients come before the epoch that
  * they open, without which they count for nothing, and what makes an epoch count comes last.
  */
-export async function keyFiles(storage: Pick<Storage, 'list'>): Promise<string[]> {
-  return inWritingOrder(await filesBelow(storage, keysDirectory, DEEPEST))
+export async function keyFiles(storage: Pick<Storage, 'list' | 'listBelow'>): Promise<string[]> {
+  const below = await storage.listBelow?.(keysDirectory)
+  const found = below?.filter(name => !isHidden(name)).map(name => `${keysDirectory}/${name}`)
+  return inWritingOrder(found ?? (await filesBelow(storage, keysDirectory, DEEPEST)))
+}
+
+/** What begins with a dot is the lock of a run that changes the keys, or what a killed one left of a file. */
+function isHidden(path: string): boolean {
+  const names = path.split('/')
+  return names.length > DEEPEST + 1 || names.some(name => name.startsWith('.'))
 }
 
 /** Names below `keys` in the order in which they can be written. */
@@ -23,8 +31,7 @@ function rankOf(name: string): number {
 }
 
 async function filesBelow(storage: Pick<Storage, 'list'>, directory: string, depth: number): Promise<string[]> {
-  // What begins with a dot is the lock of a run that changes the keys, or what a killed one left of a file.
-  const found = (await storage.list(directory)).filter(({ name }) => !name.startsWith('.'))
+  const found = (await storage.list(directory)).filter(({ name }) => !isHidden(name))
   const files = found.filter(({ kind }) => kind === 'file').map(({ name }) => `${directory}/${name}`)
   const directories = found.filter(({ kind }) => kind === 'directory').map(({ name }) => `${directory}/${name}`)
   if (depth === 0) return files

@@ -97,6 +97,17 @@ export function distrustFile(signer: string, epoch: string): string {
   return `${vouchDirectory(signer)}/distrusted-${epoch}.json`
 }
 
+/** Whether a file in a directory of words for a host's key is one against it. */
+export function isDistrust(file: string): boolean {
+  return /^distrusted-.*\.json$/.test(file)
+}
+
+/** Whether a directory holds words for a host's key. */
+export function isOfWords(directory: string): boolean {
+  const [, signer = ''] = /^keys\/hosts\/([^/]+)$/.exec(directory) ?? []
+  return isSignerId(signer)
+}
+
 /** What copies attest of the epochs that came with them. */
 export const copiesDirectory = `${keysDirectory}/copies`
 

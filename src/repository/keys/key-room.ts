@@ -76,11 +76,14 @@ export async function ownAmong(
 ): Promise<Epoch[]> {
   const own = ofRepository(epochs, repository)
   const begunAfter = (id: string | null) => begunOrOnly(storage, own, id, onDamage)
-  const first = await begunAfter(null)
-  if (first === undefined) return []
-  const following = new Map(await mapParallel([...own.keys()], 8, async id => [id, await begunAfter(id)] as const))
+  const [first, ...begun] = await mapParallel([null, ...own.keys()], 8, async id => ({
+    id,
+    next: await begunAfter(id),
+  }))
+  if (first?.next === undefined) return []
+  const following = new Map(begun.map(({ id, next }) => [id ?? '', next]))
   // Another run begins an epoch meanwhile: what names it comes after it, so a second look finds it.
-  if ([first, ...following.values()].some(id => id !== undefined && !own.has(id))) {
+  if ([first.next, ...following.values()].some(id => id !== undefined && !own.has(id))) {
     for (const [id, epoch] of ofRepository(await readEpochs(storage, () => {}), repository)) own.set(id, epoch)
   }
   const line: Epoch[] = []
@@ -89,7 +92,7 @@ export async function ownAmong(
     onDamage(keysDamaged(epochFile(id), problem), line.at(-1)?.id ?? '')
     return line
   }
-  for (let id: string | undefined = first; id !== undefined; id = following.get(id)) {
+  for (let id: string | undefined = first.next; id !== undefined; id = following.get(id)) {
     const next = own.get(id)
     const last = line.at(-1)
     if (next === undefined) return ends(id, 'it is missing')
@@ -211,8 +214,10 @@ export async function readCurrentLine(
   const damages: { error: NexusError; id: string }[] = []
   const found = await readEpochs(storage, (error, id) => void damages.push({ error, id }))
   // Without any epoch, one that is not even named cannot be missing.
-  const isPlain = found.length === 0 && damages.length === 0 && (await isNoneNamed(storage))
-  const own = await ownAmong(storage, found, repository, (error, id) => void damages.push({ error, id }))
+  const named = found.length === 0 && damages.length === 0 ? await firstNamed(storage) : 'an epoch'
+  const isPlain = named !== 'an epoch'
+  const told = (error: NexusError, id: string) => void damages.push({ error, id })
+  const own = named === 'nothing' ? [] : await ownAmong(storage, found, repository, told)
   const ofLine = damages.find(({ id }) => id === '' || own.some(epoch => epoch.id === id))
   const isKnown = own.length > 0 && (known.pin !== undefined || known.pinned.length > 0)
   if (ofLine !== undefined && !isKnown && !isPlain) throw ofLine.error
@@ -221,12 +226,12 @@ export async function readCurrentLine(
   return current === undefined ? [] : own
 }
 
-/** Whether nothing names a first epoch, or what does is garbage. */
-async function isNoneNamed(storage: KeyReader): Promise<boolean> {
+/** What is named as the first epoch. */
+async function firstNamed(storage: KeyReader): Promise<'an epoch' | 'nothing' | 'garbage'> {
   try {
-    return (await readBegun(storage, null)) === undefined
+    return (await readBegun(storage, null)) === undefined ? 'nothing' : 'an epoch'
   } catch (error) {
-    if (error instanceof NexusError && error.kind === 'damage') return true
+    if (error instanceof NexusError && error.kind === 'damage') return 'garbage'
     throw error
   }
 }

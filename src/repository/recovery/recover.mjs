@@ -22,7 +22,7 @@
 // standby.signal, recovery.signal, such settings in postgresql.auto.conf. Nothing else is written, and what exists is never
 // overwritten. What is read is not trusted: every number is bounded, and no path leads out of OUTPUT.
 //
-// edition 4
+// edition 5
 import { spawn } from 'node:child_process'
 import {
   createDecipheriv,
@@ -362,7 +362,9 @@ async function readDistrust(repository, host, epochs) {
     const word = await readJson(join(repository, 'keys', 'hosts', host.id, `distrusted-${epoch.id}.json`))
     if (word && isWordOf(epoch, host, 'distrust', word)) return word
   }
-  return undefined
+  // The word was taken away, and with it what it spared; a later epoch tells that it was given.
+  const since = epochs.flatMap(({ distrusted }) => distrusted?.[host.id] ?? []).pop()
+  return since === undefined ? undefined : { distrusted: since, spared: '' }
 }
 
 const isBelieved = async (repository, host, epochs) =>
@@ -429,22 +431,28 @@ async function readAttestations(directory, repository, source) {
 
 /**
  * Why a signature does not count, as the rest of a sentence, and whether nobody vouches for it; undefined where it counts.
+ * A host signs with one key wherever it writes: what is sealed to the keys of another repository was made for that one.
+ * @param epoch what it is sealed to, where it is
  * @param manifest what was signed, where it is a backup: a word against the key may spare it
  */
-async function signerProblem({ repository, lines }, signer, text, signature, manifest) {
+async function signerProblem({ repository, lines }, { signer, epoch, text, signature, manifest }) {
   const host = await readHost(repository, signer)
   const bad = problem => ({ problem, isStranger: false })
   if (host === undefined) return bad(`was signed with the key ${JSON.stringify(signer)}, which nobody knows`)
   if (!isSigned(signingKeyOf(host), text, signature)) return bad('is badly signed: its signature does not hold')
   let against
+  let isOfAnother = false
   for (const line of lines) {
     if (!(await hasVouch(repository, host, line))) continue
     const word = await readDistrust(repository, host, line)
-    if (word === undefined) return undefined
-    against ??= word
+    const isSealedTo = epoch === undefined || line.some(({ id }) => id === epoch)
+    if (word === undefined && isSealedTo) return undefined
+    if (word === undefined) isOfAnother = true
+    else against ??= word
   }
   if (against !== undefined && manifest !== undefined && isSpared(against, manifest)) return undefined
   const who = `was signed by ${JSON.stringify(host.host)} with the key ${signer}`
+  if (isOfAnother) return { problem: `${who}, for another repository: it is sealed to ${epoch}`, isStranger: true }
   const why = against === undefined ? 'for which nobody has vouched' : `which is distrusted since ${against.distrusted}`
   return { problem: `${who}, ${why}`, isStranger: true }
 }
@@ -455,7 +463,8 @@ async function backupProblem(trust, stored, means) {
   if (encryption !== undefined) {
     const { signature, ...rest } = encryption
     const text = `nexus-backup 1 manifest signature ${canonical({ ...plain, encryption: rest })}`
-    return (await signerProblem(trust, encryption.signer, text, signature, stored))?.problem
+    const { signer, epoch } = encryption
+    return (await signerProblem(trust, { signer, epoch, text, signature, manifest: stored }))?.problem
   }
   const [first] = trust.own
   const isKeyGiven = ['key-file', 'passphrase-file', 'epoch-key-file'].some(name => means[name] !== undefined)
@@ -472,7 +481,12 @@ async function walProblem(trust, header) {
   const found =
     header.signer === undefined
       ? unsigned
-      : await signerProblem(trust, header.signer, `nexus-backup 1 wal signature ${canonical(rest)}`, signature)
+      : await signerProblem(trust, {
+          signer: header.signer,
+          epoch: header.encryption?.epoch,
+          text: `nexus-backup 1 wal signature ${canonical(rest)}`,
+          signature,
+        })
   if (found?.isStranger !== true) return found?.problem
   const counting = trust.lines.filter(line => line.length > 0)
   const { encryption } = header

@@ -13,6 +13,8 @@ export interface Storage {
 
   /** The direct children of a directory ('' is the root); empty when it does not exist. */
   list(directory: string): Promise<StorageEntry[]>
+  /** Names of all files below a directory, however deep, as paths from it; absent where that takes no fewer requests. */
+  listBelow?(directory: string): Promise<string[]>
   /** The whole of a small file. Throws `not-found` when absent, damage `file_too_large` when larger than `limit` bytes. */
   readSmall(name: string, limit: number): Promise<Buffer>
   /**

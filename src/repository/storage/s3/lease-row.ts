@@ -43,6 +43,8 @@ export class LeaseRow {
   readonly #directory: string
   readonly #withdrawalMs: number
   #known: { states: string; holders: Holder[] } | undefined
+  /** Whether this process wrote what is known, and nobody has asked since. */
+  #isOwn = false
   readonly #passedOver = new Set<string>()
 
   /** @param withdrawalMs how long a state may take to be withdrawn by one who still runs */
@@ -60,6 +62,7 @@ export class LeaseRow {
   /** Has the newest state be read anew by whoever asks next. */
   forget(): void {
     this.#known = undefined
+    this.#isOwn = false
   }
 
   /** Objects in the row that are no states, and that the next lower one stood in for. */
@@ -81,17 +84,27 @@ export class LeaseRow {
     { mine, purpose }: { mine: (holders: readonly Holder[]) => boolean; purpose: LeaseChange },
   ): Promise<boolean> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
-      const { number, holders, old } = await this.#newest()
+      const { number, holders, old } =
+        (attempt === 0 && purpose === 'take' && this.#justWritten()) || (await this.#newest())
       const next = change(holders)
       if (next === undefined) return false
       if (number === lastLease) throw spent(this.#bucket.displayed(`${this.#directory}/${leaseName(number)}`))
       const bytes = formatLease(next)
-      const state = await this.#write(number + 1, bytes, purpose)
+      const state = await this.#write(number + 1, bytes)
       if (state === undefined) continue
-      const isKept = purpose === 'give back' || (await holdsExactly(this.#bucket, `${this.#directory}/${state}`, bytes))
-      if (!isKept) continue
+      const path = `${this.#directory}/${state}`
       // Whoever slept between reading and writing may have written a number that was used and removed long ago.
-      const { files } = await listLevel(this.#bucket, this.#directory, leaseName(number))
+      const [isConditional, isKept, { files }] = await Promise.all([
+        this.#isConditional(path, bytes, purpose),
+        purpose === 'give back' || holdsExactly(this.#bucket, path, bytes),
+        listLevel(this.#bucket, this.#directory, leaseName(number)),
+      ])
+      if (isConditional !== true) {
+        // The state would be believed by the next one who asks.
+        await removeIfAllowed(this.#bucket, [path])
+        throw isConditional
+      }
+      if (!isKept) continue
       if (statesOf(files, number + 1).some(other => other !== state)) {
         await removeIfAllowed(this.#bucket, [`${this.#directory}/${state}`])
         await sleep(randomInt(RIVAL_PAUSE_MS))
@@ -99,9 +112,12 @@ export class LeaseRow {
       }
       const newest = highestOf(files)
       if (newest > number + 1) {
-        this.#known = undefined
+        this.forget()
         if (!mine((await this.#newest()).holders)) continue
-      } else this.#known = { states: state, holders: next }
+      } else {
+        this.#known = { states: state, holders: next }
+        this.#isOwn = true
+      }
       await removeIfAllowed(this.#bucket, old)
       return true
     }
@@ -111,18 +127,27 @@ export class LeaseRow {
   }
 
   /** Writes a state; returns its name, or undefined when that number is taken. */
-  async #write(number: number, bytes: Buffer, purpose: LeaseChange): Promise<string | undefined> {
+  async #write(number: number, bytes: Buffer): Promise<string | undefined> {
     if (this.#bucket.locking === 'single-writer') {
       const state = ownLeaseName(number)
       await put(this.#bucket, `${this.#directory}/${state}`, bytes)
       return state
     }
     const state = leaseName(number)
-    const name = `${this.#directory}/${state}`
-    if (!(await putOnce(this.#bucket, name, bytes))) return undefined
-    // A server that ignores the condition would let everybody in, and might begin to at any time.
-    if (purpose === 'take') await this.#assertConditional(name, bytes)
-    return state
+    return (await putOnce(this.#bucket, `${this.#directory}/${state}`, bytes)) ? state : undefined
+  }
+
+  /**
+   * The state that this process wrote last, as long as nobody can have written over it unseen: who takes another lock right
+   * away writes the next number only where nobody else has.
+   */
+  #justWritten(): { number: number; holders: Holder[]; old: string[] } | undefined {
+    const isOwn = this.#isOwn
+    // Only once: who waits for another looks anew each time.
+    this.#isOwn = false
+    if (!isOwn || this.#known === undefined || this.#bucket.locking === 'single-writer') return undefined
+    const number = leaseNumber(this.#known.states)
+    return number === undefined ? undefined : { number, holders: this.#known.holders, old: [] }
   }
 
   /** The newest state; and those that are so old that they can go. */
@@ -175,13 +200,17 @@ export class LeaseRow {
     return [...held.values()]
   }
 
-  async #assertConditional(name: string, bytes: Uint8Array): Promise<void> {
+  /**
+   * Whether the server still writes only once; else why not. One that ignores the condition would let everybody in, and might
+   * begin to at any time: so it shows that for each lock that is taken.
+   */
+  async #isConditional(path: string, bytes: Uint8Array, purpose: LeaseChange): Promise<unknown> {
+    if (purpose !== 'take' || this.#bucket.locking === 'single-writer') return true
     try {
-      await assertConditional(this.#bucket, name, bytes)
+      await assertConditional(this.#bucket, path, bytes)
+      return true
     } catch (error) {
-      // The state would be believed by the next one who asks.
-      await removeIfAllowed(this.#bucket, [name])
-      throw error
+      return error
     }
   }
 }

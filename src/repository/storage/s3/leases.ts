@@ -32,6 +32,9 @@ export class Leases implements Guard {
   #renewedAt = 0
   #lost: NexusError | undefined
   #stillWrites: (() => Promise<void>) | undefined
+  /** Those that are being given back. */
+  readonly #leaving = new Set<string>()
+  #givingBack: Promise<unknown> | undefined
   /** One change at a time. */
   #tail: Promise<unknown> = Promise.resolve()
 
@@ -136,17 +139,16 @@ export class Leases implements Guard {
 
   async #release(token: string, { onWait }: LockOptions): Promise<void> {
     if (!this.#tokens.has(token)) return
+    this.#leaving.add(token)
     try {
-      await this.#advance('give back', holders => {
-        if (!holders.some(holder => holder.token === token)) return undefined
-        return this.#present(holders).filter(holder => holder.token !== token)
-      })
+      await this.#giveBack()
     } catch (error) {
       // The work is done or has failed for a reason of its own; a lease that is not given back ends by itself.
       onWait(
         `${this.#source}: its lease could not be given back and ends by itself within five minutes: ${messageOf(error)}`,
       )
     } finally {
+      this.#leaving.delete(token)
       this.#tokens.delete(token)
       if (this.#tokens.size === 0) {
         clearInterval(this.#timer)
@@ -156,6 +158,19 @@ export class Leases implements Guard {
         this.#stillWrites = undefined
       }
     }
+  }
+
+  /** Gives back at once what is given back at the same time. */
+  #giveBack(): Promise<unknown> {
+    this.#givingBack ??= Promise.resolve().then(() => {
+      this.#givingBack = undefined
+      const leaving = new Set(this.#leaving)
+      return this.#advance('give back', holders => {
+        if (!holders.some(holder => leaving.has(holder.token))) return undefined
+        return this.#present(holders).filter(holder => !leaving.has(holder.token))
+      })
+    })
+    return this.#givingBack
   }
 
   /** Those who hold something: neither expired by the server's clock nor surely dead, and ourselves. */

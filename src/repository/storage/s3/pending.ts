@@ -66,8 +66,7 @@ export function beginS3(bucket: Bucket, directory: string, guard: Guard, layout:
       const why = manifest === undefined ? 'it has no manifest' : `it is ${state}, ${open.size} files open`
       throw new NexusError('failed', 'pending_misused', `${directory} cannot be committed: ${why}`)
     }
-    await assertArrived()
-    await guard.renew()
+    await Promise.all([assertArrived(), guard.renew()])
     await atLast?.()
     if (!(await putOnce(bucket, within(manifestFile), manifest, { locked: true })))
       throw alreadyThere(bucket, within(manifestFile))

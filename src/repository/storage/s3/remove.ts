@@ -39,9 +39,9 @@ async function finishRemoval(
  * @param guard asked before each step, as below
  */
 export async function removeS3Leftovers(bucket: Bucket, parent: string, guard: Guard): Promise<string[]> {
-  await abortUploads(bucket, parent)
+  const [ids] = await Promise.all([markedIds(bucket, parent), abortUploads(bucket, parent)])
   const names: string[] = []
-  for (const id of (await markedIds(bucket, parent)).sort()) {
+  for (const id of ids.sort()) {
     if (await clean(bucket, `${parent}/${id}`, guard)) names.push(partialPrefix + id)
   }
   return names

@@ -9,7 +9,7 @@ import { Bucket } from './bucket.js'
 import { extendCommonLocks, extendFileLocks, extendLocks, fileLocks, lockedUntil } from './extend-locks.js'
 import { isDenied } from './faults.js'
 import { Leases, type LeaseTiming, leaseTiming } from './leases.js'
-import { holdsAnything, listLevel } from './listing.js'
+import { holdsAnything, listBelow, listLevel } from './listing.js'
 import { agreedLocking } from './locking.js'
 import { isMarkers, markedIds } from './markers.js'
 import { assertConditionalWrites, getSmall, put, putOnce, removeObjects, sizeOfObject } from './objects.js'
@@ -101,6 +101,10 @@ export class S3Storage implements Storage {
         kind: 'directory' as const,
       })),
     ]
+  }
+
+  async listBelow(directory: string): Promise<string[]> {
+    return (await listBelow(this.#bucket, directory)).map(({ name }) => name)
   }
 
   async #uncommitted(parent: string, present: ReadonlySet<string>): Promise<Set<string>> {
