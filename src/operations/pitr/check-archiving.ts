@@ -3,6 +3,7 @@ import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import { isBucket } from '../../repository/storage/s3/settings.js'
 import { type ArchivingState, archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
 import { ownerAccount } from '../../sources/postgres/run-as.js'
 import { openSession } from '../../sources/postgres/session.js'
@@ -104,7 +105,7 @@ async function checkOne(
     file: segment,
     needed: true,
     archive,
-    fromBucket: room.repository.location.startsWith('s3://'),
+    fromBucket: isBucket(room.repository.location),
   })
   return { seen: { ...seen, ...seenOf(await readArchiving(session)), segment, stored_ms: storedMs }, concern: null }
 }

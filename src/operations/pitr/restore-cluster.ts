@@ -3,6 +3,7 @@ import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
 import { isoShort } from '../../model/micros.js'
+import { isBucket } from '../../repository/storage/s3/settings.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import { connectionParameter } from '../../sources/postgres/connection.js'
 import type { Account } from '../../sources/postgres/run-as.js'
@@ -142,7 +143,7 @@ async function tryRecovery(
     file: plan.wal?.from ?? facts.start_segment ?? historyName(plan.timeline),
     needed: plan.wal !== null,
     archive: archiveOf(context, selected, facts, request.untrusted),
-    fromBucket: selected.room.repository.location.startsWith('s3://'),
+    fromBucket: isBucket(selected.room.repository.location),
   })
 }
 
