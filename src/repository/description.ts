@@ -6,6 +6,7 @@ import { parseOutsideJson, prettyJson } from './json.js'
 import { checksumsFile, isSourceName, quoted, repositoryFile } from './layout.js'
 import { FORMAT } from './manifest.js'
 import { sha256Of } from './root-files.js'
+import { isBucket } from './storage/s3/settings.js'
 import type { Storage } from './storage/storage.js'
 
 /** Bytes nexus-backup.json may have. */
@@ -117,7 +118,7 @@ function damaged(location: string, problem: string, cause?: unknown): NexusError
 
 /** What helps every command that needs a repository; who makes one adds how. */
 export function whereItMayBe(location: string): string {
-  return location.startsWith('s3://')
+  return isBucket(location)
     ? 'are bucket and prefix right? Name the repository with --repo s3://BUCKET/PREFIX, or in the configuration'
     : 'is the disk mounted (findmnt)? Name the repository with --repo DIR, or in the configuration'
 }

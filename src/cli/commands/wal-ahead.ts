@@ -7,9 +7,9 @@ import { switchOption, textOption } from '../parsed.js'
  * What calls to come must have in common with this one to be answered ahead: command line, surroundings and
  * configuration, as it is before it is read. Null for calls that are not alike, and for those with an answer of their own.
  */
-export function aheadOf(verb: 'archive' | 'fetch', { options, io, words }: Invocation): WalCall | null {
+export function aheadOf(verb: 'archive' | 'fetch', { options, io, words, operands }: Invocation): WalCall | null {
   if (['dry-run', 'json', 'verbose'].some(name => switchOption(options, name))) return null
-  const key = keyOf(verb, words, { cwd: io.cwd, env: io.env })
+  const key = keyOf(verb, { words, operands }, { cwd: io.cwd, env: io.env })
   if (key === undefined) return null
   const asked = textOption(options, 'config')
   const places = configurationPlaces({

@@ -3,8 +3,8 @@ import type { PostgresSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
+import { isBucket } from '../../repository/storage/s3/settings.js'
 import { type ArchivingState, archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
-import { ownerAccount } from '../../sources/postgres/run-as.js'
 import { openSession } from '../../sources/postgres/session.js'
 import { switchWal } from '../../sources/postgres/switch-wal.js'
 import { failureOf } from '../failure.js'
@@ -100,11 +100,11 @@ async function checkOne(
   }
   await tryRestoreCommand(context, {
     command: restoreCommandOf(request.recovery, name),
-    account: source.dataDirectory === null ? session.account : await ownerAccount(source.dataDirectory),
+    account: session.serverUser,
     file: segment,
     needed: true,
     archive,
-    fromBucket: room.repository.location.startsWith('s3://'),
+    fromBucket: isBucket(room.repository.location),
   })
   return { seen: { ...seen, ...seenOf(await readArchiving(session)), segment, stored_ms: storedMs }, concern: null }
 }

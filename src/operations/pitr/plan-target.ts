@@ -13,7 +13,9 @@ import {
   nameOf,
 } from './choose.js'
 import { LineWal } from './line-wal.js'
+import { type ClusterLine, timelineOfSegment } from './lines.js'
 import type { LoadedSystem } from './load-systems.js'
+import { locateRestorePoint, locateTransaction, type Place, type Searched, searchedBy } from './locate.js'
 import type { ClusterTarget, TimelineChoice } from './requests.js'
 import { assertPassable, type Resolution, resolveBefore, resolveEnd, resolvePosition, resolveTime } from './resolve.js'
 import type { ClusterBase } from './systems.js'
@@ -66,7 +68,7 @@ export async function planTarget(
     return { candidate, resolution: await resolvePosition(candidate, wal, position) }
   }
   const candidates = candidatesForSearch(systems, timeline).map(loaded)
-  return searchFor(context, candidates, target, walOf)
+  return searchFor(context, candidates, target, { walOf, scanOf })
 }
 
 async function atTime(candidate: Candidate, wal: LineWal, at: WrittenTime): Promise<Resolution> {
@@ -89,41 +91,82 @@ function beginOf(wal: LineWal, { xid, lsn }: { xid: number; lsn: bigint }): bigi
   return wal.removalsBefore(lsn).find(removal => removal.xid === xid)?.lsn ?? lsn
 }
 
-type Searched = Extract<ClusterTarget, { kind: 'xid' | 'restore-point' }>
+type ByName = Extract<ClusterTarget, { kind: 'xid' | 'restore-point' }>
+type Loaded = PlannedTarget['candidate']
 
-/** From the newest base back: the first one after whose end the record stands. */
+/** Finds where the record stands, and the newest base before it. */
 async function searchFor(
   context: Context,
-  candidates: readonly PlannedTarget['candidate'][],
-  target: Searched,
-  walOf: (candidate: PlannedTarget['candidate'], to?: number) => Promise<LineWal>,
+  candidates: readonly Loaded[],
+  target: ByName,
+  { walOf, scanOf }: { walOf: (candidate: Loaded) => Promise<LineWal>; scanOf: ScanOf },
 ): Promise<PlannedTarget> {
   const name = target.kind === 'xid' ? `transaction ${target.xid}` : `restore point '${target.name}'`
-  let gap: { candidate: PlannedTarget['candidate']; missing: { timeline: number; segment: number } } | undefined
-  let next = Number.POSITIVE_INFINITY
-  for (const candidate of candidates) {
-    context.signal.throwIfAborted()
-    const { base, reach } = candidate
-    const wal = await walOf(candidate, next)
+  const lines = await searchedBy(candidates, ({ system, base }) => scanOf(system, base))
+  for await (const place of placesOf(context, lines, { target, candidates })) {
+    const candidate = candidates.find(one => leadsOnTo(one, place))
+    if (candidate === undefined) continue
+    const wal = await walOf(candidate)
     const resolution =
       target.kind === 'xid'
         ? await transactionIn(candidate, wal, target)
         : await restorePointIn(candidate, wal, target.name)
     if (resolution !== null) return { candidate, resolution }
-    if (reach.missing !== null && reach.to < next) gap ??= { candidate, missing: reach.missing }
-    next = base.stopSegment + 1
   }
+  throw notFound(candidates, name)
+}
+
+async function* placesOf(
+  context: Context,
+  lines: readonly Searched[],
+  { target, candidates }: { target: ByName; candidates: readonly Loaded[] },
+): AsyncGenerator<Place, void, void> {
+  const oldest = candidates.at(-1)
+  if (oldest === undefined) return
+  if (target.kind === 'restore-point') {
+    const { base, system } = oldest
+    const asked = { name: target.name, since: base.stop, source: system.source }
+    const place = await locateRestorePoint(context, lines, asked)
+    if (place !== null) yield place
+    return
+  }
+  for (const line of lines) {
+    const place = await locateTransaction(line, numberOf(target.xid))
+    if (place !== null) yield place
+  }
+}
+
+/** Candidates come newest first. Lines share what was written before they parted. */
+function leadsOnTo({ base, line, reach, system }: Loaded, place: Place): boolean {
+  const segment = segmentAt(place.lsn, system.segmentBytes)
+  const timelineOn = (one: ClusterLine) => timelineOfSegment(one, segment, system.segmentBytes)
+  return base.stop <= place.lsn && segment < reach.to && timelineOn(line) === timelineOn(place.line)
+}
+
+/** @returns damage where it may lie in a segment that is missing */
+function notFound(candidates: readonly Loaded[], name: string): NexusError {
   const source = candidates[0]?.system.source ?? ''
-  if (gap === undefined) {
-    throw new NexusError('not-found', 'target_not_found', `${source}: ${name} is not in the archive after any backup`, {
-      hint: `the windows there are: nexus-backup pitr points ${source}`,
-    })
+  const gap = candidates.find(({ reach }) => reach.missing !== null)
+  if (gap?.reach.missing == null) {
+    return new NexusError(
+      'not-found',
+      'target_not_found',
+      `${source}: ${name} is not in the archive after any backup`,
+      {
+        hint: `the windows there are: nexus-backup pitr points ${source}`,
+      },
+    )
   }
-  const missing = nameOf(gap.candidate.system, gap.missing)
+  const missing = nameOf(gap.system, gap.reach.missing)
   const message = `${source}: ${name} was not found, and segment ${missing} is missing: it may have been in there or after it`
-  throw new NexusError('damage', 'wal_missing', message, {
+  return new NexusError('damage', 'wal_missing', message, {
     hint: `if the server still has it, archive it from there: nexus-backup pitr archive pg_wal/${missing}`,
   })
+}
+
+/** The WAL knows the lower half of a number with an epoch, as txid_current() gives it. */
+function numberOf(xid: string): number {
+  return Number(BigInt(xid) & 0xffff_ffffn)
 }
 
 /** Null when the transaction does not end in this WAL. */
@@ -132,8 +175,7 @@ async function transactionIn(
   wal: LineWal,
   { xid: asked, before }: Extract<ClusterTarget, { kind: 'xid' }>,
 ): Promise<Resolution | null> {
-  // The WAL knows the lower half of a number with an epoch, as txid_current() gives it.
-  const xid = Number(BigInt(asked) & 0xffff_ffffn)
+  const xid = numberOf(asked)
   const name = `transaction ${asked}`
   if (!(await wal.readUntil(async facts => mayEnd(facts, xid) && (await wal.endOf(xid)) !== null))) return null
   const end = await wal.endOf(xid)

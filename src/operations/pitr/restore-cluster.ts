@@ -3,11 +3,12 @@ import { NexusError } from '../../errors.js'
 import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
 import { isoShort } from '../../model/micros.js'
+import { isBucket } from '../../repository/storage/s3/settings.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import { connectionParameter } from '../../sources/postgres/connection.js'
 import type { Account } from '../../sources/postgres/run-as.js'
 import { SOCKET_PORT } from '../../sources/postgres/server-settings.js'
-import { historyName } from '../../sources/postgres/wal-names.js'
+import { historyName, parseLsn } from '../../sources/postgres/wal-names.js'
 import { lockOptions, withLocks } from '../locked.js'
 import { unlessPruned } from '../pruned.js'
 import { openSelected } from '../sealing/open-backup.js'
@@ -21,7 +22,7 @@ import { withLayoutRecord } from './layout-record.js'
 import { newMark } from './new-directory.js'
 import { asOwner, nextServer, programOf, stopCommand } from './next-server.js'
 import { type PreparedRestore, prepareClusterRestore } from './plan-cluster.js'
-import type { ClusterRestorePlan, RestoreClusterRequest, RestoreClusterResult } from './requests.js'
+import type { ClusterRestorePlan, ReachedTarget, RestoreClusterRequest, RestoreClusterResult } from './requests.js'
 import { type RunningCopy, runRestored, serverPrograms } from './run-restored.js'
 
 /**
@@ -111,10 +112,23 @@ async function carryOut(
     next_commit: plan.next_commit,
     timeline: plan.timeline,
     notes: plan.notes,
-    reached: run?.copy.state ?? null,
+    reached: run === null ? null : reachedBy(run.copy.state, plan),
     server: run?.server ?? null,
     ...next,
   }
+}
+
+/**
+ * How far a server came. One that stops at a position does not tell the time of the commit there, which it has replayed
+ * (PostgreSQL xlogrecovery.c, recoveryStopsAfter).
+ */
+export function reachedBy(
+  state: ReachedTarget,
+  { last_commit: last, recovery_target: target }: Pick<ClusterRestorePlan, 'last_commit' | 'recovery_target'>,
+): ReachedTarget {
+  const [position, commit] = [parseLsn(state.lsn), parseLsn(last?.lsn ?? '')]
+  const isReplayed = last !== null && position !== undefined && commit !== undefined && position > commit
+  return isReplayed && (target !== null || state.at === null || state.at < last.at) ? { ...state, at: last.at } : state
 }
 
 function recoveryOf(
@@ -142,7 +156,7 @@ async function tryRecovery(
     file: plan.wal?.from ?? facts.start_segment ?? historyName(plan.timeline),
     needed: plan.wal !== null,
     archive: archiveOf(context, selected, facts, request.untrusted),
-    fromBucket: selected.room.repository.location.startsWith('s3://'),
+    fromBucket: isBucket(selected.room.repository.location),
   })
 }
 

@@ -15,7 +15,7 @@ const xid = v.number()
 const commit = v.object({ xid, lsn: big, at: big })
 
 const schema = v.object({
-  format: v.literal(1),
+  format: v.literal(2),
   segments: v.record(
     v.string(),
     v.object({
@@ -23,6 +23,7 @@ const schema = v.object({
       commits: v.nullable(v.object({ first: commit, last: commit })),
       runs: v.array(v.object({ lsn: big, earliest: big, latest: big })),
       xids: v.nullable(v.object({ low: xid, high: xid })),
+      nextXid: v.nullable(xid),
       minimal: v.array(big),
       restorePoints: v.array(v.object({ name: v.string(), lsn: big, at: big })),
       removals: v.array(v.object({ lsn: big, xid, what: v.picklist(['database', 'tablespace']), oid: v.number() })),
@@ -59,7 +60,7 @@ export async function openWalIndex(
       if (!isChanged) return
       isChanged = false
       const segments = Object.fromEntries([...known].filter(([key]) => isThere(key)))
-      const text = JSON.stringify({ format: 1, segments }, (_, value) =>
+      const text = JSON.stringify({ format: 2, segments }, (_, value) =>
         typeof value === 'bigint' ? value.toString() : value,
       )
       try {

@@ -1,6 +1,7 @@
 import type { PostgresSourceSettings, SourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
+import { isBucket } from '../../repository/storage/s3/settings.js'
 import { clusterAccount } from '../../sources/postgres/cluster-owner.js'
 import type { RecoverySettings } from '../../sources/postgres/recovery-settings.js'
 import { historyName } from '../../sources/postgres/wal-names.js'
@@ -92,7 +93,7 @@ export async function restoreClusterInPlace(
     file: facts.start_segment ?? historyName(facts.timeline),
     needed: false,
     archive: archiveOf(context, selected, facts, recovery.untrusted),
-    fromBucket: selected.room.repository.location.startsWith('s3://'),
+    fromBucket: isBucket(selected.room.repository.location),
   })
   const placed = await putTreesInPlace(context, placement, async () => {
     await whileStaging(place, async ({ path: directory }) => {

@@ -1,13 +1,14 @@
 import { basename, resolve } from 'node:path'
 import type { EncryptionSettings, Settings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PackThreads } from '../../repository/wal/pack-thread.js'
 import type { WalName } from '../../sources/postgres/wal-names.js'
 import { enter, systemOf } from './destination.js'
 import { dataDirectoryOf } from './fetch-spool.js'
 import { roomForArchive } from './find-source.js'
-import { lookAhead, startPackingFor } from './look-ahead.js'
+import { isOfOneFile, lookAhead, startPackingFor } from './look-ahead.js'
 import type { WalCall } from './note.js'
 import { readWal, walNameOf } from './read-wal.js'
 
@@ -36,8 +37,9 @@ export interface ArchiveResult {
 
 /**
  * Archives one file of pg_wal, and whatever else is ready. It returns only when this one is durable; what failed of the
- * others is met again when their turn comes. Takes no lock and keeps no journal: the archive's own headers are the record,
- * and a failure stands in the server's log and in pg_stat_archiver.
+ * others is met again when their turn comes. Where something is wrong with this file alone the others are stored all the
+ * same, for the server asks for this one again and again before it goes on to them. Takes no lock and keeps no journal: the
+ * archive's own headers are the record, and a failure stands in the server's log and in pg_stat_archiver.
  * @throws NexusError refused for a foreign, malformed or different file; see `WalArchive.put`
  */
 export async function archiveWal(context: Context, request: ArchiveRequest): Promise<ArchiveResult> {
@@ -45,17 +47,29 @@ export async function archiveWal(context: Context, request: ArchiveRequest): Pro
   const name = walNameOf(basename(request.path))
   const path = resolve(cwd, request.path)
   const packing = request.ahead === null || request.dryRun ? undefined : await startPackingFor(path)
+  const wanted = { name, path, packing }
   try {
-    return await archiveWith(context, request, { name, path, packing })
+    return await archiveWith(context, request, wanted)
+  } catch (error) {
+    if (!isOfOneFile(error)) throw error
+    // What hinders the others too is told when they are asked for.
+    throw besides(error, await archiveOthers(context, request, wanted).catch(() => []))
   } finally {
     await packing?.stop()
   }
 }
 
+interface Wanted {
+  name: WalName
+  /** Absolute. */
+  path: string
+  packing: PackThreads | undefined
+}
+
 async function archiveWith(
   context: Context,
   { settings, cwd, source, dryRun, ahead: call }: ArchiveRequest,
-  { name, path, packing }: { name: WalName; path: string; packing: PackThreads | undefined },
+  { name, path, packing }: Wanted,
 ): Promise<ArchiveResult> {
   const { directory, control } = dataDirectoryOf(cwd, path)
   const file = await readWal(path, name, control)
@@ -78,6 +92,31 @@ async function archiveWith(
     result,
     ahead,
   }
+}
+
+/** Archives the other files that are ready. @returns names */
+async function archiveOthers(
+  context: Context,
+  { settings, cwd, source, dryRun, ahead: call }: ArchiveRequest,
+  { name, path, packing }: Wanted,
+): Promise<string[]> {
+  const { directory, control } = dataDirectoryOf(cwd, path)
+  if (control === undefined || call === null || dryRun) return []
+  const { systemIdentifier } = control
+  const room = await roomForArchive(settings, { source, systemIdentifier, cwd: directory })
+  const file = { name: name.name, plain: Buffer.alloc(0) }
+  const encryption = encryptionOf(settings, room)
+  const destination = await enter(context, room, control, { systemIdentifier, encryption, file })
+  return lookAhead(context, destination, path, { call, packing })
+}
+
+function besides(error: NexusError, ahead: readonly string[]): NexusError {
+  if (ahead.length === 0) return error
+  const stored = `the server asks for this file until it is archived; ${ahead.length} others that were ready are stored already`
+  return new NexusError(error.kind, error.code, error.message, {
+    cause: error,
+    hint: error.hint === undefined ? stored : `${error.hint}; ${stored}`,
+  })
 }
 
 /** What the configuration wants of the repository that a room is in. */

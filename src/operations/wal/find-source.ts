@@ -1,9 +1,9 @@
-import { realpathSync } from 'node:fs'
 import { nearest } from '../../config/nearest.js'
 import type { PostgresSourceSettings, Settings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { openRepository } from '../../repository/open.js'
 import type { SourceRoom } from '../../repository/types.js'
+import { isSamePlace, otherServer } from '../../sources/postgres/other-server.js'
 
 /** The configured source of this name, of kind postgres; undefined when the configuration has none of the name. */
 export function configuredSource(settings: Settings, name: string): PostgresSourceSettings | undefined {
@@ -20,7 +20,8 @@ export function clusterSources(settings: Settings): PostgresSourceSettings[] {
 
 /**
  * The room that a cluster's WAL goes into: that of the source named, else of the one that the system has claimed, else of
- * the only one that nobody has claimed yet.
+ * the only one that nobody has claimed yet and that is not for another server by its settings.
+ * @param asked.cwd the data directory
  * @param systemIdentifier undefined where there is no data directory; then a source must be named
  * @throws NexusError usage, configuration `wal_source_unknown`, refused for systems that no source is for
  */
@@ -34,17 +35,17 @@ export async function roomForArchive(
   const candidates = await Promise.all(
     clusterSources(settings).map(async source => {
       const room = await roomOf(source)
-      return { source, room, claim: await room.claim() }
+      return { source, room, claim: await room.claim(), other: otherServer(source, cwd) }
     }),
   )
   if (candidates.length === 0) throw noClusters(settings)
   const claimed = candidates.filter(({ claim }) => claim?.system_identifier === systemIdentifier)
-  const free = candidates.filter(({ claim }) => claim === undefined)
+  const free = candidates.filter(({ claim, other }) => claim === undefined && other === null)
   const suitable = claimed.length > 0 ? claimed : free
   const here = suitable.filter(({ source }) => isSamePlace(source.dataDirectory, cwd))
   const [only, another] = here.length > 0 ? here : suitable
   if (only !== undefined && another === undefined) return only.room
-  if (only === undefined) throw noneFor(systemIdentifier, candidates)
+  if (only === undefined) throw noneFor(systemIdentifier, cwd, candidates)
   throw new NexusError(
     'usage',
     'wal_source_ambiguous',
@@ -72,14 +73,6 @@ export async function roomOf(source: PostgresSourceSettings): Promise<SourceRoom
   return (await openRepository(source.repository)).source(source.name)
 }
 
-function isSamePlace(dataDirectory: string | null, cwd: string): boolean {
-  try {
-    return dataDirectory !== null && realpathSync(dataDirectory) === realpathSync(cwd)
-  } catch {
-    return false
-  }
-}
-
 function noDataDirectory(cwd: string): NexusError {
   return new NexusError('usage', 'no_data_directory', `${cwd} is not a data directory: it has no global/pg_control`, {
     hint: 'run it in the data directory, as PostgreSQL does, or name the source with --source NAME',
@@ -95,22 +88,22 @@ function noClusters({ file }: Settings): NexusError {
   )
 }
 
-function noneFor(
-  systemIdentifier: string,
-  candidates: { source: PostgresSourceSettings; claim: { system_identifier: string | null } | undefined }[],
-): NexusError {
-  const whose = candidates.map(({ source, claim }) => `${source.name} is of system ${claim?.system_identifier}`)
-  const [
-    {
-      source: { name },
-    } = { source: { name: 'NAME' } },
-  ] = candidates
-  return new NexusError(
-    'refused',
-    'wal_foreign',
-    `no source is for the WAL of system ${systemIdentifier}: ${whose.join(', ')}`,
-    {
-      hint: `after pg_upgrade or initdb take a full backup of the new system: nexus-backup create ${name} --adopt; another cluster needs a source of its own`,
-    },
-  )
+interface Candidate {
+  source: PostgresSourceSettings
+  claim: { system_identifier: string | null } | undefined
+  other: string | null
+}
+
+function noneFor(systemIdentifier: string, cwd: string, candidates: readonly Candidate[]): NexusError {
+  const whose = candidates.map(({ source, claim, other }) => {
+    return `${source.name} is ${claim === undefined ? `for ${other}` : `of system ${claim.system_identifier}`}`
+  })
+  const unclaimed = candidates.find(({ claim }) => claim === undefined)
+  const name = (unclaimed ?? candidates[0])?.source.name ?? 'NAME'
+  const hint =
+    unclaimed === undefined
+      ? `after pg_upgrade or initdb take a full backup of the new system: nexus-backup create ${name} --adopt; another cluster needs a source of its own`
+      : `another cluster needs a source of its own; where ${name} is meant, correct its data_directory or connection, or name it in archive_command: nexus-backup pitr archive --source ${name} %p`
+  const message = `no source is for the WAL of system ${systemIdentifier} in ${cwd}: ${whose.join(', ')}`
+  return new NexusError('refused', 'wal_foreign', message, { hint })
 }

@@ -1,11 +1,12 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import type { Context } from '../../context.js'
+import { NexusError } from '../../errors.js'
 import { inOrder } from '../../image/ordered.js'
 import { type PackThreads, startPacking } from '../../repository/wal/pack-thread.js'
 import { parseWalName } from '../../sources/postgres/wal-names.js'
 import type { Destination } from './destination.js'
-import { archivedSuffix, linesOf, stampOf, type WalCall, writeNote } from './note.js'
+import { archivedSuffix, linesOf, noteHolds, stampOf, type WalCall, writeNote } from './note.js'
 import { readWal, walNameOf } from './read-wal.js'
 import { clearArchived, openSpool } from './spool.js'
 
@@ -21,9 +22,9 @@ const WORTH_A_THREAD = 4
 
 /**
  * Archives, in the server's order, the other files that are ready, and leaves a note for each: the call that asks for it
- * returns at once. One process start for each segment is what archiving costs otherwise (anchors/postgres.md 5). Stops at
- * the first failure, which is nobody's yet: that file's own call reports it.
- * @param path of the file that was asked for, archived already
+ * returns at once. One process start for each segment is what archiving costs otherwise (anchors/postgres.md 5). What is
+ * wrong with one of them is nobody's yet: that file's own call reports it. Any other failure ends it.
+ * @param path of the file that was asked for, and which is left out
  * @param packing started for it by `startPackingFor`
  * @returns names
  */
@@ -43,15 +44,14 @@ export async function lookAhead(
     const spool = openSpool(directory)
     if (spool === undefined) return done
     await clearArchived(spool, ready)
-    const others = await within(
+    const { names: others, size } = await within(
       directory,
-      ready.filter(name => name !== basename(path)),
+      ready.filter(name => name !== basename(path) && !noteHolds(join(spool, name + archivedSuffix), call.key)),
     )
-    const { size } = await stat(path)
     const archiveOne = archiver(context, destination, { directory, spool, call, size, packing })
     for await (const name of inOrder(others, size > LARGE_BYTES ? 1 : WIDTH, archiveOne)) {
       if (name === undefined) break
-      done.push(name)
+      if (name !== STUCK) done.push(name)
     }
   } catch {
     // The file asked for is stored; what hinders the others is told when they are asked for.
@@ -74,10 +74,25 @@ interface Ahead {
   directory: string
   spool: string
   call: WalCall
-  /** Of the segment that was asked for, and so of the others. */
+  /** Of the largest. */
   size: number
   packing: PackThreads | undefined
 }
+
+/** Instead of the name of a file that cannot be archived. */
+const STUCK = ''
+
+/** Whether an error is about one file of pg_wal, so that others can be archived all the same. */
+export function isOfOneFile(error: unknown): error is NexusError {
+  return error instanceof NexusError && ofOneFile.has(error.code)
+}
+
+const ofOneFile: ReadonlySet<string> = new Set([
+  // The file itself, as it lies in pg_wal.
+  ...['wal_unreadable', 'wal_malformed', 'wal_version', 'wal_foreign'],
+  // What the archive holds under its name.
+  ...['wal_differs', 'wal_damaged', 'wal_identity_unknown'],
+])
 
 /** Archives one file and leaves its note; undefined when it is time to end. */
 function archiver(
@@ -107,6 +122,7 @@ function archiver(
       ])
       return name
     } catch (error) {
+      if (isOfOneFile(error)) return STUCK
       failed = true
       throw error
     }
@@ -123,18 +139,21 @@ async function readyFiles(directory: string): Promise<string[]> {
     .sort((a, b) => Number(b.endsWith('.history')) - Number(a.endsWith('.history')) || (a < b ? -1 : 1))
 }
 
-/** As many of the files as may be looked ahead to. */
-async function within(directory: string, names: readonly string[]): Promise<string[]> {
+/** As many of the files as may be looked ahead to, and the size of the largest. */
+async function within(directory: string, names: readonly string[]): Promise<{ names: string[]; size: number }> {
   const chosen: string[] = []
   let bytes = 0
+  let largest = 0
   for (const name of names.slice(0, MOST_FILES)) {
     const size = await stat(join(directory, name)).then(
       found => found.size,
       () => undefined,
     )
-    if (size === undefined || bytes + size > MOST_BYTES) break
+    if (size === undefined) continue
+    if (bytes + size > MOST_BYTES) break
     bytes += size
+    largest = Math.max(largest, size)
     chosen.push(name)
   }
-  return chosen
+  return { names: chosen, size: largest }
 }

@@ -1,4 +1,4 @@
-import { type BigIntStats, statSync, unlinkSync, writeFileSync } from 'node:fs'
+import { type BigIntStats, readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../../errors.js'
 import { parseWalName } from '../../sources/postgres/wal-names.js'
@@ -29,6 +29,8 @@ const variables = [
   'NEXUS_BACKUP_JSON',
 ]
 
+const title = 'nexus-backup note 1'
+
 /** Where the archiver's notes lie, beside the segments. */
 export const spoolName = '.nexus-backup'
 
@@ -39,18 +41,22 @@ export const fetchedNoteSuffix = '.fetched.note'
 
 /**
  * The key of a call, the WAL file taken out of it, so that calls alike have the same. Undefined for one that the shell
- * cannot tell: its operands must come last, as PostgreSQL's do when they are written so, and no word may hold `|`.
+ * cannot tell: it knows command and operands by what they look like, so no other word may look like one of them, and none
+ * may hold `|`.
+ *
+ * @param words the whole command line
+ * @param operands of the command in it
  */
 export function keyOf(
   verb: 'archive' | 'fetch',
-  words: readonly string[],
+  { words, operands }: { words: readonly string[]; operands: readonly string[] },
   around: CallSurroundings,
 ): string | undefined {
-  const path = words.at(-1) ?? ''
-  const operand = verb === 'archive' ? basename(path) : (words.at(-2) ?? '')
-  const isFirst = words.slice(0, 7).some((word, at) => word === 'pitr' && at < 6 && words[at + 1] === verb)
-  if (!path.includes('/') || parseWalName(operand) === undefined || !isFirst) return undefined
-  const [taken, left] = verb === 'archive' ? [path, `${dirname(path)}/%`] : [operand, '%']
+  const [taken = '', to] = operands
+  const isKnown = parseWalName(basename(taken)) !== undefined && (verb === 'archive') === taken.includes('/')
+  if (!isKnown || verbIn(words) !== verb || words.filter(looksLikeWal).join() !== taken) return undefined
+  if (verb === 'fetch' && words.filter(isRecovered).join() !== to) return undefined
+  const left = verb === 'archive' ? `${dirname(taken)}/%` : '%'
   const parts = [
     verb,
     around.cwd,
@@ -58,6 +64,21 @@ export function keyOf(
     ...words.map(word => (word === taken ? left : word)),
   ]
   return parts.some(part => /[|\n\0]/.test(part)) ? undefined : parts.join('|')
+}
+
+// What follows is what `asked` in bin/nexus-backup does.
+
+function verbIn(words: readonly string[]): string | undefined {
+  const after = words.includes('pitr') ? words.slice(words.indexOf('pitr')) : []
+  return ['fetch', 'archive'].find(verb => after.includes(verb))
+}
+
+function looksLikeWal(word: string): boolean {
+  return /^[0-9A-F]{8}/.test(word.slice(word.lastIndexOf('/') + 1))
+}
+
+function isRecovered(word: string): boolean {
+  return word.slice(word.lastIndexOf('/') + 1) === 'RECOVERYXLOG'
 }
 
 /** What tells a file from what it was, as `stat -c '%i %s %.Y'` prints it; undefined where there is none. */
@@ -86,7 +107,24 @@ export function linesOf(paths: readonly string[]): string[] {
  */
 export function writeNote(path: string, key: string, lines: readonly string[]): void {
   if (lines.some(line => line.includes('\n'))) return
-  writeFileSync(path, `${['nexus-backup note 1', key, ...lines].join('\n')}\n`, { mode: 0o600 })
+  writeFileSync(path, `${[title, key, ...lines].join('\n')}\n`, { mode: 0o600 })
+}
+
+/** Whether a note of the archiver's answers calls with this key. */
+export function noteHolds(path: string, key: string): boolean {
+  try {
+    const [first, second, ...lines] = readFileSync(path, 'utf8').split('\n')
+    return first === title && second === key && lines.pop() === '' && lines.length > 0 && lines.every(lineHolds)
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error
+    return false
+  }
+}
+
+function lineHolds(line: string): boolean {
+  if (line.startsWith('- ')) return stampOf(line.slice(2)) === undefined
+  const [, stamp, path] = /^= (\d+ \d+ [\d.]+) (.+)$/.exec(line) ?? []
+  return path !== undefined && stampOf(path) === stamp
 }
 
 /** Removes files of the spool, whoever else does the same at this moment. */

@@ -31,6 +31,8 @@ export interface SegmentFacts {
   runs: readonly ClockRun[]
   /** Lowest and highest number of a transaction that ends here, in the order in which numbers are given out. */
   xids: { low: number; high: number } | null
+  /** The number that the next transaction was to get when the server first wrote it down here; null where it did not. */
+  nextXid: number | null
   /** Where the server was started with wal_level=minimal. */
   minimal: readonly bigint[]
   restorePoints: readonly { name: string; lsn: bigint; at: Micros }[]
@@ -47,12 +49,14 @@ type Event =
   | ({ kind: 'commit' | 'abort'; members: readonly number[] } & Commit)
   | { kind: 'restore-point'; lsn: bigint; name: string; at: Micros }
   | { kind: 'parameters'; lsn: bigint; isMinimal: boolean }
+  | { kind: 'next-xid'; lsn: bigint; xid: number }
   | ({ kind: 'drop' } & Removal)
 
 /** Sums a segment up. @param events of the records that begin in it, in order */
 export function factsOf(events: Iterable<Event>, lastRecord: bigint | null): SegmentFacts {
   const commits: Commit[] = []
   let xids: SegmentFacts['xids'] = null
+  let nextXid: number | null = null
   const runs: ClockRun[] = []
   let own: ClockRun[] = []
   const minimal: bigint[] = []
@@ -67,6 +71,7 @@ export function factsOf(events: Iterable<Event>, lastRecord: bigint | null): Seg
       commits.push({ xid: event.xid, lsn, at: event.at })
       extend(own, { lsn, earliest: event.at, latest: event.at })
     }
+    if (event.kind === 'next-xid') nextXid ??= event.xid
     if (event.kind === 'restore-point') restorePoints.push({ name: event.name, lsn, at: event.at })
     if (event.kind === 'parameters' && event.isMinimal) {
       minimal.push(lsn)
@@ -78,7 +83,7 @@ export function factsOf(events: Iterable<Event>, lastRecord: bigint | null): Seg
   const [first] = commits
   const last = commits.at(-1)
   const both = first === undefined || last === undefined ? null : { first, last }
-  return { lastRecord, commits: both, runs: [...runs, ...own], xids, minimal, restorePoints, removals }
+  return { lastRecord, commits: both, runs: [...runs, ...own], xids, nextXid, minimal, restorePoints, removals }
 }
 
 /** The runs of segments that follow each other, of the commits before a position. */
@@ -111,6 +116,11 @@ export function clockSteps(runs: readonly ClockRun[]): ClockStep[] {
 /** Whether a transaction with this number may end in the segment. */
 export function mayEnd({ xids }: Pick<SegmentFacts, 'xids'>, xid: number): boolean {
   return xids !== null && distance(xids.low, xid) >= 0 && distance(xid, xids.high) >= 0
+}
+
+/** Whether a transaction with this number can only end in the segment or later: it was not yet given out there. */
+export function endsLater({ nextXid }: Pick<SegmentFacts, 'nextXid'>, xid: number): boolean {
+  return nextXid !== null && distance(nextXid, xid) >= 0
 }
 
 function extend(runs: ClockRun[], run: ClockRun): void {

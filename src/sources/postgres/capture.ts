@@ -10,11 +10,11 @@ import { type BaseBackup, type BaseBackupEnd, startBaseBackup } from './base-bac
 import { vulnerableClient } from './client-versions.js'
 import { clusterFacts } from './cluster-facts.js'
 import { readConfigurationFiles } from './configuration-files.js'
-import { followedMembers, followLinks, walDirectoryOf } from './data-links.js'
+import { type FollowedLinks, followedMembers, followLinks, walDirectoryOf } from './data-links.js'
 import { runsHere } from './locality.js'
 import { type ClusterProbe, probeCluster, serverTime } from './probe.js'
 import type { PostgresSession } from './psql.js'
-import { type Account, namedAccount } from './run-as.js'
+import { type Account, namedAccount, ownerAccount, readFileAs } from './run-as.js'
 import { type ClusterSettings, openSession } from './session.js'
 import { type HeldWal, holdWal } from './slot.js'
 import { makeStagingRoom, type StagingRoom } from './staging.js'
@@ -112,11 +112,12 @@ class Capture implements ClusterCapture {
   async open(): Promise<TreeInput> {
     this.#session.signal.throwIfAborted()
     this.#held = await holdWal(this.#session, `nexus_backup_${randomBytes(6).toString('hex')}`)
-    const { files, warnings } = followedLinks(this.cluster)
-    this.#followed = { names: new Set(files.map(({ name }) => name)), warnings }
+    const followed = await followedLinks(this.cluster)
+    const { files, directories, warnings } = followed
+    this.#followed = { names: new Set([...files.map(({ name }) => name), ...directories]), warnings }
     const backup = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
     const tar =
-      files.length === 0 ? backup : joined(followedMembers(files, statSync(this.cluster.dataDirectory)), backup)
+      files.length === 0 ? backup : joined(followedMembers(followed, statSync(this.cluster.dataDirectory)), backup)
     return { blockSize: BLOCK_BYTES, carried: [], tar, describe: entry => this.#owned(entry) }
   }
 
@@ -130,7 +131,8 @@ class Capture implements ClusterCapture {
     const { end, at, warnings } = this.#ended
     const span = this.#notes.span()
     const { uid, gid } = this.#notes.owner ?? { uid: 0, gid: 0 }
-    const configuration = readConfigurationFiles(cluster.configurationFiles, cluster.dataDirectory, runsHere(cluster))
+    const reading = runsHere(cluster) ? await readerOf(cluster) : null
+    const configuration = await readConfigurationFiles(cluster.configurationFiles, cluster.dataDirectory, reading)
     const walDirectory = runsHere(cluster) ? walDirectoryOf(cluster.dataDirectory) : null
     const outside = { configurationFiles: configuration.files, walDirectory }
     const vulnerable = vulnerableClient(this.#session.programs.version, this.#session.programs.directory)
@@ -234,8 +236,16 @@ class Capture implements ClusterCapture {
 }
 
 /** Of a server on another machine nothing can be followed: its warnings say what the backup lacks. */
-function followedLinks(cluster: ClusterProbe): ReturnType<typeof followLinks> {
-  return runsHere(cluster) ? followLinks(cluster.dataDirectory, cluster.files) : { files: [], warnings: [] }
+async function followedLinks(cluster: ClusterProbe): Promise<FollowedLinks> {
+  if (!runsHere(cluster)) return { files: [], directories: [], warnings: [] }
+  const { dataDirectory, files: settings, configurationFiles: configuration } = cluster
+  return followLinks(dataDirectory, { settings, configuration, read: await readerOf(cluster) })
+}
+
+/** Reads files of a server as its own user. */
+async function readerOf({ dataDirectory }: ClusterProbe): Promise<(path: string, most: number) => Promise<Buffer>> {
+  const account = await ownerAccount(dataDirectory)
+  return (path, most) => readFileAs(account, path, most)
 }
 
 /** Members before an archive: tar knows no order. */

@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+
 /** Where libpq looks for a server's socket when nothing says otherwise: Debian's and PGDG's builds, then the original. */
 const DEFAULT_SOCKETS = ['/var/run/postgresql', '/tmp']
 
@@ -26,6 +28,24 @@ export function socketPaths(connection: string, env: Record<string, string | und
   const port = (given('port', 'PGPORT') ?? '5432').split(',')[0]
   const directories = host === '' ? DEFAULT_SOCKETS : host.startsWith('/') ? [host] : []
   return directories.map(directory => `${directory}/.s.PGSQL.${port}`)
+}
+
+/** Parameters of libpq that name a file which may be for one user alone, with their variables. */
+const FILES: Readonly<Record<string, string>> = {
+  passfile: 'PGPASSFILE',
+  servicefile: 'PGSERVICEFILE',
+  sslcert: 'PGSSLCERT',
+  sslkey: 'PGSSLKEY',
+  sslrootcert: 'PGSSLROOTCERT',
+  sslcrl: 'PGSSLCRL',
+  sslcrldir: 'PGSSLCRLDIR',
+}
+
+/** The files that a connection and its environment name for libpq, absolute ones only. */
+export function namedFiles(connection: string, env: Record<string, string | undefined>): string[] {
+  const named = Object.entries(FILES).map(([name, variable]) => connectionParameter(connection, name) ?? env[variable])
+  const system = env.PGSYSCONFDIR === undefined ? undefined : join(env.PGSYSCONFDIR, 'pg_service.conf')
+  return [...named, system].filter(path => path?.startsWith('/') === true) as string[]
 }
 
 function isUri(connection: string): boolean {

@@ -1,4 +1,4 @@
-import { lstatSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { lstatSync, realpathSync, statSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { messageOf, NexusError } from '../../errors.js'
 import { tarHeader } from './tar-header.js'
@@ -88,32 +88,62 @@ export interface FollowedFile {
   mtime: number
 }
 
+/** What is followed of a data directory. */
+interface Followed {
+  settings: Readonly<Record<string, string>>
+  configuration: readonly string[]
+  /** Reads a file of so many bytes at most, as the server's user may: a link can lead to what is root's alone. */
+  read(path: string, most: number): Promise<Buffer>
+}
+
+/** What stands in the backup instead of links. */
+export interface FollowedLinks {
+  files: FollowedFile[]
+  /** Those that are links, and what lies between one and a file, from above. */
+  directories: string[]
+  warnings: string[]
+}
+
 /**
- * Reads the files behind links in a data directory that a server needs to start: its key, its certificates. Without them a
- * restored server with `ssl` does not start.
+ * Reads the files behind links in a data directory that a server needs to start: its key, its certificates, its
+ * configuration. Without them a server on a restored copy does not start.
  *
- * @param settings values of `fileSettings`
+ * @param followed.settings values of `fileSettings`
+ * @param followed.configuration absolute paths of the server's configuration files, those outside the data directory too
  */
-export function followLinks(
+export async function followLinks(
   dataDirectory: string,
-  settings: Readonly<Record<string, string>>,
-): { files: FollowedFile[]; warnings: string[] } {
-  const files: FollowedFile[] = []
-  const warnings: string[] = []
+  { settings, configuration, read }: Followed,
+): Promise<FollowedLinks> {
+  const found: FollowedLinks = { files: [], directories: [], warnings: [] }
   const named = fileSettings.flatMap(setting => (settings[setting] ? [settings[setting]] : []))
-  for (const path of new Set(named.map(value => resolve(dataDirectory, value)))) {
+  for (const path of new Set([...named, ...configuration].map(value => resolve(dataDirectory, value)))) {
     const name = relative(dataDirectory, path)
     // A path that leads out of the data directory is no link in it.
-    if (name.startsWith('..') || !isLink(path)) continue
+    const link = name.startsWith('..') ? undefined : firstLink(dataDirectory, name)
+    if (link === undefined) continue
     try {
-      const { size, mtimeMs } = statSync(path)
-      if (size > MAX_FILE_BYTES) throw new Error(`it has ${size} bytes`)
-      files.push({ name, content: readFileSync(path), mtime: Math.floor(mtimeMs / 1000) })
+      const content = await read(path, MAX_FILE_BYTES)
+      found.files.push({ name, content, mtime: Math.floor(statSync(path).mtimeMs / 1000) })
+      if (link !== name) found.directories.push(...below(link, name))
     } catch (error) {
-      warnings.push(`${name} is a link in the data directory and not in the backup: ${messageOf(error)}`)
+      found.warnings.push(`${name} is a link in the data directory and not in the backup: ${messageOf(error)}`)
     }
   }
-  return { files, warnings }
+  return { ...found, directories: [...new Set(found.directories)] }
+}
+
+/** The first part of a path in the data directory that is a link. */
+function firstLink(dataDirectory: string, name: string): string | undefined {
+  const parts = name.split('/')
+  const paths = parts.map((_, at) => parts.slice(0, at + 1).join('/'))
+  return paths.find(path => isLink(join(dataDirectory, path)))
+}
+
+/** The directories from a link to one down to a file: `conf.d` of `conf.d/a.conf`. */
+function below(link: string, name: string): string[] {
+  const parts = name.split('/').slice(0, -1)
+  return parts.map((_, at) => parts.slice(0, at + 1).join('/')).filter(path => path.length >= link.length)
 }
 
 /** Where `pg_wal` really lies, when it is a link; null when it is none or nobody here can see it. */
@@ -128,9 +158,12 @@ export function walDirectoryOf(dataDirectory: string): string | null {
 
 /** Members of a tar archive, closed to everybody but the server’s user: among them are keys. */
 export function* followedMembers(
-  files: readonly FollowedFile[],
+  { files, directories }: Pick<FollowedLinks, 'files' | 'directories'>,
   { uid, gid }: { uid: number; gid: number },
 ): Generator<Buffer> {
+  for (const name of directories) {
+    yield tarHeader({ name, type: '5', mode: 0o700, uid, gid, mtime: files[0]?.mtime ?? 0, size: 0 })
+  }
   for (const { name, content, mtime } of files) {
     yield tarHeader({ name, type: '0', mode: 0o600, uid, gid, mtime, size: content.length })
     yield content

@@ -43,10 +43,25 @@ const known: readonly Known[] = [
       `the server wants the system’s user to be the role’s: ${account === null ? 'run as that user or as root' : `it was asked as ${account.name}`}; set user=… in the connection, or map it in pg_ident.conf`,
   },
   {
+    // libpq passes over such a file with a warning.
+    pattern:
+      /password file "([^"]*)" has group or world access(?=[\s\S]*(?:password authentication failed|no password supplied))/,
+    code: 'authentication_failed',
+    hint: ([, path = '']) =>
+      `others can read the password file, so it is not used: chmod 600 '${path.replaceAll("'", `'\\''`)}'`,
+  },
+  {
     pattern: /password authentication failed|no password supplied/,
     code: 'authentication_failed',
     hint: (_, { account }) =>
-      `put the password into ${account === null ? '~/.pgpass' : `${account.home}/.pgpass (it runs as ${account.name})`} or the file that PGPASSFILE names, mode 0600; database “replication” needs a line too`,
+      `put the password into ${account === null ? '~/.pgpass' : `~/.pgpass of root or of ${account.name} (both are tried)`} or the file that PGPASSFILE names, mode 0600; database “replication” needs a line too`,
+  },
+  {
+    pattern:
+      /root certificate file "[^"]*" does not exist|could not (?:load|read|open|get|stat) [^\n]*(?:private key|certificate|CRL)|private key file [^\n]* (?:has group or world access|must be owned)|certificate (?:present, but not|does not match) [^\n]*private key|connection requires a valid client certificate|certificate authentication failed/,
+    code: 'client_file_unusable',
+    hint: (_, { account }) =>
+      `let ${account === null ? 'the user that runs this' : `root or ${account.name} (both are tried)`} read the files that sslcert, sslkey and sslrootcert name; the key belongs to that user with mode 0600, or to root with 0640`,
   },
   {
     pattern: /role "([^"]*)" does not exist/,

@@ -46,7 +46,7 @@ const keptSettings = [
     'max_prepared_transactions',
     'max_locks_per_transaction',
   ],
-  ...['shared_preload_libraries', 'wal_level', 'data_directory_mode', 'TimeZone'],
+  ...['shared_preload_libraries', 'dynamic_library_path', 'wal_level', 'data_directory_mode', 'TimeZone'],
 ]
 
 /** Version of the server, for choosing programs. @throws NexusError as `queryJson` does; `server_too_old` */

@@ -1,4 +1,4 @@
-import { existsSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { errnoOf } from '../../errors.js'
 import { noSecrets } from '../../secret-variables.js'
 
@@ -71,6 +71,40 @@ export function commandAs(
   if (setpriv === undefined) return { file: program, args, options: { ...options, uid, gid } }
   const groups = account.listed ? '--init-groups' : '--clear-groups'
   return { file: setpriv, args: [`--reuid=${uid}`, `--regid=${gid}`, groups, '--', program, ...args], options }
+}
+
+/** Configuration files and keys. */
+const READ_TIMEOUT_MS = 30_000
+
+/**
+ * Reads a file as somebody may, null for as we are: what root alone can read is not shown to another user by a copy.
+ *
+ * @param most bytes that it may have
+ * @throws Error with the reason
+ */
+export async function readFileAs(account: Account | null, path: string, most: number): Promise<Buffer> {
+  const found = statSync(path)
+  if (!found.isFile()) throw new Error('it is not a regular file')
+  if (found.size > most) throw new Error(`it has ${found.size} bytes`)
+  if (account === null) return readFileSync(path)
+  const { execa } = await import('execa')
+  const { file, args, options } = commandAs(account, 'cat', ['--', path], {
+    ...noSecrets,
+    LC_ALL: 'C',
+    PATH: process.env.PATH,
+  })
+  const { stdout, stderr, failed, isMaxBuffer } = await execa(file, args, {
+    ...options,
+    reject: false,
+    stdin: 'ignore',
+    encoding: 'buffer',
+    maxBuffer: most,
+    stripFinalNewline: false,
+    timeout: READ_TIMEOUT_MS,
+  })
+  if (isMaxBuffer) throw new Error(`it has more than ${most} bytes`)
+  if (failed) throw new Error(`${account.name} cannot read it: ${Buffer.from(stderr).toString('utf8').trim()}`)
+  return Buffer.from(stdout)
 }
 
 function ownerOf(path: string): { uid: number; gid: number } | null {

@@ -100,6 +100,11 @@ const decisions: readonly Decision[] = [
   })),
   // Libraries.
   {
+    name: 'dynamic_library_path',
+    value: ({ captured }) => captured.dynamic_library_path ?? null,
+    reason: 'the libraries that the cluster names may lie there',
+  },
+  {
     name: 'shared_preload_libraries',
     value: ({ captured }) => sharedLibraries(captured.shared_preload_libraries ?? '').join(', '),
     reason: 'WAL and content may need them; those that act by themselves are left out',

@@ -19,12 +19,15 @@ export type WalEvent =
   | { kind: 'restore-point'; lsn: bigint; name: string; at: Micros }
   /** The server was started with other parameters. */
   | { kind: 'parameters'; lsn: bigint; isMinimal: boolean }
+  /** The number that the next transaction gets: those below it were given out before, the others later. */
+  | { kind: 'next-xid'; lsn: bigint; xid: number }
   /** Files go with this record; the transaction commits later. */
   | { kind: 'drop'; lsn: bigint; xid: number; what: 'database' | 'tablespace'; oid: number }
 
 /** PostgreSQL rmgrlist.h, and the info bits of their records. */
-const [RM_XLOG, RM_XACT, RM_DATABASE, RM_TABLESPACE] = [0, 1, 4, 5]
-const [PARAMETER_CHANGE, RESTORE_POINT] = [0x60, 0x70]
+const [RM_XLOG, RM_XACT, RM_DATABASE, RM_TABLESPACE, RM_STANDBY] = [0, 1, 4, 5, 8]
+const [SHUTDOWN_CHECKPOINT, ONLINE_CHECKPOINT, PARAMETER_CHANGE, RESTORE_POINT] = [0x00, 0x10, 0x60, 0x70]
+const RUNNING_TRANSACTIONS = 0x10
 const [COMMIT, ABORT, COMMIT_PREPARED, ABORT_PREPARED] = [0x00, 0x20, 0x30, 0x40]
 const XACT_OPERATION = 0x70
 const XACT_HAS_INFO = 0x80
@@ -37,7 +40,10 @@ const EPOCH: Micros = 946_684_800_000_000n
 /** The records that `eventOf` can be asked about. */
 export const eventRecords: RecordFilter = (rmgr, info) => {
   if (rmgr === RM_XACT) return [COMMIT, ABORT, COMMIT_PREPARED, ABORT_PREPARED].includes(info & XACT_OPERATION)
-  if (rmgr === RM_XLOG) return [PARAMETER_CHANGE, RESTORE_POINT].includes(info & 0xf0)
+  if (rmgr === RM_XLOG) {
+    return [SHUTDOWN_CHECKPOINT, ONLINE_CHECKPOINT, PARAMETER_CHANGE, RESTORE_POINT].includes(info & 0xf0)
+  }
+  if (rmgr === RM_STANDBY) return (info & 0xf0) === RUNNING_TRANSACTIONS
   return rmgr === RM_DATABASE || rmgr === RM_TABLESPACE
 }
 
@@ -55,6 +61,10 @@ export function eventOf(record: WalRecord, major: number): WalEvent | null {
     // xl_parameter_change: five numbers stand before the level (PostgreSQL 12 and later), and 0 is minimal.
     return { kind: 'parameters', lsn, isMinimal: data.readInt32LE(20) === 0 }
   }
+  // CheckPoint: a position, two timelines and a flag stand before the number (PostgreSQL pg_control.h).
+  if (rmgr === RM_XLOG) return { kind: 'next-xid', lsn, xid: data.readUInt32LE(24) }
+  // xl_running_xacts: two counts and a flag stand before it (PostgreSQL standbydefs.h).
+  if (rmgr === RM_STANDBY) return { kind: 'next-xid', lsn, xid: data.readUInt32LE(12) }
   if (rmgr === RM_DATABASE && (info & 0xf0) === (major >= 15 ? 0x20 : 0x10)) {
     return { kind: 'drop', lsn, xid, what: 'database', oid: data.readUInt32LE(0) }
   }

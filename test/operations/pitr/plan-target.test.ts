@@ -237,6 +237,110 @@ describe('a transaction', () => {
   })
 })
 
+describe('a transaction in a long archive', () => {
+  const long = system([base('one', 10), base('two', 500), base('three', 800)], { 1: [[5, 1000]] })
+  /** Every fourth segment has the number of the next transaction, as a busy server writes it. */
+  const numbered = Array.from({ length: 990 }, (_, at) => at + 10).flatMap((segment): WalEvent[] => {
+    const next: WalEvent = { kind: 'next-xid', lsn: within(segment) + 1n, xid: segment * 10 }
+    return [...(segment % 4 === 0 ? [next] : []), commit(segment * 10 + 1, segment, segment, 50)]
+  })
+  const sought = async (xid: number, events: WalEvent[] = numbered, damaged: number[] = []) => {
+    const scan = fakeScan(events, damaged)
+    const planned = await plan({ kind: 'xid', xid: String(xid), before: false }, events, long, scan)
+    return { base: planned.base, last: planned.last?.xid, read: new Set(scan.read).size }
+  }
+
+  it.each([
+    [141, 'one', 50],
+    [4991, 'one', 520],
+    [5011, 'two', 40],
+    [7991, 'two', 330],
+    [9991, 'three', 230],
+  ])('%i is found without reading what was written before it, but for what leads there from base %s', async (xid, from, most) => {
+    const found = await sought(xid)
+    expect(found).toMatchObject({ base: from, last: xid })
+    expect(found.read).toBeLessThan(most)
+  })
+
+  it('that ends long after it began is found where it ends', async () => {
+    const late = [...numbered, commit(3000, 900, 900, 60)]
+    expect(await sought(3000, late)).toMatchObject({ base: 'three', last: 3000 })
+  })
+
+  it('is found behind a damaged segment that its recovery does not need, and in front of one', async () => {
+    expect(await sought(9991, numbered, [400])).toMatchObject({ last: 9991 })
+    expect(await sought(5051, numbered, [900])).toMatchObject({ last: 5051 })
+    await expect(sought(9991, numbered, [900])).rejects.toMatchObject({ code: 'wal_damaged' })
+    // It may be in there.
+    await expect(sought(9005, numbered, [900])).rejects.toMatchObject({ code: 'wal_damaged' })
+    await expect(sought(12_000, numbered, [400])).rejects.toMatchObject({ code: 'target_not_found' })
+  })
+
+  it('is found wherever numbers begin again', async () => {
+    const from = 2 ** 32 - 5000
+    const round = numbered.map(event => ('xid' in event ? { ...event, xid: (event.xid + from) % 2 ** 32 } : event))
+    for (const xid of [141, 4991, 5011, 9991]) {
+      expect(await sought((xid + from) % 2 ** 32, round)).toMatchObject({ last: (xid + from) % 2 ** 32 })
+    }
+  })
+})
+
+describe('a restore point', () => {
+  const named = (name: string, segment: number): WalEvent => {
+    return { kind: 'restore-point', lsn: within(segment), name, at: microsOf(minute(segment)) }
+  }
+  const target = (name: string): ClusterTarget => ({ kind: 'restore-point', name })
+  const events = [commit(1, 12), named('before 4.2', 13), named('nightly', 15), commit(2, 16), named('nightly', 25)]
+
+  it('is found by a name that was given once, from the newest base before it', async () => {
+    expect(await plan(target('before 4.2'), events)).toMatchObject({
+      setting: { name: 'recovery_target_name', value: 'before 4.2' },
+      base: 'one',
+      last: { xid: 1 },
+      next: { xid: 2 },
+    })
+    await expect(plan(target('other'), events)).rejects.toMatchObject({ code: 'target_not_found' })
+  })
+
+  it('whose name was given several times is refused, and each can be chosen by its position', async () => {
+    await expect(plan(target('nightly'), events)).rejects.toMatchObject({
+      kind: 'usage',
+      code: 'restore_point_ambiguous',
+      message: `shop: the restore point 'nightly' was made 2 times: 2025-11-03T00:15:00.000000Z (--lsn ${formatLsn(within(15))}), 2025-11-03T00:25:00.000000Z (--lsn ${formatLsn(within(25))})`,
+      hint: expect.stringContaining(`--lsn ${formatLsn(within(25))}`),
+    })
+    for (const [segment, from] of [
+      [15, 'one'],
+      [25, 'two'],
+    ] as const) {
+      const chosen = await plan({ kind: 'lsn', lsn: formatLsn(within(segment)) }, events)
+      expect(chosen).toMatchObject({ setting: stopsAt(within(segment)), base: from })
+    }
+  })
+
+  it('of a name that many were given is one of the last that are shown', async () => {
+    const many = Array.from({ length: 30 }, (_, at) => named('nightly', 10 + at))
+    const { message } = (await plan(target('nightly'), many).catch(error => error)) as Error
+    expect(message).toContain('was made 30 times: 10 earlier ones, 2025-11-03T00:20:00.000000Z')
+    expect(message.match(/--lsn/g)).toHaveLength(20)
+  })
+
+  it('that is found, while another one may be in a damaged segment, is said to be perhaps one of several', async () => {
+    const warnings: string[] = []
+    const context = testContext({ warn: message => void warnings.push(message) })
+    const wish = { target: target('before 4.2') as Planned, timeline: 'latest' as const }
+    const damaged = fakeScan(events, [30])
+    const { resolution } = await planTarget(context, [whole as LoadedSystem], wish, async () => damaged)
+    expect(resolution.setting?.value).toBe('before 4.2')
+    expect(warnings).toEqual([
+      expect.stringContaining("whether 'before 4.2' was given once more is not known: segment 30"),
+    ])
+    await expect(plan(target('other'), events, whole, fakeScan(events, [30]))).rejects.toMatchObject({
+      code: 'wal_damaged',
+    })
+  })
+})
+
 describe('files that go before their transaction commits', () => {
   const dropped: WalEvent = { kind: 'drop', lsn: within(25) + 50n, xid: 8, what: 'database', oid: 16_384 }
   const alone = [commit(7, 25), dropped, commit(8, 25, 25.5, 100), commit(9, 39)]

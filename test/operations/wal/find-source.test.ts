@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import {
@@ -65,13 +65,14 @@ describe('the source that a cluster’s WAL goes to', () => {
       { name: 'b', dataDirectory: link },
       { name: 'c', dataDirectory: join(directory, 'gone') },
       { name: 'd' },
+      { name: 'e' },
     )
     expect((await found(seven, undefined, one)).name).toBe('a')
     expect((await found(seven, undefined, two)).name).toBe('b')
     await expect(found(seven, undefined, directory)).rejects.toMatchObject({
       kind: 'usage',
       code: 'wal_source_ambiguous',
-      message: expect.stringContaining('a, b, c, d'),
+      message: expect.stringMatching(/: d, e$/),
       hint: expect.stringContaining('nexus-backup pitr archive --source NAME %p'),
     })
   })
@@ -90,9 +91,38 @@ describe('the source that a cluster’s WAL goes to', () => {
     await expect(found('9')).rejects.toMatchObject({
       kind: 'refused',
       code: 'wal_foreign',
-      message: `no source is for the WAL of system 9: a is of system ${seven}, b is of system ${eight}`,
+      message: `no source is for the WAL of system 9 in /nowhere: a is of system ${seven}, b is of system ${eight}`,
       hint: expect.stringContaining('nexus-backup create a --adopt'),
     })
+  })
+
+  it.each<[string, Partial<PostgresSourceSettings>, string | null]>([
+    ['another data directory', { dataDirectory: '/' }, 'the data directory /'],
+    ['a data directory that is gone', { dataDirectory: '/nonexistent' }, 'the data directory /nonexistent'],
+    ['the port of another server', { connection: 'host=/run/postgresql port=5433' }, 'the server on port 5433'],
+    ['that port in a URI', { connection: 'postgresql:///crm?host=/run&port=5433' }, 'the server on port 5433'],
+    ['the default port, where this server has another one', { connection: 'host=/run' }, 'the server on port 5432'],
+    ['its own port', { connection: 'host=/run port=5434' }, null],
+    ['whatever libpq finds', { connection: '' }, null],
+    ['a service', { connection: 'service=crm host=/run port=5433' }, null],
+    ['a server behind the network', { connection: 'host=db.example.com port=5433' }, null],
+  ])('is not a free one whose settings name %s', async (_, wish, other) => {
+    const cwd = temporaryDirectory()
+    writeFileSync(join(cwd, 'postmaster.pid'), `4711\n${cwd}\n1699999999\n5434\n/run\n`)
+    const { found, claim } = await place({ name: 'a', ...wish })
+    if (other === null) expect((await found(seven, undefined, cwd)).name).toBe('a')
+    else {
+      await expect(found(seven, undefined, cwd)).rejects.toMatchObject({
+        kind: 'refused',
+        code: 'wal_foreign',
+        message: `no source is for the WAL of system ${seven} in ${cwd}: a is for ${other}`,
+        hint: expect.stringContaining('nexus-backup pitr archive --source a %p'),
+      })
+    }
+    // The operator's word, and a claim: a standby may have other paths.
+    expect((await found(seven, 'a', cwd)).name).toBe('a')
+    await claim('a', seven)
+    expect((await found(seven, undefined, cwd)).name).toBe('a')
   })
 
   it('must be named where there is no data directory', async () => {

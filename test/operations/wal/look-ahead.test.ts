@@ -56,19 +56,84 @@ describe('looking ahead', () => {
     expect((await at.archiveFile(first)).ahead).toEqual(['00000002.history', fourth, sixth])
   })
 
-  it('ends at the first that cannot be archived, which is not this one’s failure', async () => {
+  /** Makes the third of the files that are ready one that cannot be archived, and puts it right again. */
+  const stuck: [string, (at: WalCalls, name: string) => Promise<() => void> | (() => void), string][] = [
+    [
+      'no segment',
+      (at, name) => {
+        writeFileSync(at.wal(name), 'broken')
+        return () => writeFileSync(at.wal(name), segmentBytes(3))
+      },
+      'wal_malformed',
+    ],
+    [
+      'another system’s',
+      (at, name) => {
+        writeFileSync(at.wal(name), segmentBytes(3, { systemIdentifier: '42' }))
+        return () => writeFileSync(at.wal(name), segmentBytes(3))
+      },
+      'wal_foreign',
+    ],
+    [
+      'gone',
+      (at, name) => {
+        rmSync(at.wal(name))
+        return () => writeFileSync(at.wal(name), segmentBytes(3))
+      },
+      'wal_unreadable',
+    ],
+    [
+      'archived already with another content',
+      async (at, name) => {
+        const closedAt = new Date(now)
+        await at.archive.put(name, segmentBytes(3, { fill: 99 }), { closedAt, now })
+        return () => rmSync(at.stored(name))
+      },
+      'wal_differs',
+    ],
+    [
+      'damaged in the archive',
+      async (at, name) => {
+        await at.archive.put(name, segmentBytes(3), { closedAt: now, now })
+        truncateSync(at.stored(name), 200)
+        return () => rmSync(at.stored(name))
+      },
+      'wal_damaged',
+    ],
+  ]
+
+  it.each(stuck)('passes over a file that is %s, and stores those after it', async (_, spoil, code) => {
     const at = await walCalls()
     const [first = '', second = '', broken = '', fourth = ''] = at.ready([1, 2, 3, 4])
-    writeFileSync(at.wal(broken), 'broken')
+    const repair = await spoil(at, broken)
     const { result, ahead } = await at.archiveFile(first)
-    expect([result, ahead]).toEqual(['stored', [second]])
-    expect(at.inSpool()).toContain(`${second}.stored`)
-    expect(at.inSpool()).not.toContain(`${broken}.stored`)
-    await expect(at.archiveFile(broken)).rejects.toMatchObject({ kind: 'refused', code: 'wal_malformed' })
-    // Put right, it goes on from there.
-    writeFileSync(at.wal(broken), segmentBytes(3))
-    expect((await at.archiveFile(broken)).ahead).toContain(fourth)
-    await expectStored(at, [first, second, broken, fourth])
+    expect([result, ahead]).toEqual(['stored', [second, fourth]])
+    expect(at.inSpool()).toEqual(stored([second, fourth]))
+    // The server asks for it until it is archived, while others become ready: it is never taken for archived.
+    const [fifth = '', sixth = ''] = at.ready([5, 6])
+    await expect(at.archiveFile(broken)).rejects.toMatchObject({
+      code,
+      hint: expect.stringMatching(
+        /; the server asks for this file until it is archived; 3 others that were ready are stored already$/,
+      ),
+    })
+    expect(at.inSpool()).toEqual(stored([first, second, fourth, fifth, sixth]))
+    // What has a note is not read again.
+    const again: unknown = await at.archiveFile(broken).catch(error => error)
+    expect(again).toMatchObject({ code, hint: expect.not.stringContaining('stored already') })
+    repair()
+    expect((await at.archiveFile(broken)).ahead).toEqual([])
+    await expectStored(at, [first, second, broken, fourth, fifth, sixth])
+  })
+
+  it('stores nothing ahead on a dry run of a file that cannot be archived, nor for who wants it alone', async () => {
+    const at = await walCalls()
+    const [first = ''] = at.ready([1, 2])
+    writeFileSync(at.wal(first), 'broken')
+    for (const wish of [{ dryRun: true }, { ahead: null }]) {
+      await expect(at.archiveFile(first, wish)).rejects.toMatchObject({ code: 'wal_malformed' })
+    }
+    expect(await at.archive.names()).toEqual([])
   })
 
   it('leaves the others alone when the server does not wait for this one', async () => {

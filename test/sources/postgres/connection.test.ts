@@ -1,6 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { connectionParameter, socketPaths, withParameter } from '../../../src/sources/postgres/connection.js'
+import {
+  connectionParameter,
+  namedFiles,
+  socketPaths,
+  withParameter,
+} from '../../../src/sources/postgres/connection.js'
 
 describe('a parameter of a connection string', () => {
   it.each([
@@ -33,6 +38,18 @@ describe('a parameter of a connection string', () => {
     expect(withParameter('host=/run', 'replication', 'true')).toBe('host=/run replication=true')
     expect(withParameter('postgresql:///crm', 'replication', 'true')).toBe('postgresql:///crm?replication=true')
     expect(withParameter('postgresql:///crm?a=b', 'replication', 'true')).toBe('postgresql:///crm?a=b&replication=true')
+  })
+})
+
+describe('the files that libpq reads for one user', () => {
+  it.each([
+    ['passfile=/a sslkey=/b sslcert=b.crt', {}, ['/a', '/b']],
+    ['', { PGPASSFILE: '/a', PGSSLKEY: '/b', PGSSLROOTCERT: 'system' }, ['/a', '/b']],
+    ['postgresql:///?passfile=/a', { PGPASSFILE: '/b', PGSERVICEFILE: '/c' }, ['/a', '/c']],
+    ['', { PGSYSCONFDIR: '/etc/pg' }, ['/etc/pg/pg_service.conf']],
+    ['', {}, []],
+  ])('are named by %j and %j', (connection, env, files) => {
+    expect(namedFiles(connection, env)).toEqual(files)
   })
 })
 

@@ -1,5 +1,14 @@
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { assertWhole, lacksOf, lostFrom } from '../../../src/sources/postgres/data-links.js'
+import {
+  assertWhole,
+  followedMembers,
+  followLinks,
+  lacksOf,
+  lostFrom,
+} from '../../../src/sources/postgres/data-links.js'
+import { temporaryDirectory } from '../../helpers/temporary.js'
 
 const skipping = (name: string) => `WARNING:  skipping special file "${name}"`
 
@@ -44,5 +53,45 @@ describe('what a server passes over in a base backup', () => {
     const warnings = ['the server warns: skipping special file "./base/16384"', 'the server warns: something else']
     expect(lostFrom({ kind: 'postgres', warnings })).toEqual(['skipping special file "./base/16384"'])
     expect(lostFrom({ kind: 'files', warnings })).toEqual([])
+  })
+})
+
+describe('links in a data directory to what a server needs to start', () => {
+  it('become files with what they lead to: keys, configuration, and directories of it', async () => {
+    const [data, etc] = [temporaryDirectory(), temporaryDirectory()]
+    mkdirSync(join(etc, 'conf.d'))
+    const files = ['main.conf', 'hba.conf', 'server.key', 'conf.d/a.conf', 'conf.d/b.conf']
+    for (const name of files) writeFileSync(join(etc, name), `content of ${name}`)
+    symlinkSync(join(etc, 'main.conf'), join(data, 'postgresql.conf'))
+    symlinkSync(join(etc, 'hba.conf'), join(data, 'pg_hba.conf'))
+    symlinkSync(join(etc, 'server.key'), join(data, 'server.key'))
+    symlinkSync(join(etc, 'conf.d'), join(data, 'conf.d'))
+    writeFileSync(join(data, 'pg_ident.conf'), 'no link')
+    symlinkSync(join(etc, 'gone.conf'), join(data, 'gone.conf'))
+    const inside = ['postgresql.conf', 'pg_hba.conf', 'pg_ident.conf', 'conf.d/a.conf', 'conf.d/b.conf', 'gone.conf']
+    const asked: [string, number][] = []
+    const found = await followLinks(data, {
+      settings: { ssl_key_file: 'server.key', ssl_cert_file: '' },
+      configuration: [...inside.map(name => join(data, name)), join(etc, 'main.conf')],
+      async read(path, most) {
+        asked.push([path, most])
+        return readFileSync(path)
+      },
+    })
+    expect(found.directories).toEqual(['conf.d'])
+    expect(found.files.map(({ name, content }) => [name, content.toString()])).toEqual([
+      ['server.key', 'content of server.key'],
+      ['postgresql.conf', 'content of main.conf'],
+      ['pg_hba.conf', 'content of hba.conf'],
+      ['conf.d/a.conf', 'content of conf.d/a.conf'],
+      ['conf.d/b.conf', 'content of conf.d/b.conf'],
+    ])
+    expect(found.warnings).toEqual([expect.stringMatching(/^gone.conf is a link .* not in the backup: ENOENT/)])
+    expect(asked).toHaveLength(6)
+    const archive = Buffer.concat([...followedMembers(found, { uid: 101, gid: 104 })])
+    const names = Array.from({ length: archive.length / 512 }, (_, at) => archive.subarray(at * 512, at * 512 + 512))
+      .filter(block => block.toString('latin1', 257, 262) === 'ustar')
+      .map(block => block.toString('latin1', 0, 100).replace(/\0+$/, ''))
+    expect(names).toEqual(['conf.d/', ...found.files.map(({ name }) => name)])
   })
 })

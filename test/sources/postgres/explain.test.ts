@@ -24,6 +24,19 @@ describe('a failure of PostgreSQL’s programs', () => {
       'role_lacks_replication',
       'FATAL:  permission denied to start WAL sender\nDETAIL:  Only roles with the REPLICATION attribute may start a WAL sender process.',
     ],
+    ...[
+      'could not open certificate file "/root/c.crt": Permission denied',
+      'could not read root certificate file "/root/ca.crt": No such file or directory',
+      'root certificate file "/root/.postgresql/root.crt" does not exist\nEither provide the file or change sslmode',
+      'could not load private key file "/root/c.key": Permission denied',
+      'certificate present, but not private key file "/root/c.key"',
+      'private key file "/root/c.key" must be owned by the current user or root',
+      'private key file "/root/c.key" has group or world access; file must have permissions u=rw (0600) or less',
+      'FATAL:  connection requires a valid client certificate',
+    ].map(said => [
+      'client_file_unusable',
+      `psql: error: connection to server at "db" (10.0.0.1), port 5432 failed: ${said}`,
+    ]),
     ['connections_exhausted', 'FATAL:  sorry, too many clients already'],
     [
       'wal_removed',
@@ -45,7 +58,11 @@ describe('a failure of PostgreSQL’s programs', () => {
     expect(explainFailure('FATAL:  Peer authentication failed for user "nexus"', as).hint).toContain(
       'asked as postgres',
     )
-    expect(explainFailure('fe_sendauth: no password supplied', as).hint).toContain('/var/lib/postgresql/.pgpass')
+    const noPassword = 'connection to server failed: fe_sendauth: no password supplied'
+    expect(explainFailure(noPassword, as).hint).toContain('~/.pgpass of root or of postgres')
+    const open =
+      'WARNING: password file "/it\'s" has group or world access; permissions should be u=rw (0600) or less\n'
+    expect(explainFailure(open + noPassword, as).hint).toContain(`chmod 600 '/it'\\''s'`)
   })
 
   it('leaves progress and warnings out of the message, and control characters', () => {

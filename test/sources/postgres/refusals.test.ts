@@ -1,8 +1,11 @@
-import { chmodSync, chownSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { startCluster, type TestCluster } from '../../helpers/postgres.js'
+import { temporaryDirectory } from '../../helpers/temporary.js'
 import { archiveRoom, backUpTo, type CaptureOptions, capture } from './capturing.js'
+
+const isRoot = process.getuid?.() === 0
 
 const authentication = `
 local all         postgres     trust
@@ -68,6 +71,55 @@ describe('who may take a base backup', () => {
     expect(facts.system_identifier).toMatch(/^\d+$/)
     await expect(capture(cluster, { ...byService, connection: 'service=other' })).rejects.toMatchObject({
       code: 'service_missing',
+    })
+  })
+
+  /** Files that root alone may read: a password, the same as a home has it, and a service with that password. */
+  function ofRoot(): Record<'home' | 'password' | 'services' | 'system', string> {
+    const home = temporaryDirectory()
+    const [password, services, system] = [join(home, '.pgpass'), join(home, 'services.conf'), join(home, 'etc')]
+    writeFileSync(password, '*:*:*:nexus_backup:secret\n', { mode: 0o600 })
+    const service = `[crm]\nhost=${cluster.room}\nuser=nexus_backup\npassfile=${password}\n`
+    writeFileSync(services, service, { mode: 0o600 })
+    mkdirSync(system, { mode: 0o700 })
+    writeFileSync(join(system, 'pg_service.conf'), service)
+    return { home, password, services, system }
+  }
+
+  it.skipIf(!isRoot)('root’s own files are enough for root, wherever libpq looks for them', async () => {
+    const { home, password, services, system } = ofRoot()
+    const user = `host=${cluster.room} user=nexus_backup`
+    const dataDirectory = cluster.directory
+    const ways: CaptureOptions[] = [
+      { connection: `${user} passfile=${password}` },
+      { connection: user, env: { HOME: home } },
+      { connection: 'service=crm', env: { PGSERVICEFILE: services }, dataDirectory },
+      { connection: '', env: { PGSERVICE: 'crm', PGSYSCONFDIR: system }, dataDirectory },
+    ]
+    for (const way of ways) await expect(capture(cluster, way), JSON.stringify(way)).resolves.toBeDefined()
+    const archive = join(archiveRoom(cluster), 'root.tar')
+    expect((await backUpTo(archive, cluster, ways[0])).facts).toMatchObject({ data_directory: cluster.directory })
+  })
+
+  it.skipIf(!isRoot)(
+    'a file that only root can read does not keep the server’s user from what it needs no secret for',
+    async () => {
+      const { password } = ofRoot()
+      await expect(capture(cluster, { env: { PGPASSFILE: password } })).resolves.toBeDefined()
+      const gone = { connection: `host=${cluster.room} user=nexus_backup passfile=${password}.gone` }
+      await expect(capture(cluster, gone)).rejects.toMatchObject({
+        code: 'authentication_failed',
+        hint: expect.stringContaining('~/.pgpass of root or of postgres (both are tried)'),
+      })
+    },
+  )
+
+  it('a password file that others can read is named with the command that closes it', async () => {
+    const open = passwordFile(cluster, 'an open one', 'secret')
+    chmodSync(open, 0o644)
+    await expect(capture(cluster, { ...as('nexus_backup'), env: { PGPASSFILE: open } })).rejects.toMatchObject({
+      code: 'authentication_failed',
+      hint: expect.stringContaining(`chmod 600 '${open}'`),
     })
   })
 

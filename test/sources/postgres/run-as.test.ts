@@ -1,10 +1,10 @@
-import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import { runsHere } from '../../../src/sources/postgres/locality.js'
 import type { ClusterProbe } from '../../../src/sources/postgres/probe.js'
-import { commandAs, namedAccount, ownerAccount } from '../../../src/sources/postgres/run-as.js'
+import { commandAs, namedAccount, ownerAccount, readFileAs } from '../../../src/sources/postgres/run-as.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 
 describe('running a program as the owner of a directory', () => {
@@ -38,6 +38,30 @@ describe('running a program as the owner of a directory', () => {
       LEFT: undefined,
     })
     expect((await execa(file, args, options)).stdout).toBe(`${process.getuid?.()}\na`)
+  })
+})
+
+describe('reading a file as somebody', () => {
+  it.skipIf(process.getuid?.() !== 0)('shows what that user may read, and nothing that only root can', async () => {
+    const directory = temporaryDirectory()
+    const closed = join(directory, 'closed')
+    const open = join(directory, 'open')
+    writeFileSync(closed, 'a secret of root', { mode: 0o600 })
+    writeFileSync(open, 'open\n\n', { mode: 0o644 })
+    chmodSync(directory, 0o755)
+    symlinkSync(closed, join(directory, 'link'))
+    const account = await namedAccount(54_321, 54_322)
+    expect((await readFileAs(account, open, 100)).toString()).toBe('open\n\n')
+    await expect(readFileAs(account, join(directory, 'link'), 100)).rejects.toThrow('54321 cannot read it')
+    expect((await readFileAs(null, join(directory, 'link'), 100)).toString()).toBe('a secret of root')
+  })
+
+  it('takes no more than it may have, and nothing but a file', async () => {
+    const file = join(temporaryDirectory(), 'file')
+    writeFileSync(file, 'four')
+    await expect(readFileAs(null, file, 3)).rejects.toThrow('it has 4 bytes')
+    await expect(readFileAs(null, '/dev/zero', 100)).rejects.toThrow('not a regular file')
+    await expect(readFileAs(null, `${file}.gone`, 100)).rejects.toThrow('ENOENT')
   })
 })
 

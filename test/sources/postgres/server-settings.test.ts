@@ -22,10 +22,15 @@ describe('the settings of a server on a copy', () => {
   it('are as large as the captured ones, with the libraries that do nothing by themselves', () => {
     const captured = {
       max_connections: '300',
+      dynamic_library_path: '/opt/lib:$libdir',
       shared_preload_libraries: 'pg_stat_statements, "pg_cron",$libdir/repmgr.so',
     }
     const settings = Object.fromEntries(serverSettings({ ...purpose, captured }))
-    expect(settings).toMatchObject({ max_connections: '300', shared_preload_libraries: 'pg_stat_statements' })
+    expect(settings).toMatchObject({
+      max_connections: '300',
+      dynamic_library_path: '/opt/lib:$libdir',
+      shared_preload_libraries: 'pg_stat_statements',
+    })
     expect(settings).not.toHaveProperty('max_worker_processes')
   })
 

@@ -105,6 +105,7 @@ it('every end of a transaction has the number and the microsecond that pg_waldum
     if (event.kind === 'commit' || event.kind === 'abort')
       return `${place} ${event.kind} ${event.xid} ${isoMicros(event.at)}`
     if (event.kind === 'restore-point') return `${place} ${event.name}`
+    if (event.kind === 'next-xid') return `${place} next ${event.xid}`
     if (event.kind === 'parameters') return `${place} parameters ${event.isMinimal ? 'minimal' : 'replica'}`
     return `${place} drop ${event.what} ${event.oid}`
   }
@@ -115,6 +116,8 @@ it('every end of a transaction has the number and the microsecond that pg_waldum
     if (kind !== '') return [`${place} ${kind.toLowerCase()} ${prepared ?? xid} ${day}T${time}Z`]
     const name = /^RESTORE_POINT (.*)$/.exec(description)?.[1]
     if (name !== undefined) return [`${place} ${name}`]
+    const next = /^(?:RUNNING_XACTS nextXid |CHECKPOINT_\w+ .*; xid \d+:)(\d+)/.exec(description)?.[1]
+    if (next !== undefined) return [`${place} next ${next}`]
     const level = /^PARAMETER_CHANGE .* wal_level=(\w+)/.exec(description)?.[1]
     if (level !== undefined) return [`${place} parameters ${level}`]
     const database = /^DROP dir \d+\/(\d+)$/.exec(description)?.[1]

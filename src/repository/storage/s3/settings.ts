@@ -45,6 +45,11 @@ export function s3Location({ bucket, prefix }: Pick<S3Settings, 'bucket' | 'pref
   return prefix === '' ? `s3://${bucket}` : `s3://${bucket}/${prefix}`
 }
 
+/** Whether a repository's name is that of a bucket, and not a directory. */
+export function isBucket(location: string): boolean {
+  return location.startsWith('s3://')
+}
+
 /** Classes whose objects must be thawed before they can be read (AWS: GLACIER, DEEP_ARCHIVE). */
 export function isArchiveClass(storageClass: string | undefined): boolean {
   return storageClass === 'GLACIER' || storageClass === 'DEEP_ARCHIVE'
