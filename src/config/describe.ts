@@ -40,9 +40,16 @@ function describePlace({ path, s3, encryption, trustedEpochs }: RepositorySettin
   }
 }
 
-/** As the configuration takes it: a size that is no whole number of MiB was written in MB. */
+/** As the configuration takes it: in the largest unit that it is a whole number of. */
 function formatSize(bytes: number): string {
-  return bytes % 1024 ** 2 === 0 ? `${bytes / 1024 ** 2}MiB` : `${bytes / 1000 ** 2}MB`
+  const units = [
+    ['MiB', 1024 ** 2],
+    ['MB', 1000 ** 2],
+    ['KiB', 1024],
+    ['kB', 1000],
+  ] as const
+  const [unit, size] = units.find(([, factor]) => bytes % factor === 0) ?? ['kB', 1000]
+  return `${bytes / size}${unit}`
 }
 
 function describeBucket(s3: S3Settings): { s3: Record<string, unknown> } {
@@ -106,12 +113,16 @@ function describeContent(source: SourceSettings): Record<string, unknown> {
     return { kind, path, ...(allowOtherNames === true ? { allow_other_names: true } : {}), check, checks }
   }
   if (kind === 'files') return { kind, ...describeFiles(source) }
-  const { connection, dataDirectory, binDirectory } = source
+  const { connection, dataDirectory, binDirectory, maxRate, checkpoint, serverLogs, walCopies } = source
   return {
     kind,
     connection,
     ...(dataDirectory === null ? {} : { data_directory: dataDirectory }),
     ...(binDirectory === null ? {} : { bin_directory: binDirectory }),
+    ...(maxRate === undefined ? {} : { max_rate: formatSize(maxRate) }),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+    ...(serverLogs === true ? { server_logs: true } : {}),
+    ...(walCopies === undefined ? {} : { wal_copies: walCopies }),
     checks,
   }
 }

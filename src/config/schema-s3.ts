@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import type { S3Settings } from '../repository/storage/s3/settings.js'
-import { absolutePath, duration, mapping, trustedEpochs } from './schema.js'
+import { absolutePath, duration, mapping, sizeWithin, trustedEpochs } from './schema.js'
 
 const words = (message: string, pattern: RegExp) => v.pipe(v.string(message), v.regex(pattern, message))
 
@@ -32,15 +32,7 @@ export const endpointUrl = v.pipe(
 )
 
 const partSizeMessage = 'must be a size from 5MiB to 5GiB, such as 64MiB'
-const units: Readonly<Record<string, number>> = { MiB: 1024 ** 2, GiB: 1024 ** 3, MB: 1000 ** 2, GB: 1000 ** 3 }
-
-const partSize = v.pipe(
-  v.string(partSizeMessage),
-  v.regex(/^[1-9]\d{0,9}(?:[MG]i?B)$/, partSizeMessage),
-  v.transform(text => Number.parseInt(text, 10) * (units[text.replace(/^\d+/, '')] ?? 0)),
-  v.minValue(5 * 1024 ** 2, partSizeMessage),
-  v.maxValue(5 * 1024 ** 3, partSizeMessage),
-)
+const partSize = sizeWithin({ least: 5 * 1024 ** 2, most: 5 * 1024 ** 3 }, ['MB', 'MiB', 'GB', 'GiB'], partSizeMessage)
 
 function wholeNumber(least: number, most: number) {
   const message = `must be a whole number from ${least} to ${most}`

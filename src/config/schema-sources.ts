@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { connectionProblem } from './connection.js'
 import { nestedPaths } from './paths.js'
-import { absolutePath, chainSchema, clusterKeepSchema, duration, keepSchema, mapping } from './schema.js'
+import { absolutePath, chainSchema, clusterKeepSchema, duration, keepSchema, mapping, sizeWithin } from './schema.js'
 
 const unitMessage = 'must be the name of a systemd unit such as itsm.service'
 
@@ -87,6 +87,10 @@ const sqliteSchema = mapping({
 
 const connectionMessage = 'must be a connection string of libpq such as "host=/var/run/postgresql port=5432"'
 
+const rateMessage = 'must be a rate a second from 32KiB to 1GiB, such as 50MB'
+/** What pg_basebackup takes for `--max-rate`. */
+const rate = sizeWithin({ least: 32 * 1024, most: 1024 ** 3 }, ['kB', 'KiB', 'MB', 'MiB', 'GB', 'GiB'], rateMessage)
+
 const postgresSchema = mapping({
   kind: v.literal('postgres'),
   connection: v.optional(
@@ -101,6 +105,10 @@ const postgresSchema = mapping({
   ),
   data_directory: v.optional(absolutePath),
   bin_directory: v.optional(absolutePath),
+  max_rate: v.optional(rate),
+  checkpoint: v.optional(v.picklist(['fast', 'spread'], 'must be fast or spread')),
+  server_logs: flag,
+  wal_copies: v.optional(v.picklist(['sync', 'async'], 'must be sync or async')),
   checks,
   stop_service: v.optional(v.never('a cluster is backed up while its server runs')),
   keep: v.optional(clusterKeepSchema),

@@ -24,6 +24,26 @@ export const duration = v.pipe(
   v.transform(text => parseDuration(text) ?? 0),
 )
 
+const sizeUnits: Readonly<Record<string, number>> = {
+  kB: 1000,
+  KiB: 1024,
+  MB: 1000 ** 2,
+  MiB: 1024 ** 2,
+  GB: 1000 ** 3,
+  GiB: 1024 ** 3,
+}
+
+/** A number of bytes, written as a whole number with one of the units. */
+export function sizeWithin(range: { least: number; most: number }, units: readonly string[], message: string) {
+  return v.pipe(
+    v.string(message),
+    v.regex(new RegExp(`^[1-9]\\d{0,9}(?:${units.join('|')})$`), message),
+    v.transform(text => Number.parseInt(text, 10) * (sizeUnits[text.replace(/^\d+/, '')] ?? 0)),
+    v.minValue(range.least, message),
+    v.maxValue(range.most, message),
+  )
+}
+
 const countMessage = 'must be a whole number from 1'
 const count = v.pipe(
   v.number(countMessage),

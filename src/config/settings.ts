@@ -106,6 +106,14 @@ export interface PostgresSourceSettings extends CommonSettings {
   dataDirectory: string | null
   /** Where PostgreSQL's programs lie; null: they are looked for by the server's version. */
   binDirectory: string | null
+  /** Bytes a second that the server sends at most. Default: as many as it can. */
+  maxRate?: number
+  /** How the server makes the checkpoint that a backup begins with. Default fast. */
+  checkpoint?: 'fast' | 'spread'
+  /** Whether the server's own log files are backed up. Default false. */
+  serverLogs?: boolean
+  /** Whether archived WAL goes to the copies too, and whether the server waits for that. Default: `copy` brings it there. */
+  walCopies?: 'sync' | 'async'
 }
 
 /** Directories and single files. */

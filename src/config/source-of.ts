@@ -64,6 +64,10 @@ export function sourceOf(
     connection: value.connection ?? '',
     dataDirectory: value.data_directory ?? null,
     binDirectory: value.bin_directory ?? null,
+    ...(value.max_rate === undefined ? {} : { maxRate: value.max_rate }),
+    ...(value.checkpoint === undefined ? {} : { checkpoint: value.checkpoint }),
+    ...(value.server_logs === true ? { serverLogs: true } : {}),
+    ...(value.wal_copies === undefined ? {} : { walCopies: value.wal_copies }),
     checks: value.checks ?? [],
     ...common,
   }

@@ -64,6 +64,9 @@ export function validateDocument(
     if (source.stop_service === true && source.service === undefined) {
       problems.push(problemAt(document, [...path, 'stop_service'], 'needs a service to stop'))
     }
+    if (source.kind === 'postgres' && source.wal_copies !== undefined && (source.copies ?? []).length === 0) {
+      problems.push(problemAt(document, [...path, 'wal_copies'], 'needs copies to bring WAL to'))
+    }
     settings.sources.push({ name, value: source })
   }
   return { settings, problems: problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0)) }

@@ -30,8 +30,12 @@ export async function points(
   }
   found.sort((a, b) => Date.parse(a.at) - Date.parse(b.at))
   if (!isCluster) return { command: 'pitr points', source, points: found, windows: [] }
-  const { windows, branches, breaks, covered } = await clusterWindows(context, repositories, source)
+  const { windows, branches, marked, breaks, covered } = await clusterWindows(context, repositories, source)
   const outside = found.filter(({ id }) => !covered.has(id))
-  const others = { ...(branches.length === 0 ? {} : { branches }), ...(breaks.length === 0 ? {} : { breaks }) }
+  const others = {
+    ...(branches.length === 0 ? {} : { branches }),
+    ...(marked.length === 0 ? {} : { of_damaged: marked }),
+    ...(breaks.length === 0 ? {} : { breaks }),
+  }
   return { command: 'pitr points', source, points: outside, windows, ...others }
 }

@@ -277,6 +277,8 @@ export interface PointsResult {
   windows: { from: string; to: string; timeline?: number }[]
   /** Of clusters: what only `--timeline N` reaches. */
   branches?: { from: string; to: string; timeline: number }[]
+  /** What only backups of a damaged cluster lead to: `--allow-damaged` reaches it. */
+  of_damaged?: { from: string; to: string; timeline: number }[]
   /** Of clusters: where a window ends although the WAL goes on, and why. */
   breaks?: {
     reason: 'clock_set_back' | 'wal_level_minimal' | 'wal_damaged'

@@ -63,19 +63,24 @@ export function unsoundBackups(backups: readonly ProvableBackup[], proofs: reado
   const drills = drillsOfImages(backups, proofs)
   const marks = drillMarks(drills)
   const drilled = new Set(drills.flatMap(({ id, status }) => (status === 'ok' ? [id] : [])))
-  const unsound = new Set<string>()
-  /** Of these the manifest says so itself; what only a drill saw, a drill of a child can take back for it. */
+  /** Of these the manifest says so itself. */
   const captured = new Set<string>()
+  /** What only a drill saw, a drill of a child can take back for it. */
+  const drilledBadly = new Set<string>()
   for (const { id, type, parent, damaged_source, checks } of [...backups].sort(bySequence)) {
     // What was looked at as a whole stands on nothing that an earlier check saw.
     const base = type === 'full' || hasPassed(checks) ? null : parent
-    if (damaged_source || checks.some(({ status }) => status === 'failed') || (base !== null && captured.has(base))) {
-      captured.add(id)
-    }
-    const inherited = base !== null && unsound.has(base) && !drilled.has(id)
-    if (captured.has(id) || inherited || marks.get(id)?.status === 'source-damaged') unsound.add(id)
+    const inheritsCapture = base !== null && captured.has(base) && !hasSoundPages(checks)
+    if (damaged_source || checks.some(({ status }) => status === 'failed') || inheritsCapture) captured.add(id)
+    const inheritsDrill = base !== null && drilledBadly.has(base) && !drilled.has(id)
+    if (inheritsDrill || marks.get(id)?.status === 'source-damaged') drilledBadly.add(id)
   }
-  return unsound
+  return new Set([...captured, ...drilledBadly])
+}
+
+/** Whether the server read every page of its cluster for an increment too, and found the checksums right again. */
+function hasSoundPages(checks: ProvableBackup['checks']): boolean {
+  return checks.some(({ name, status }) => name === 'page_checksums' && status === 'ok')
 }
 
 /** Whether SQLite looked at the whole database when it was captured, indexes and constraints included. */

@@ -42,6 +42,9 @@ describe('a source of kind postgres', () => {
     connection: host=/var/run/postgresql port=5432 user=nexus_backup
     data_directory: /var/lib/postgresql/15/main/
     bin_directory: /usr/lib/postgresql/15/bin
+    max_rate: 1500kB
+    checkpoint: spread
+    server_logs: true
     repository: local
     checks: ["SELECT count(*) > 0 FROM engagements"]
     service: postgresql@15-main.service
@@ -58,6 +61,9 @@ describe('a source of kind postgres', () => {
       connection: 'host=/var/run/postgresql port=5432 user=nexus_backup',
       dataDirectory: '/var/lib/postgresql/15/main',
       binDirectory: '/usr/lib/postgresql/15/bin',
+      maxRate: 1_500_000,
+      checkpoint: 'spread',
+      serverLogs: true,
       checks: ['SELECT count(*) > 0 FROM engagements'],
       service: 'postgresql@15-main.service',
       keep: { daily: 14, monthly: 12, within: 129_600_000, pitr: 1_209_600_000 },
@@ -140,6 +146,13 @@ describe('a source of kind postgres', () => {
     ['kind: postgres, data_directry: /x', "unknown key; did you mean 'data_directory'?"],
     ['kind: postgres, data_directory: main', 'data_directory: must be an absolute path'],
     ['kind: postgres, bin_directory: 15', 'bin_directory: must be an absolute path'],
+    ['kind: postgres, max_rate: 31KiB', 'max_rate: must be a rate a second from 32KiB to 1GiB'],
+    ['kind: postgres, max_rate: 2GiB', 'max_rate: must be a rate a second from 32KiB to 1GiB'],
+    ['kind: postgres, max_rate: 100', 'max_rate: must be a rate a second from 32KiB to 1GiB'],
+    ['kind: postgres, checkpoint: slow', 'checkpoint: must be fast or spread'],
+    ['kind: postgres, server_logs: 1', 'server_logs: must be true or false'],
+    ['kind: postgres, wal_copies: yes', 'wal_copies: must be sync or async'],
+    ['kind: postgres, wal_copies: sync', 'wal_copies: needs copies to bring WAL to'],
     ['kind: postgres, keep: { pitr: forever }', "keep.pitr: 'forever' is not a duration"],
     ['kind: postgres, keep: { pirt: 3d }', "unknown key; did you mean 'pitr'?"],
     ['kind: postgres, connection: 5432', 'connection: must be a connection string'],

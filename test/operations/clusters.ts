@@ -24,7 +24,7 @@ export interface BackedUpCluster extends Pick<ClusterPlace, 'directory' | 'repos
   warnings: string[]
   /** How a restored copy calls the program. */
   recovery: RecoveryCalls
-  backUp(type: BackupType): Promise<BackupReport>
+  backUp(type: BackupType, wishes?: { allowDamaged?: boolean }): Promise<BackupReport>
   /** Ends the current segment and archives whatever is ready. */
   archive(): Promise<void>
   /** A new path to restore to. */
@@ -79,13 +79,13 @@ export function backedUpCluster(
     journal,
     warnings,
     recovery,
-    async backUp(type) {
+    async backUp(type, { allowDamaged = false } = {}) {
       const { backups, failures } = await create(context, journal, {
         sources: [source],
         type,
         check: undefined,
         verify: false,
-        allowDamaged: false,
+        allowDamaged,
         init: !existsSync(repository),
         // The restored server reads it as its own user.
         owner: existsSync(repository) || process.getuid?.() !== 0 ? undefined : cluster.user,

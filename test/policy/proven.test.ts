@@ -36,6 +36,20 @@ describe('proven backups', () => {
     expect(proven(backups)).toEqual(['b2'])
   })
 
+  it('of a cluster are those whose every page was found right again, though a page was damaged before', () => {
+    const pages = (status: 'ok' | 'failed') => [{ name: 'page_checksums', status }]
+    const backups = [
+      backup(1, null, { damaged_source: true, checks: pages('failed') }),
+      backup(2, 'b1', { damaged_source: true, checks: pages('failed') }),
+      backup(3, 'b2', { checks: pages('ok') }),
+      backup(4, 'b3', { checks: pages('ok') }),
+    ]
+    expect([...unsoundBackups(backups)]).toEqual(['b1', 'b2'])
+    // What a drill saw inside of the pages is no matter of their checksums.
+    const drilled = [proof('b3', 5, 'source-damaged', 'drill')]
+    expect([...unsoundBackups(backups, drilled)]).toEqual(['b1', 'b2', 'b3', 'b4'])
+  })
+
   it('are not made from a damaged source, nor stand on one, whatever a verify says of their bytes', () => {
     const backups = [
       backup(1, null, { checks: passed, damaged_source: true }),

@@ -43,7 +43,7 @@ export async function runClusterRestore(
     text: paint => renderClusterRestore(result, { zone: settings.timezone, paint }),
     // The commands that connect to the server and stop it are what was asked for.
     always: result.server !== null,
-    failures: failedChecks(result, wanted.source),
+    failures: [...ofDamaged(result), ...failedChecks(result, wanted.source)],
   }
 }
 
@@ -56,13 +56,14 @@ function requestOf({ io, options }: Invocation, settings: Settings, wanted: Clus
     target: wanted.target,
     untrusted: switchOption(options, 'untrusted'),
     timeline: timelineOf(textOption(options, 'timeline')),
+    allowDamaged: switchOption(options, 'allow-damaged'),
     to: resolve(io.cwd, wanted.to),
     tablespaceMap: listOption(options, 'tablespace-map').map(text => {
       const at = text.indexOf('=')
       return { from: text.slice(0, at), to: text.slice(at + 1) }
     }),
     waldir: pathOption(textOption(options, 'waldir'), io.cwd),
-    targetAction: textOption(options, 'target-action') === 'pause' ? 'pause' : 'promote',
+    targetAction: (textOption(options, 'target-action') ?? 'promote') as RestoreClusterRequest['targetAction'],
     keepArchiving: switchOption(options, 'keep-archiving'),
     start: switchOption(options, 'start') ? { stop: switchOption(options, 'stop') } : null,
     source: configured?.kind === 'postgres' ? configured : undefined,
@@ -87,6 +88,17 @@ export function recoveryCalls({ io, options }: Pick<Invocation, 'io' | 'options'
   const configuration = settings.file === null ? [] : ['--config', settings.file]
   const places = placeFlags(options, io.cwd).flatMap(([name, value]) => (forTheServer.has(name) ? [name, value] : []))
   return { program: io.program, flags: [...configuration, ...places] }
+}
+
+/** It was asked for, and is still no copy that anybody should go on with unseen. */
+function ofDamaged({ damage, id, target }: RestoreClusterResult): NexusError[] {
+  if (damage === undefined) return []
+  const message = `${target} is restored from ${id}, which was made of a damaged cluster: ${damage}`
+  return [
+    new NexusError('damage', 'restored_damaged', message, {
+      hint: 'look into what is named before anything relies on it, once the copy runs: pg_amcheck --all --heapallindexed',
+    }),
+  ]
 }
 
 function failedChecks({ checks, target }: RestoreClusterResult, source: string): NexusError[] {

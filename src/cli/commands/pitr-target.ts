@@ -31,7 +31,10 @@ export function targetOf(options: OptionValues, name: (typeof names)[number], zo
   return name === 'restore-point' ? { kind: 'restore-point', name: text } : { kind: 'end' }
 }
 
-const ofClusters = ['timeline', 'tablespace-map', 'waldir', 'target-action', 'keep-archiving', 'start', 'stop'] as const
+const ofClusters = [
+  ...['timeline', 'allow-damaged', 'tablespace-map', 'waldir'],
+  ...['target-action', 'keep-archiving', 'start', 'stop'],
+] as const
 
 /** What only a cluster can be asked. Throws `usage` when it is asked of another kind of source. */
 export function refuseClusterOptions(options: OptionValues, source: { name: string; kind: string }): void {
@@ -57,6 +60,8 @@ export function refuseBefore(options: OptionValues, name: (typeof names)[number]
   })
 }
 
+const words = { pause: 'pause', shutdown: 'shut down' } as const
+
 /** Combinations that no cluster can be restored with. Throws `usage`. */
 export function refuseClusterMixture(options: OptionValues): void {
   if (switchOption(options, 'stop') && !switchOption(options, 'start')) {
@@ -64,9 +69,15 @@ export function refuseClusterMixture(options: OptionValues): void {
       hint: 'without --start no server is started',
     })
   }
-  if (switchOption(options, 'end') && textOption(options, 'target-action') === 'pause') {
-    throw new NexusError('usage', 'options_exclude', '--target-action pause has no target to pause at with --end', {
-      hint: 'give a target with --at, --lsn, --xid or --restore-point, or leave --target-action out',
-    })
+  const action = textOption(options, 'target-action')
+  if (switchOption(options, 'end') && (action === 'pause' || action === 'shutdown')) {
+    throw new NexusError(
+      'usage',
+      'options_exclude',
+      `--target-action ${action} has no target to ${words[action]} at with --end`,
+      {
+        hint: 'give a target with --at, --lsn, --xid or --restore-point, or leave --target-action out',
+      },
+    )
   }
 }

@@ -18,8 +18,9 @@ export const pitrRestore: CommandDeclaration = {
     'nexus-backup pitr restore SOURCE --at TIME --to PATH',
     'nexus-backup pitr restore SOURCE --to PATH',
     '    (--at TIME | --lsn LSN | --xid XID | --restore-point NAME | --end)',
-    '    [--before] [--timeline TIMELINE] [--tablespace-map OLD=NEW]...',
-    '    [--target-action promote|pause] [--keep-archiving] [--start [--stop]]',
+    '    [--before] [--timeline TIMELINE] [--allow-damaged]',
+    '    [--tablespace-map OLD=NEW]...',
+    '    [--target-action promote|pause|shutdown] [--keep-archiving] [--start [--stop]]',
   ],
   group: 'main',
   arguments: [{ name: 'SOURCE', required: true, variadic: false, description: 'The source', complete: 'source' }],
@@ -51,13 +52,19 @@ export const pitrRestore: CommandDeclaration = {
       kind: 'timeline',
       suggestions: ['latest', 'current'],
     },
+    {
+      name: 'allow-damaged',
+      description:
+        'Where no backup of a sound cluster leads to the target, take one that was made of a damaged cluster (create --allow-damaged)',
+    },
     tablespaceMap,
     waldir,
     {
       name: 'target-action',
       value: 'ACTION',
-      description: 'What the server does at the target: promote ends the recovery, pause keeps it open for reading',
-      choices: ['promote', 'pause'],
+      description:
+        'What the server does at the target: promote ends the recovery, pause keeps it open for reading, shutdown stops it there; with --start the content checks run before that',
+      choices: ['promote', 'pause', 'shutdown'],
     },
     {
       name: 'keep-archiving',
@@ -88,6 +95,10 @@ export const pitrRestore: CommandDeclaration = {
       command: 'nexus-backup pitr restore consulting --restore-point before_4.2 --to /srv/before --target-action pause',
     },
     {
+      does: 'The cluster after a page of it was damaged, from the backups that were made of it since',
+      command: 'nexus-backup pitr restore consulting --end --allow-damaged --to /srv/as-it-was',
+    },
+    {
       does: 'A SQLite database as it was before the mistake',
       command: 'nexus-backup pitr restore itsm --at 2025-11-03T02:59:00Z --to /tmp/itsm-before.db',
     },
@@ -95,7 +106,7 @@ export const pitrRestore: CommandDeclaration = {
   exits: exitsWith(
     {
       0: 'restored and proven',
-      4: 'a backup or a segment is damaged, or a content check failed on what was restored',
+      4: 'a backup or a segment is damaged, a content check failed on what was restored, or it was restored from a backup of a damaged cluster',
       5: 'no such source, or the target lies outside every window',
     },
     [3],

@@ -8,11 +8,12 @@ import { table } from './table.js'
  */
 export function renderPoints(result: PointsResult, zone: string): string {
   const points = result.points.map(({ id, at }) => [exactTime(at, zone), at, id])
-  const { windows, branches = [], breaks = [] } = result
+  const { windows, branches = [], of_damaged: ofDamaged = [], breaks = [] } = result
   const parts = [
     points.length === 0 ? '' : table([{ title: 'POINT' }, { title: 'UTC' }, { title: 'BACKUP' }], points),
     windowTable('EVERY INSTANT FROM', windows, zone),
     windowTable('WITH --timeline, FROM', branches, zone),
+    windowTable('WITH --allow-damaged, FROM', ofDamaged, zone),
   ]
   parts.push(breaks.map(one => `${breakLine(one, zone)}\n`).join(''))
   return parts.filter(part => part !== '').join('\n')

@@ -23,13 +23,13 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
     },
     async probe(context) {
       known = await lookAtCluster(source, context)
-      const { systemIdentifier, estimatedBytes: size, tablespaces } = known.cluster
+      const { systemIdentifier, estimatedBytes: size } = known.cluster
       return {
         claim: { kind: source.kind, host: context.host, path: null, system_identifier: systemIdentifier },
         identity: { kind: source.kind, system_identifier: systemIdentifier },
         size,
         blockSize: 8192,
-        staged: tablespaces.length > 0 ? size : 0,
+        staged: 0,
       }
     },
     async captureAndWrite(task, scratch) {
@@ -38,7 +38,7 @@ export function clusterWork(source: PostgresSourceSettings): SourceWork {
       for (const warning of await recoveryLeftovers(known.session, known.cluster)) {
         context.warn(`${source.name}: ${warning}`)
       }
-      const capture = await captureCluster(known, { ...context, staging: scratch })
+      const capture = await captureCluster(known, context, source)
       try {
         return await writeTreeBackup(task, { capture, scratch })
       } finally {

@@ -13,7 +13,7 @@ export interface Candidate {
   base: ClusterBase
   line: ClusterLine
   reach: Reach
-  /** Newer bases that would have served and are not sound. */
+  /** Newer bases that would have served and are not used. */
   passedOver: readonly ClusterBase[]
 }
 
@@ -78,7 +78,7 @@ export function candidatesForSearch(systems: readonly ClusterSystem[], choice: T
   const system = newestSystem(systems)
   const all = byStop(waysOf(system, choice))
   assertBegun(all, [system], choice)
-  const ways = all.filter(({ base }) => base.problem === null)
+  const ways = usable(all)
   if (ways.length === 0) newestSound([], [system])
   return ways.reverse().map(way => ({ ...way, reach: reachOn(way), passedOver: [] }))
 }
@@ -145,16 +145,42 @@ function firstSound(ways: readonly Way[], systems: readonly ClusterSystem[]): Wa
   return ways.find(({ base }) => base.problem === null) ?? newestSound(ways, systems)
 }
 
+/** The ways that may be used, in their order: from sound bases, and from marked ones where that is allowed. */
+function usable(ways: readonly Way[]): Way[] {
+  return ways.filter(way => way.base.problem === null || (way.system.allowsMarked === true && isOnlyWay(way, ways)))
+}
+
+/**
+ * Whether a base of a damaged cluster is needed: a sound one from before it whose log goes on past it leads to the same
+ * instants, and its copy has no damaged pages.
+ */
+export function isOnlyWay({ system, line, base }: Way, ways: readonly Way[]): boolean {
+  if (base.isMarked !== true) return false
+  return ways.every(way => {
+    const isEarlier = way.base.problem === null && way.system === system && way.line === line
+    return !isEarlier || way.base.stop > base.stop || reachOn(way).to <= base.stopSegment
+  })
+}
+
 function newestSound(ways: readonly Way[], systems: readonly ClusterSystem[]): Candidate {
-  const best = ways.findLast(({ base }) => base.problem === null)
+  const best = usable(ways).at(-1)
   if (best !== undefined) {
     const passedOver = ways.slice(ways.lastIndexOf(best) + 1).map(({ base }) => base)
     return { ...best, reach: reachOn(best), passedOver }
   }
   const damaged = ways.at(-1)?.base
   if (damaged === undefined) throw noBase(systems)
+  const marked = ways.findLast(({ base }) => base.isMarked === true)
+  if (marked !== undefined) throw onlyMarked(marked)
   throw new NexusError('damage', 'backup_damaged', `${damaged.id} cannot be restored: ${damaged.problem}`, {
     hint: "no older backup can stand in for it; 'nexus-backup list --all' shows what there is",
+  })
+}
+
+function onlyMarked({ system, base }: Way): NexusError {
+  const message = `${system.source}: no backup of a sound cluster leads there; ${base.id} does, and ${base.problem}`
+  return new NexusError('refused', 'damaged_source', message, {
+    hint: `what was damaged stands in its manifest: nexus-backup list ${base.id} --json; to restore it as it was, give --allow-damaged too`,
   })
 }
 

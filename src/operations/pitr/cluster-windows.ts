@@ -10,6 +10,8 @@ export interface ClusterWindows {
   windows: Window[]
   /** What only `--timeline N` reaches. */
   branches: Window[]
+  /** What only a backup of a damaged cluster leads to: `--allow-damaged` reaches it. */
+  marked: Window[]
   /** Where windows end although the WAL goes on. */
   breaks: WindowBreak[]
   /** Ids of the backups that lie in a window of the timeline that is followed. */
@@ -22,7 +24,10 @@ export async function clusterWindows(
   repositories: readonly RepositorySettings[],
   source: string,
 ): Promise<ClusterWindows> {
-  const found: ClusterWindows & { covered: Set<string> } = { windows: [], branches: [], breaks: [], covered: new Set() }
+  const found: ClusterWindows & { covered: Set<string> } = {
+    ...{ windows: [], branches: [], marked: [], breaks: [] },
+    covered: new Set(),
+  }
   const scans = openScans(context)
   try {
     for (const system of await loadSystems(context, repositories, source)) {
@@ -34,10 +39,10 @@ export async function clusterWindows(
         const reach = { first: stretch.reach.from, to: stretch.reach.to }
         for await (const segment of scan.scan(stretch.line, reach)) segments.push(segment)
         const { windows, breaks, covered } = windowsOf(stretch, segments)
-        const place = stretch.isDefault ? found.windows : found.branches
+        const place = stretch.isMarked ? found.marked : stretch.isDefault ? found.windows : found.branches
         place.push(...windows)
-        found.breaks.push(...breaks)
-        if (stretch.isDefault) for (const id of covered) found.covered.add(id)
+        found.breaks.push(...breaks.filter(one => !found.breaks.some(known => isSame(known, one))))
+        if (stretch.isDefault && !stretch.isMarked) for (const id of covered) found.covered.add(id)
       }
     }
   } finally {
@@ -46,5 +51,11 @@ export async function clusterWindows(
   const byBegin = (a: Window, b: Window) => Date.parse(a.from) - Date.parse(b.from)
   found.windows.sort(byBegin)
   found.branches.sort(byBegin)
+  found.marked.sort(byBegin)
   return found
+}
+
+/** What ends the windows of sound and of marked bases is said once. */
+function isSame(a: WindowBreak, b: WindowBreak): boolean {
+  return a.reason === b.reason && a.timeline === b.timeline && a.lsn === b.lsn
 }

@@ -102,7 +102,8 @@ function clusterBase(
   known: Survey,
 ): ClusterBase {
   const captured = known.unsoundCaptures.has(id) ? 'it was made of a damaged cluster (--allow-damaged)' : null
-  const problem = isSound ? null : (known.broken.get(id) ?? captured)
+  const broken = known.broken.get(id) ?? null
+  const problem = isSound ? null : (broken ?? captured)
   return {
     id,
     capturedAt: at,
@@ -112,6 +113,7 @@ function clusterBase(
     stopSegment: segmentAt(stop - 1n, segmentBytes),
     standby: facts.standby === true,
     problem,
+    ...(problem !== null && broken === null ? { isMarked: true } : {}),
   }
 }
 

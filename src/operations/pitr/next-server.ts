@@ -24,6 +24,8 @@ export interface UnstartedCopy {
   source: PostgresSourceSettings | null
   /** It stands still at its target. */
   pauses: boolean
+  /** It was shut down at its target, and goes on from there as a server of its own. */
+  goesOn?: boolean
   /** It archives as the cluster did, and so needs the cluster's own configuration. */
   keepArchiving: boolean
 }
@@ -40,13 +42,14 @@ export async function nextServer(
   context: Context,
   copy: UnstartedCopy,
 ): Promise<Pick<RestoreClusterResult, 'next' | 'prepared'>> {
-  const { directory, facts, account, source, pauses } = copy
+  const { directory, facts, account, source, pauses, goesOn } = copy
   try {
     const programs = await serverPrograms(context, facts, source)
     const control = await readControlData(programs, directory)
     const captured = { ...control.settings, ...facts.settings }
     const own = copy.keepArchiving ? ownConfiguration(copy) : null
-    const { room, log, settings } = prepareCopyServer(programs, account, { directory, captured, pauses }, own)
+    const purpose = { directory, captured, pauses, recoveryAction: goesOn === true ? ('promote' as const) : undefined }
+    const { room, log, settings } = prepareCopyServer(programs, account, purpose, own)
     const options = settings.map(([name, value]) => `-c ${shellQuoted(`${name}=${value}`)}`).join(' ')
     const start = [
       `${asOwner(account, context)}${programOf(programs, 'pg_ctl')} start -w -t ${PATIENCE_S}`,

@@ -1,6 +1,7 @@
 import type { Context } from '../../context.js'
 import { NexusError } from '../../errors.js'
 import { isoMicros } from '../../model/micros.js'
+import type { Manifest } from '../../repository/manifest.js'
 import { formatLsn } from '../../sources/postgres/wal-names.js'
 import { chainOf } from '../chain-members.js'
 import { drillNotes } from '../drill-notes.js'
@@ -18,6 +19,9 @@ import type { ClusterRestorePlan, NamedCommit, RestoreClusterRequest } from './r
 import type { Resolution } from './resolve.js'
 import { serverPrograms } from './run-restored.js'
 
+/** Of what was damaged, so many are named. */
+const MOST_LINES = 10
+
 /** A plan with what is needed to carry it out. */
 export interface PreparedRestore {
   plan: ClusterRestorePlan
@@ -34,7 +38,7 @@ export async function prepareClusterRestore(
   request: RestoreClusterRequest,
 ): Promise<PreparedRestore> {
   const target = newDirectoryAt(request.to, '--to')
-  const { selected: found, resolution, wal, timeline } = await chosen(context, request)
+  const { selected: found, resolution, wal, timeline, damage } = await chosen(context, request)
   const selected = await openSelected(context, found)
   const { manifest, survey } = selected
   const facts = baseFacts(manifest)
@@ -67,6 +71,7 @@ export async function prepareClusterRestore(
       recovery_target: setting === null ? null : `${setting.name} = '${setting.value}'`,
       last_commit: named(last),
       next_commit: named(next),
+      ...(damage === null ? {} : { damage }),
     },
     selected,
     facts,
@@ -80,6 +85,8 @@ interface Chosen {
   resolution: Resolution
   wal: ClusterRestorePlan['wal']
   timeline: number | null
+  /** What was wrong with the cluster that the base is of; null for a sound one. */
+  damage: string | null
 }
 
 async function chosen(context: Context, request: RestoreClusterRequest): Promise<Chosen> {
@@ -88,26 +95,38 @@ async function chosen(context: Context, request: RestoreClusterRequest): Promise
     const selected = await selectBackup(context, repositories, { backup, untrusted })
     const until = `to the end of ${selected.manifest.id}`
     const resolution = { setting: null, until, notes: [], last: null, next: null }
-    return { selected, resolution, wal: null, timeline: null }
+    return { selected, resolution, wal: null, timeline: null, damage: null }
   }
-  const systems = await loadSystems(context, repositories, backup)
-  if (systems.length === 0) throw noCluster(backup)
+  const loaded = await loadSystems(context, repositories, backup)
+  if (loaded.length === 0) throw noCluster(backup)
+  const systems = loaded.map(system => ({ ...system, allowsMarked: request.allowDamaged === true }))
   const scans = openScans(context)
   const planned = await planTarget(context, systems, { target, timeline }, scans.of).finally(() => scans.save())
   const { candidate, resolution } = planned
   const passed = candidate.passedOver.map(({ id, problem }) => `${id} is newer and not used: ${problem}`)
   const { system, line } = candidate
+  const manifest = manifestOf(candidate.system, candidate.base)
+  const marked = candidate.base.isMarked === true ? damageOf(manifest) : null
+  const damage = marked === null ? [] : [`${manifest.id} was made of a damaged cluster: ${marked}`]
   const followed = timeline === 'latest' ? followedLine(system, line) : []
   return {
     selected: {
       room: candidate.system.room,
       survey: candidate.system.survey,
-      manifest: manifestOf(candidate.system, candidate.base),
+      manifest,
     },
-    resolution: { ...resolution, notes: [...resolution.notes, ...followed, ...passed] },
+    resolution: { ...resolution, notes: [...damage, ...resolution.notes, ...followed, ...passed] },
+    damage: marked,
     wal: walOf(candidate),
     timeline: candidate.line.timeline,
   }
+}
+
+/** What the checks said when a backup was made; of one that inherits the mark they say nothing. */
+function damageOf({ checks, parent }: Manifest): string {
+  const failed = checks.filter(({ status }) => status === 'failed').map(({ name, detail }) => `${name}: ${detail}`)
+  const text = failed.length > 0 ? failed.join('\n') : `it stands on ${parent}, whose checks failed`
+  return text.split('\n').slice(0, MOST_LINES).join('; ')
 }
 
 function named(commit: Resolution['last']): NamedCommit | null {

@@ -43,13 +43,15 @@ export interface RestoreClusterRequest {
   /** Only of target `base`: restore a backup that is not ours; `backup` is its whole id. */
   untrusted?: boolean | undefined
   timeline: TimelineChoice
+  /** A backup of a damaged cluster may be used where no sound one leads to the target. */
+  allowDamaged?: boolean | undefined
   /** Absolute path of the new data directory; must not exist, or be an empty directory. */
   to: string
   tablespaceMap: readonly TablespaceMapping[]
   /** Where `pg_wal` is to lie, absolute, when not in the data directory. */
   waldir?: string | undefined
   /** What the server does at the target. Default of the command line: promote. */
-  targetAction: 'promote' | 'pause'
+  targetAction: 'promote' | 'pause' | 'shutdown'
   /** Leaves archive_mode and archive_command as they were captured. */
   keepArchiving: boolean
   /** Run the server until recovery is over and the content checks are done; null: only lay the files down. */
@@ -98,6 +100,8 @@ export interface ClusterRestorePlan {
   last_commit: NamedCommit | null
   /** The first one that is not replayed; null when there is none, or it is not known before. */
   next_commit: NamedCommit | null
+  /** What was wrong with the cluster that the backup is of, where it was damaged. */
+  damage?: string
 }
 
 /** How far the started server came. */
@@ -119,6 +123,8 @@ export interface RestoreClusterResult extends RestoreResult {
   next_commit: NamedCommit | null
   timeline: number
   notes: string[]
+  /** As in the plan. */
+  damage?: string
   /** Null when the server was not started. */
   reached: ReachedTarget | null
   /** The running server; null when none was left running. `connect` is a command to paste, and so is `stop`. */

@@ -169,7 +169,7 @@ function twice(system: Candidate['system'], asked: string, { lsn, from, to }: Cl
 }
 
 /** A target that recovery would not come to. */
-function beyond({ system, reach }: Candidate, asked: string, last: string): NexusError {
+function beyond({ system, reach, passedOver }: Candidate, asked: string, last: string): NexusError {
   if (reach.missing === null) {
     return outside('target_too_late', system, `${asked} is after the last that can be restored, ${last}`)
   }
@@ -178,8 +178,18 @@ function beyond({ system, reach }: Candidate, asked: string, last: string): Nexu
     'damage',
     'wal_missing',
     `${system.source}: segment ${name} is missing between the backup and ${asked}; the last that can be restored before it is ${last}`,
-    { hint: `if the server still has it, archive it from there: nexus-backup pitr archive pg_wal/${name}` },
+    {
+      hint: `if the server still has it, archive it from there: nexus-backup pitr archive pg_wal/${name}${elseMarked(passedOver)}`,
+    },
   )
+}
+
+/** A newer base that is not used, and behind the gap. */
+function elseMarked(passedOver: Candidate['passedOver']): string {
+  const marked = passedOver.findLast(({ isMarked }) => isMarked === true)
+  return marked === undefined
+    ? ''
+    : `; ${marked.id} was made after it, of a damaged cluster: --allow-damaged restores from that`
 }
 
 function latest(...instants: Micros[]): Micros {

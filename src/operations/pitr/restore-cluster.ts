@@ -94,8 +94,10 @@ async function carryOut(
   const takeAway = await withLayoutRecord(context, plan.source, layout, () => layOut(context, layout))
   const run = request.start === null ? null : await started(context, request, prepared, { account, takeAway })
   const pauses = pausesAt(request, prepared)
-  const unstarted = { directory, facts, manifest: selected.manifest, account, source, pauses, keepArchiving }
-  const next = run === null ? await nextServer(context, unstarted) : { next: null, prepared: null }
+  const { manifest } = selected
+  const goesOn = run !== null && shutsDownAt(request, prepared)
+  const unstarted = { directory, facts, manifest, account, source, pauses: pauses && !goesOn, goesOn, keepArchiving }
+  const next = run === null || goesOn ? await nextServer(context, unstarted) : { next: null, prepared: null }
   return {
     command: request.command,
     id: plan.id,
@@ -112,6 +114,7 @@ async function carryOut(
     next_commit: plan.next_commit,
     timeline: plan.timeline,
     notes: plan.notes,
+    ...(plan.damage === undefined ? {} : { damage: plan.damage }),
     reached: run === null ? null : reachedBy(run.copy.state, plan),
     server: run?.server ?? null,
     ...next,
@@ -177,12 +180,13 @@ async function started(
   try {
     const programs = await serverPrograms(context, facts, source)
     const fetchesFromBucket = recoveryTimeline !== null && request.repositories.some(({ s3 }) => s3 !== undefined)
-    const restored = { directory: plan.target, facts, account, source, pauses, fetchesFromBucket }
+    const shutsDown = shutsDownAt(request, prepared)
+    const restored = { directory: plan.target, facts, account, source, pauses, shutsDown, fetchesFromBucket }
     const copy = await runRestored(context, programs, restored)
-    if (request.start?.stop === true) {
+    if (request.start?.stop === true || shutsDown) {
       await copy.server.stop()
       copy.server.forget()
-      return { copy, server: null }
+      return { copy: shutsDown ? { ...copy, state: { ...copy.state, paused: false } } : copy, server: null }
     }
     copy.server.leave()
     return { copy, server: serverOf(context, copy, { account, directory: plan.target }) }
@@ -196,9 +200,17 @@ async function started(
   }
 }
 
-/** Whether the server stands still at its target. Without a target there is nowhere to. */
-function pausesAt({ targetAction }: RestoreClusterRequest, { setting }: PreparedRestore): boolean {
-  return targetAction === 'pause' && setting !== null
+/**
+ * Whether the server stands still at its target. Without a target there is nowhere to. One that is to shut down there is
+ * looked at before, as long as it is run by us.
+ */
+function pausesAt(request: RestoreClusterRequest, prepared: PreparedRestore): boolean {
+  const isLookedAt = request.start !== null && shutsDownAt(request, prepared)
+  return isLookedAt || (request.targetAction === 'pause' && prepared.setting !== null)
+}
+
+function shutsDownAt({ targetAction }: RestoreClusterRequest, { setting }: PreparedRestore): boolean {
+  return targetAction === 'shutdown' && setting !== null
 }
 
 function serverOf(

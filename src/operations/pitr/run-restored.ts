@@ -20,6 +20,8 @@ export interface RestoredCopy {
   source: PostgresSourceSettings | null
   /** It stands still at its target. */
   pauses: boolean
+  /** Whether it does so only to be looked at: its own settings shut it down there. */
+  shutsDown?: boolean
   /** Its restore_command reaches a bucket: the server needs what opens it. */
   fetchesFromBucket: boolean
 }
@@ -55,7 +57,7 @@ export function serverPrograms(
  * @throws NexusError `server_died` with the server's own reason; its log then stays
  */
 export async function runRestored(context: Context, programs: Programs, copy: RestoredCopy): Promise<RunningCopy> {
-  const { directory, facts, account, source, pauses } = copy
+  const { directory, facts, account, source, pauses, shutsDown } = copy
   const { env, signal } = context
   const forServer = copy.fetchesFromBucket ? env : withoutBucketSecrets(env)
   const control = await readControlData(programs, directory)
@@ -69,6 +71,7 @@ export async function runRestored(context: Context, programs: Programs, copy: Re
     captured: largestOf(control.settings, facts.settings),
     walSegmentBytes: control.walSegmentBytes,
     pauses,
+    recoveryAction: shutsDown === true ? 'pause' : undefined,
     users,
     databases: database === null ? [] : [database],
     env: { server: forServer, sessions: env },

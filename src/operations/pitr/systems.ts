@@ -13,6 +13,8 @@ export interface ClusterBase {
   standby: boolean
   /** Why nothing may be built on it (a damaged chain, a damaged source); null when it is sound. */
   problem: string | null
+  /** That is all: it was made of a damaged cluster, and can be restored as that was. */
+  isMarked?: boolean
 }
 
 /** All that the repository holds of one system (one initdb): its bases and its log. */
@@ -22,6 +24,8 @@ export interface ClusterSystem {
   segmentBytes: number
   /** Oldest first. */
   bases: readonly ClusterBase[]
+  /** Marked bases may be used where no sound one leads. */
+  allowsMarked?: boolean
   lines: ReadonlyMap<number, ClusterLine>
   archived: ArchivedSpans
   /** When something was last written on each timeline (a base captured, a segment closed), ms since 1970 UTC; of itself. */

@@ -1,7 +1,7 @@
 import { isoMicros, isoShort, type Micros, microsOf } from '../../model/micros.js'
 import { type ClockRun, type ClockStep, clockSteps, runsOf } from '../../policy/recovery/segment-facts.js'
 import { formatLsn, segmentAt, segmentStart } from '../../sources/postgres/wal-names.js'
-import { reachOn, waysOf } from './choose.js'
+import { isOnlyWay, reachOn, waysOf } from './choose.js'
 import { latestLine, partingOf } from './latest.js'
 import type { ClusterLine, Reach } from './lines.js'
 import type { ClusterBase, ClusterSystem } from './systems.js'
@@ -16,6 +16,8 @@ export interface Stretch {
   reach: Reach
   /** On the timeline that is followed unless another is asked for. */
   isDefault: boolean
+  /** Its bases were made of a damaged cluster, and no sound one leads to the same instants. */
+  isMarked: boolean
 }
 
 /** A range in which every instant can be restored. */
@@ -133,15 +135,26 @@ function endsIn({ segmentBytes }: ClusterSystem, segments: readonly ScannedSegme
 }
 
 function onLine(system: ClusterSystem, line: ClusterLine, isDefault: boolean): Stretch[] {
+  const ways = waysOf(system, line.timeline).sort((a, b) => a.base.capturedAt - b.base.capturedAt)
+  const sound = ways.filter(({ base }) => base.problem === null)
+  const marked = ways.filter(way => isOnlyWay(way, ways))
+  return [
+    ...grouped(sound).map(stretch => ({ ...stretch, isDefault, isMarked: false })),
+    ...grouped(marked).map(stretch => ({ ...stretch, isDefault, isMarked: true })),
+  ]
+}
+
+/** Bases from which the log leads to the same end, together. */
+function grouped(ways: ReturnType<typeof waysOf>): Omit<Stretch, 'isDefault' | 'isMarked'>[] {
   const stretches = new Map<number, { system: ClusterSystem; line: ClusterLine; bases: ClusterBase[]; reach: Reach }>()
-  const ways = waysOf(system, line.timeline).filter(({ base }) => base.problem === null)
-  for (const way of ways.sort((a, b) => a.base.capturedAt - b.base.capturedAt)) {
+  for (const way of ways) {
     const reach = reachOn(way)
+    const { system, line, base } = way
     const known = stretches.get(reach.to)
-    if (known === undefined) stretches.set(reach.to, { system, line, bases: [way.base], reach })
-    else known.bases.push(way.base)
+    if (known === undefined) stretches.set(reach.to, { system, line, bases: [base], reach })
+    else known.bases.push(base)
   }
-  return [...stretches.values()].map(stretch => ({ ...stretch, isDefault }))
+  return [...stretches.values()]
 }
 
 /** Whether a stretch shows what the timeline that is followed does not. */

@@ -30,25 +30,41 @@ export interface BaseBackup {
 const MAX_WARNINGS = 20
 const checksumWarning = /checksum verification fail/
 
-/**
- * Starts `pg_basebackup` in tar format with the WAL that it needs to become consistent and its manifest.
- *
- * @param into descriptor of an empty directory for a cluster with tablespaces, which cannot stream; null for stdout
- * @param followed links of the data directory that come with the backup otherwise
- */
-export function startBaseBackup(
-  session: PostgresSession,
-  into: { fd: number; path: string } | null,
-  followed: ReadonlySet<string> = new Set(),
-): BaseBackup {
-  const { file, args, options } = sessionCommand(session, 'pg_basebackup', [
-    ...['-F', 't', '-X', 'fetch', '-c', 'fast', '-l', 'nexus-backup'],
-    ...(into === null ? ['-D', '-', '--no-estimate-size'] : ['-D', directoryName(into), '--no-sync', '-P']),
+/** How a base backup is made. */
+export interface BaseBackupWishes {
+  /** Bytes a second that the server sends at most. */
+  maxRate?: number | undefined
+  /** `spread`: the checkpoint takes its time, as the server's own do. Default fast. */
+  checkpoint?: 'fast' | 'spread' | undefined
+}
+
+interface BaseBackupOptions extends BaseBackupWishes {
+  /** A directory for a cluster with tablespaces, absent or empty, as the program sees it; null for stdout. */
+  directory?: string | null
+  /** The cluster's own, for hints. */
+  dataDirectory?: string | undefined
+  /** Names in the data directory about which nothing need be said: they come with the backup otherwise, or are left out. */
+  expected?: ReadonlySet<string>
+}
+
+/** What `-v` says. */
+const remark = /^pg_basebackup: (?!(?:error|fatal|warning|detail|hint):)/
+
+/** Starts `pg_basebackup` in tar format with the WAL that it needs to become consistent and its manifest. */
+export function startBaseBackup(session: PostgresSession, options: BaseBackupOptions = {}): BaseBackup {
+  const { directory = null, expected = new Set() } = options
+  const {
+    file,
+    args,
+    options: surroundings,
+  } = sessionCommand(session, 'pg_basebackup', [
+    ...['-F', 't', '-X', 'fetch', '-c', options.checkpoint ?? 'fast', '-l', 'nexus-backup'],
+    ...(options.maxRate === undefined ? [] : [`--max-rate=${Math.floor(options.maxRate / 1024)}`]),
+    ...(directory === null ? ['-D', '-', '--no-estimate-size'] : ['-D', directory, ...talkative]),
   ])
   const child = execa(file, args, {
-    ...options,
-    // The directory's descriptor becomes the child's number 3. execa takes any, its types only know 3 to 9.
-    stdio: into === null ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'ignore', 'pipe', into.fd as 3],
+    ...surroundings,
+    stdio: ['ignore', directory === null ? 'pipe' : 'ignore', 'pipe'],
     buffer: false,
     reject: false,
     encoding: 'buffer',
@@ -61,16 +77,16 @@ export function startBaseBackup(
   child.stderr?.on('data', (chunk: Buffer) => {
     said.push(chunk.toString('utf8'))
     // What is known to lack data need not be copied to its end.
-    if (warningsIn(said.lines(), followed).lost.length > 0) child.kill()
+    if (warningsIn(said.lines(), expected).lost.length > 0) child.kill()
   })
   const ended = child.then(({ exitCode, shortMessage }) => {
     session.signal.throwIfAborted()
-    const lines = into === null ? said.lines() : renamed(said.lines(), into)
-    return endOf(exitCode, lines, { otherwise: shortMessage ?? '', session, followed })
+    const lines = said.lines().filter(line => !remark.test(line))
+    return endOf(exitCode, lines, { ...options, otherwise: shortMessage ?? '', session, expected })
   })
   ended.catch(() => {})
   return {
-    stdout: into === null ? child.stdout : null,
+    stdout: directory === null ? child.stdout : null,
     ended,
     async stop() {
       child.kill()
@@ -81,32 +97,34 @@ export function startBaseBackup(
 }
 
 /**
- * As seen by a program that runs as another user: `/proc` leads to the directory itself whatever is closed above it.
- * Progress (`-P`) is asked for because a program that writes to a broken stderr ends when we are killed.
+ * A program that writes to a broken stderr ends when this process was killed, instead of waiting for ever for somebody to
+ * open a pipe: `-v` writes when the checkpoint is done, `-P` before each archive. What a failed one leaves is removed here.
  */
-function directoryName({ path }: { path: string }): string {
-  return process.platform === 'linux' ? '/proc/self/fd/3' : path
-}
+const talkative = ['--no-sync', '--no-clean', '-P', '-v']
 
-/** For people a directory has the name that they can find it by. */
-function renamed(lines: string[], into: { path: string }): string[] {
-  return lines.map(line => line.replaceAll(directoryName(into), into.path))
-}
-
-function warningsIn(lines: readonly string[], followed: ReadonlySet<string>): Lacks {
+function warningsIn(lines: readonly string[], expected: ReadonlySet<string>): Lacks {
   return lacksOf(
     lines.filter(line => line.startsWith('WARNING:') && !checksumWarning.test(line)),
-    followed,
+    expected,
   )
 }
 
 function endOf(
   exitCode: number | undefined,
   lines: string[],
-  { otherwise, session, followed }: { otherwise: string; session: PostgresSession; followed: ReadonlySet<string> },
+  {
+    otherwise,
+    session,
+    expected,
+    dataDirectory,
+  }: Pick<BaseBackupOptions, 'dataDirectory'> & {
+    otherwise: string
+    session: PostgresSession
+    expected: ReadonlySet<string>
+  },
 ): BaseBackupEnd {
   const failures = lines.filter(line => checksumWarning.test(line))
-  const { lost, said: others } = warningsIn(lines, followed)
+  const { lost, said: others } = warningsIn(lines, expected)
   assertWhole(lost)
   const shown = others.map(line => `${SERVER_WARNS}${line.slice('WARNING:'.length).trim()}`).slice(0, MAX_WARNINGS)
   if (exitCode === 0) return { checksumFailures: [], warnings: shown }
@@ -115,5 +133,5 @@ function endOf(
     return { checksumFailures: failures.length > 0 ? failures : lines, warnings: shown }
   }
   const stderr = lines.length > 0 ? lines.join('\n') : otherwise
-  throw explainFailure(stderr, { what: 'pg_basebackup', account: session.account })
+  throw explainFailure(stderr, { what: 'pg_basebackup', account: session.account, directory: dataDirectory })
 }

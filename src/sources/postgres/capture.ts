@@ -5,19 +5,21 @@ import { isPlainEntry } from '../../image/tree/tree-entry.js'
 import type { TreeEntry, TreeInput } from '../../image/tree/types.js'
 import { shown } from '../../system/file-names.js'
 import type { TreeCapture, TreeOutcome } from '../tree-capture.js'
+import { ArchivePipes, pipesLate } from './archive-pipes.js'
 import { BackupNotes } from './backup-notes.js'
-import { type BaseBackup, type BaseBackupEnd, startBaseBackup } from './base-backup.js'
+import { type BaseBackup, type BaseBackupEnd, type BaseBackupWishes, startBaseBackup } from './base-backup.js'
 import { vulnerableClient } from './client-versions.js'
 import { clusterFacts } from './cluster-facts.js'
 import { readConfigurationFiles } from './configuration-files.js'
+import { namedRelations } from './damaged-pages.js'
 import { type FollowedLinks, followedMembers, followLinks, walDirectoryOf } from './data-links.js'
 import { runsHere } from './locality.js'
 import { type ClusterProbe, probeCluster, serverTime } from './probe.js'
 import type { PostgresSession } from './psql.js'
 import { type Account, namedAccount, ownerAccount, readFileAs } from './run-as.js'
+import { LogFilter, logsWithin } from './server-logs.js'
 import { type ClusterSettings, openSession } from './session.js'
 import { type HeldWal, holdWal } from './slot.js'
-import { makeStagingRoom, type StagingRoom } from './staging.js'
 import { joinTablespaces } from './tablespaces.js'
 import { TarScanner } from './tar-scan.js'
 
@@ -30,14 +32,20 @@ const BLOCK_BYTES = 8192
 const TAR_BLOCK = 512
 /** Damaged pages named in a check's detail. */
 const SHOWN_FAILURES = 10
+/** Times that pg_basebackup may be faster than the pipes that are put into its way. */
+const MOST_STARTS = 5
+
+/** How a cluster is copied. */
+export interface CaptureWishes extends BaseBackupWishes {
+  /** Whether the server's own log files are wanted. */
+  serverLogs?: boolean | undefined
+}
 
 /** What a capture needs of the world. */
 export interface CaptureSurroundings {
   /** For libpq and `PATH`. */
   env: Record<string, string | undefined>
   signal: AbortSignal
-  /** Directory of the caller's; a cluster with tablespaces needs its own size in there. */
-  staging: string
   now(): Date
 }
 
@@ -64,18 +72,21 @@ export async function lookAtCluster(
 ): Promise<KnownCluster> {
   const session = await openSession(settings, ['pg_basebackup', 'psql'], surroundings)
   const cluster = await probeCluster(session)
-  assertDirectory(settings, cluster)
+  const [problem] = directoryProblems(settings, cluster)
+  if (problem !== undefined) throw problem
   return { session, cluster }
 }
 
 /** Prepares the base backup of a cluster. */
 export async function captureCluster(
-  { session, cluster }: KnownCluster,
+  known: KnownCluster,
   surroundings: CaptureSurroundings,
+  wishes: CaptureWishes = {},
 ): Promise<ClusterCapture> {
+  const { cluster } = known
   const begunAt = surroundings.now()
   const owner = runsHere(cluster) ? await ownerOf(cluster.dataDirectory) : null
-  return new Capture(begunAt, session, cluster, owner, surroundings)
+  return new Capture(begunAt, known, owner, { surroundings, wishes })
 }
 
 class Capture implements ClusterCapture {
@@ -87,22 +98,28 @@ class Capture implements ClusterCapture {
   /** Null when the server is on another machine. */
   readonly #owner: Account | null
   readonly #surroundings: CaptureSurroundings
+  readonly #wishes: CaptureWishes
+  /** Directory of the server's logs, in the data directory, whose files are left out. */
+  readonly #logs: string | null
   readonly #notes = new BackupNotes()
-  #followed: { names: ReadonlySet<string>; warnings: string[] } = { names: new Set(), warnings: [] }
+  /** Names in the data directory of which the server may say what it likes. */
+  #expected: ReadonlySet<string> = new Set()
+  #followWarnings: string[] = []
   #held: HeldWal | undefined
   #backup: BaseBackup | undefined
-  #staging: StagingRoom | undefined
+  #pipes: ArchivePipes | undefined
   #ended: { end: BaseBackupEnd; at: Date; warnings: string[] } | undefined
 
   constructor(
     begunAt: Date,
-    session: PostgresSession,
-    cluster: ClusterProbe,
+    { session, cluster }: KnownCluster,
     owner: Account | null,
-    surroundings: CaptureSurroundings,
+    { surroundings, wishes }: { surroundings: CaptureSurroundings; wishes: CaptureWishes },
   ) {
     this.begunAt = begunAt
     this.cluster = cluster
+    this.#wishes = wishes
+    this.#logs = wishes.serverLogs === true ? null : logsWithin(cluster.dataDirectory, cluster.logDirectory)
     this.versions = { postgresql: cluster.serverVersion, pg_basebackup: session.programs.version }
     this.#session = session
     this.#owner = owner
@@ -114,8 +131,10 @@ class Capture implements ClusterCapture {
     this.#held = await holdWal(this.#session, `nexus_backup_${randomBytes(6).toString('hex')}`)
     const followed = await followedLinks(this.cluster)
     const { files, directories, warnings } = followed
-    this.#followed = { names: new Set([...files.map(({ name }) => name), ...directories]), warnings }
-    const backup = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#staged()
+    const logs = this.#logs === null ? [] : [this.#logs]
+    this.#expected = new Set([...files.map(({ name }) => name), ...directories, ...logs])
+    this.#followWarnings = warnings
+    const backup = this.cluster.tablespaces.length === 0 ? this.#streamed() : await this.#piped()
     const tar =
       files.length === 0 ? backup : joined(followedMembers(followed, statSync(this.cluster.dataDirectory)), backup)
     return { blockSize: BLOCK_BYTES, carried: [], tar, describe: entry => this.#owned(entry) }
@@ -139,12 +158,12 @@ class Capture implements ClusterCapture {
     const owner = { ...(this.#names({ uid, gid }) ?? { owner: 'postgres', group: 'postgres' }), uid, gid }
     return {
       capturedAt: at,
-      facts: { ...clusterFacts(cluster, span, owner, outside) },
-      checks: cluster.dataChecksums ? [checksumCheck(end)] : [],
+      facts: { ...clusterFacts(cluster, span, owner, { ...outside, serverLogsLeftOut: this.#logs }) },
+      checks: cluster.dataChecksums ? [await this.#checksumCheck(end)] : [],
       warnings: [
         ...(vulnerable === null ? [] : [vulnerable]),
         ...configuration.warnings,
-        ...this.#followed.warnings,
+        ...this.#followWarnings,
         ...end.warnings,
         ...warnings,
       ],
@@ -155,22 +174,39 @@ class Capture implements ClusterCapture {
   async close(): Promise<void> {
     await this.#backup?.stop()
     await this.#held?.release()
-    this.#staging?.remove()
+    this.#pipes?.close()
+  }
+
+  #start(directory: string | null): BaseBackup {
+    const { maxRate, checkpoint } = this.#wishes
+    const { dataDirectory } = this.cluster
+    const options = { directory, dataDirectory, expected: this.#expected, maxRate, checkpoint }
+    const backup = startBaseBackup(this.#session, options)
+    this.#backup = backup
+    return backup
   }
 
   #streamed(): AsyncIterable<Uint8Array> {
-    const backup = startBaseBackup(this.#session, null, this.#followed.names)
-    this.#backup = backup
+    const backup = this.#start(null)
     return this.#watched(backup.stdout ?? [], () => this.#conclude(backup))
   }
 
-  async #staged(): Promise<AsyncIterable<Uint8Array>> {
-    const staging = makeStagingRoom(this.#surroundings.staging, this.#session.account)
-    this.#staging = staging
-    const backup = startBaseBackup(this.#session, staging, this.#followed.names)
-    this.#backup = backup
-    await this.#conclude(backup)
-    return this.#watched(joinTablespaces(staging.path), async () => {})
+  /** Of a cluster with tablespaces, whose archives cannot all go to stdout. */
+  async #piped(): Promise<AsyncIterable<Uint8Array>> {
+    const names = [...this.cluster.tablespaces.map(({ oid }) => String(oid)), 'base']
+    for (let start = 1; start <= MOST_STARTS; start += 1) {
+      const pipes = await ArchivePipes.make(names, this.#session.account)
+      this.#pipes = pipes
+      const backup = this.#start(pipes.directory)
+      if (await pipes.connect(backup.ended)) {
+        const ended = () => this.#conclude(backup)
+        const archives = { archives: pipes.archives(), directory: pipes.directory, ended }
+        return this.#watched(joinTablespaces(archives), async () => {})
+      }
+      await backup.stop()
+      pipes.close()
+    }
+    throw pipesLate()
   }
 
   async *#watched(
@@ -178,13 +214,15 @@ class Capture implements ClusterCapture {
     conclude: () => Promise<void>,
   ): AsyncGenerator<Uint8Array> {
     const scanner = new TarScanner()
+    const filter = this.#logs === null ? null : new LogFilter(this.#logs)
     let length = 0
     try {
       for await (const chunk of chunks) {
         length += chunk.length
         this.#session.signal.throwIfAborted()
         for (const piece of scanner.push(chunk)) this.#notes.take(piece)
-        yield chunk
+        if (filter === null) yield chunk
+        else yield* filter.push(chunk)
       }
     } catch (error) {
       this.#session.signal.throwIfAborted()
@@ -193,7 +231,8 @@ class Capture implements ClusterCapture {
     // Also when it ended early: why pg_basebackup failed says more than an archive cut off.
     await conclude()
     const rest = length % TAR_BLOCK
-    if (rest > 0) yield Buffer.alloc(TAR_BLOCK - rest)
+    if (filter !== null) yield filter.end()
+    else if (rest > 0) yield Buffer.alloc(TAR_BLOCK - rest)
   }
 
   /** The base backup is over: its WAL is in the archive, the slot may go, and no commit in it is later than now. */
@@ -207,6 +246,15 @@ class Capture implements ClusterCapture {
       const warning = `captured_at is by this machine’s clock, the server could not be asked any more: ${messageOf(error)}`
       this.#ended = { end, at: this.#surroundings.now(), warnings: [warning] }
     }
+  }
+
+  async #checksumCheck({ checksumFailures: failures }: BaseBackupEnd): Promise<TreeOutcome['checks'][number]> {
+    const check = { name: 'page_checksums', kind: 'integrity' as const }
+    if (failures.length === 0) return { ...check, status: 'ok', detail: 'every page’s checksum is right' }
+    const shown = failures.slice(0, SHOWN_FAILURES).map(line => line.replace(/^WARNING:\s*/, ''))
+    const more = failures.length > SHOWN_FAILURES ? [`and ${failures.length - SHOWN_FAILURES} more`] : []
+    const named = await namedRelations(this.#session, shown)
+    return { ...check, status: 'failed', detail: [...named, ...more].join('\n') }
   }
 
   /**
@@ -254,14 +302,6 @@ async function* joined(members: Iterable<Buffer>, archive: AsyncIterable<Uint8Ar
   yield* archive
 }
 
-function checksumCheck({ checksumFailures: failures }: BaseBackupEnd): TreeOutcome['checks'][number] {
-  const check = { name: 'page_checksums', kind: 'integrity' as const }
-  if (failures.length === 0) return { ...check, status: 'ok', detail: 'every page’s checksum is right' }
-  const shown = failures.slice(0, SHOWN_FAILURES).map(line => line.replace(/^WARNING:\s*/, ''))
-  const more = failures.length > SHOWN_FAILURES ? [`and ${failures.length - SHOWN_FAILURES} more`] : []
-  return { ...check, status: 'failed', detail: [...shown, ...more].join('\n') }
-}
-
 async function ownerOf(dataDirectory: string): Promise<Account | null> {
   try {
     const { uid, gid } = statSync(dataDirectory)
@@ -272,14 +312,20 @@ async function ownerOf(dataDirectory: string): Promise<Account | null> {
   }
 }
 
-function assertDirectory({ name, dataDirectory }: ClusterSettings, cluster: ClusterProbe): void {
-  if (dataDirectory === null || real(dataDirectory) === real(cluster.dataDirectory)) return
-  throw new NexusError(
-    'configuration',
-    'data_directory_differs',
-    `${name}: the configuration names the data directory ${dataDirectory}, the server that answers runs on ${cluster.dataDirectory}`,
-    { hint: 'correct data_directory or connection: they are two different clusters' },
-  )
+/** Whether the server that answers is the one that the configuration means. */
+export function directoryProblems(
+  { name, dataDirectory }: Pick<ClusterSettings, 'name' | 'dataDirectory'>,
+  cluster: Pick<ClusterProbe, 'dataDirectory'>,
+): NexusError[] {
+  if (dataDirectory === null || real(dataDirectory) === real(cluster.dataDirectory)) return []
+  return [
+    new NexusError(
+      'configuration',
+      'data_directory_differs',
+      `${name}: the configuration names the data directory ${dataDirectory}, the server that answers runs on ${cluster.dataDirectory}`,
+      { hint: 'correct data_directory or connection: they are two different clusters' },
+    ),
+  ]
 }
 
 function real(path: string): string {

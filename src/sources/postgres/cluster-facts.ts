@@ -27,6 +27,8 @@ export interface ClusterFacts {
   wal_directory: string | null
   settings: Record<string, string>
   configuration_files: ConfigurationFile[]
+  /** Directory in the data directory whose files, the server's logs, are not in the backup; left out where none is. */
+  server_logs_left_out?: string
   standby: boolean
 }
 
@@ -35,7 +37,11 @@ export function clusterFacts(
   cluster: ClusterProbe,
   span: BackupSpan,
   owner: { owner: string; group: string; uid: number; gid: number },
-  { configurationFiles, walDirectory }: { configurationFiles: ConfigurationFile[]; walDirectory: string | null },
+  {
+    configurationFiles,
+    walDirectory,
+    serverLogsLeftOut = null,
+  }: { configurationFiles: ConfigurationFile[]; walDirectory: string | null; serverLogsLeftOut?: string | null },
 ): ClusterFacts {
   return {
     system_identifier: cluster.systemIdentifier,
@@ -54,6 +60,7 @@ export function clusterFacts(
     wal_directory: walDirectory,
     settings: cluster.settings,
     configuration_files: configurationFiles,
+    ...(serverLogsLeftOut === null ? {} : { server_logs_left_out: serverLogsLeftOut }),
     standby: span.standby,
   }
 }

@@ -17,6 +17,12 @@ export function withParameter(connection: string, name: string, value: string): 
   return `${connection}${connection.includes('?') ? '&' : '?'}${name}=${value}`
 }
 
+/** The connection string for another database of the same server: of two values libpq takes the last. */
+export function withDatabase(connection: string, database: string): string {
+  if (isUri(connection)) return withParameter(connection, 'dbname', encodeURIComponent(database))
+  return withParameter(connection, 'dbname', `'${database.replace(/[\\']/g, '\\$&')}'`)
+}
+
 /**
  * Paths of the Unix socket that a connection would use, first guess first; none for a server that is reached over the
  * network or through a service file, of which only libpq knows what it says.

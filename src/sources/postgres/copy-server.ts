@@ -18,6 +18,8 @@ const apart: ReadonlySet<string> = new Set([
   ...['data_directory', 'hba_file', 'ident_file', 'external_pid_file'],
   ...['listen_addresses', 'port', 'unix_socket_directories', 'unix_socket_permissions', 'unix_socket_group'],
   ...['logging_collector', 'log_destination', 'ssl'],
+  // It stands in a file that is included, and wins there over the configuration.
+  'recovery_target_action',
 ])
 
 /** What the server of a restored copy is started with, by the operator. */

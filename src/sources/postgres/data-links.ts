@@ -44,16 +44,23 @@ export interface Lacks {
   said: string[]
 }
 
-/** @param followed names in the data directory that come with the backup all the same */
-export function lacksOf(warnings: readonly string[], followed: ReadonlySet<string>): Lacks {
+/**
+ * @param expected names in the data directory, of files that come with the backup all the same, and of directories whose
+ *   content is left out
+ */
+export function lacksOf(warnings: readonly string[], expected: ReadonlySet<string>): Lacks {
   const lacks: Lacks = { lost: [], said: [] }
   for (const warning of warnings) {
     const [, name] = skipped.exec(warning) ?? []
     const decision = name === undefined ? undefined : decisions.find(({ what }) => what.test(name))
     if (decision?.so === 'lost' || lostTablespace.test(warning)) lacks.lost.push(warning)
-    else if (decision?.so !== 'ignored' && !followed.has(name ?? '')) lacks.said.push(warning)
+    else if (decision?.so !== 'ignored' && !isExpected(name ?? '', expected)) lacks.said.push(warning)
   }
   return lacks
+}
+
+function isExpected(name: string, expected: ReadonlySet<string>): boolean {
+  return [...expected].some(one => name === one || name.startsWith(`${one}/`))
 }
 
 /** @throws NexusError `data_left_out` when the server left out data */

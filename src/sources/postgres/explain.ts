@@ -7,6 +7,8 @@ export interface Attempt {
   what: string
   /** As whom the program ran; null for as we are. */
   account: Account | null
+  /** The cluster's data directory, on the server's machine, where it is known. */
+  directory?: string | undefined
 }
 
 interface Known {
@@ -106,9 +108,22 @@ const known: readonly Known[] = [
     hint: () => 'a tablespace was created just now: run it again',
   },
   {
+    pattern: /could not open directory "(?:\.\/)?lost\+found"|"(?:\.\/)?lost\+found": Permission denied/,
+    code: 'lost_and_found',
+    hint: (_, { directory }) =>
+      `lost+found makes the data directory the top of a file system, and only root may read it; give it to the server’s user, as root, fsck goes on using it: chown -R --reference=${inShell(directory, 'PG_VERSION')} ${inShell(directory, 'lost+found')}`,
+  },
+  {
+    pattern: /could not (?:open|stat|read)(?: \w+)? "(\.\/[^"]*)": Permission denied/,
+    code: 'file_unreadable',
+    hint: ([, name = ''], { directory }) =>
+      `the server’s user must be able to read everything in the data directory; see whose it is: ls -ld ${inShell(directory, name)}`,
+  },
+  {
     pattern: /No space left on device|Disk quota exceeded/,
     code: 'disk_full',
-    hint: () => 'a cluster with tablespaces is put on disk before it is stored: free as much as it is large there',
+    hint: () =>
+      'free space where the message says: on the server’s disks, or in /tmp of this machine, where the list of files of a cluster with tablespaces lies for a while',
   },
   {
     pattern: /definition of service "([^"]*)" not found|service file "[^"]*" not found/,
@@ -139,6 +154,12 @@ export function explainFailure(stderr: string, attempt: Attempt): NexusError {
   return new NexusError('failed', 'postgres_failed', `${attempt.what} failed: ${said}`, {
     hint: 'the server’s log may say more',
   })
+}
+
+/** A file of the data directory as a shell takes it; the server names it relative to that, with `./` or without. */
+function inShell(directory: string | undefined, name: string): string {
+  const path = name.startsWith('/') ? name : `${directory ?? 'DATA_DIRECTORY'}/${name.replace(/^\.\//, '')}`
+  return /^[\w/.+-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
 }
 
 /** Warnings apart, in one line; no control characters reach the operator's terminal. */

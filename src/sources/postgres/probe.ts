@@ -1,6 +1,7 @@
 import { NexusError } from '../../errors.js'
 import { fileSettings } from './data-links.js'
 import { type PostgresSession, queryJson } from './psql.js'
+import { type Access, accessProblems, tablespaceProblems, walLevelProblems } from './requirements.js'
 
 /** What a server tells about its cluster before a base backup. */
 export interface ClusterProbe {
@@ -12,6 +13,8 @@ export interface ClusterProbe {
   serverVersionNumber: number
   /** As the server names it, on its machine. */
   dataDirectory: string
+  /** The parameter `log_directory`: absolute, or relative to the data directory. */
+  logDirectory: string
   /** Of the last checkpoint. */
   timeline: number
   /** Bytes of a WAL segment. */
@@ -70,27 +73,18 @@ export async function probeVersion(session: PostgresSession): Promise<number> {
  *   `queryJson` does
  */
 export async function probeCluster(session: PostgresSession): Promise<ClusterProbe> {
-  const access = (await queryJson(session, ACCESS)) as { role: string; replication: boolean; monitor: boolean }
-  assertPrivileges(access)
+  assertNone(accessProblems((await queryJson(session, ACCESS)) as Access))
   const answer = (await queryJson(session, PROBE)) as Answer
   const setting = (name: string) => answer.settings[name] ?? ''
-  if (setting('wal_level') === 'minimal') {
-    throw new NexusError(
-      'refused',
-      'wal_level_minimal',
-      'the server writes too little WAL for a backup: wal_level is minimal',
-      {
-        hint: 'set wal_level = replica and restart the server',
-      },
-    )
-  }
+  assertNone(walLevelProblems(setting('wal_level')))
   const { tablespaces, standby, settings } = answer
-  assertTablespaces(tablespaces)
+  assertNone(tablespaceProblems(tablespaces))
   return {
     systemIdentifier: answer.system_identifier,
     serverVersion: setting('server_version').split(' ')[0] ?? '',
     serverVersionNumber: Number(setting('server_version_num')),
     dataDirectory: setting('data_directory'),
+    logDirectory: setting('log_directory'),
     timeline: answer.timeline,
     walSegmentBytes: Number(setting('wal_segment_size')),
     dataChecksums: setting('data_checksums') === 'on',
@@ -126,44 +120,9 @@ interface Answer {
   configuration_files: string[]
 }
 
-function assertPrivileges({
-  role,
-  replication,
-  monitor,
-}: {
-  role: string
-  replication: boolean
-  monitor: boolean
-}): void {
-  const name = /^[a-z_][a-z0-9_]*$/.test(role) ? role : `"${role.replaceAll('"', '""')}"`
-  if (!replication) {
-    throw new NexusError('failed', 'role_lacks_replication', `the role ${role} may not take base backups`, {
-      hint: `as a superuser: ALTER ROLE ${name} REPLICATION`,
-    })
-  }
-  if (!monitor) {
-    throw new NexusError(
-      'failed',
-      'role_lacks_monitor',
-      `the role ${role} may not see the server’s settings and sizes`,
-      {
-        hint: `as a superuser: GRANT pg_monitor TO ${name}`,
-      },
-    )
-  }
-}
-
-/**
- * One that is a directory in `pg_tblspc` itself is left out of every base backup in tar form, without a word (PostgreSQL
- * basebackup.c, sendDir). It comes of `allow_in_place_tablespaces`, or of a copy of the cluster that followed its links.
- */
-function assertTablespaces(tablespaces: readonly { oid: number; path: string }[]): void {
-  const inside = tablespaces.find(({ path }) => !path.startsWith('/'))
-  if (inside === undefined) return
-  const message = `the tablespace ${inside.oid} lies in the data directory itself (${inside.path}), and base backups leave it out`
-  throw new NexusError('refused', 'tablespace_in_place', message, {
-    hint: 'move what is in it to a tablespace with a directory of its own: ALTER TABLE … SET TABLESPACE, then DROP TABLESPACE',
-  })
+/** @throws NexusError the first */
+function assertNone([first]: readonly NexusError[]): void {
+  if (first !== undefined) throw first
 }
 
 const ACCESS = `SELECT json_build_object(
@@ -177,6 +136,7 @@ const wanted = [
   'server_version',
   'server_version_num',
   'data_directory',
+  'log_directory',
   'wal_segment_size',
   'data_checksums',
 ]

@@ -24,6 +24,7 @@ export interface RecoveryWish {
   captured: Readonly<Record<string, string>>
   walSegmentBytes: number | null
   pauses: boolean
+  recoveryAction?: 'promote' | 'pause' | undefined
   users: readonly string[]
   databases: readonly string[]
   /** The server's environment, and that of sessions. */
@@ -49,12 +50,13 @@ export async function recoverServer(
   account: Account | null,
   wish: RecoveryWish,
 ): Promise<RecoveredServer> {
-  const { directory, pauses, users, databases, env, signal } = wish
+  const { directory, pauses, recoveryAction, users, databases, env, signal } = wish
   let captured = wish.captured
   const notes: ClusterCheck[] = []
   for (;;) {
     const segment = wish.walSegmentBytes === null ? {} : { walSegmentBytes: wish.walSegmentBytes }
-    const server = await startServer(programs, account, { directory, captured, pauses, ...segment }, env.server)
+    const purpose = { directory, captured, pauses, recoveryAction, ...segment }
+    const server = await startServer(programs, account, purpose, env.server)
     try {
       const reached = await awaitRecovery(server, { users, databases, pauses, env: env.sessions, signal })
       return { server, ...reached, notes }

@@ -8,7 +8,7 @@ export interface RecoverySettings {
     /** `recovery_target_time` and its value …; null: everything there is. */
     target: { name: string; value: string } | null
     timeline: number
-    action: 'promote' | 'pause'
+    action: 'promote' | 'pause' | 'shutdown'
   } | null
   /** Whether archiving stays as it was captured. */
   keepArchiving: boolean

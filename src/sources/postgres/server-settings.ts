@@ -11,6 +11,8 @@ export interface ServerPurpose {
   captured: Readonly<Record<string, string>>
   /** It stands still at its target, open for reading. */
   pauses: boolean
+  /** What it does at its target, where that is not what the copy's own settings say. */
+  recoveryAction?: 'promote' | 'pause' | undefined
   major: number
   /** Bytes of a WAL segment; PostgreSQL's default where it is left out. */
   walSegmentBytes?: number
@@ -132,6 +134,11 @@ const decisions: readonly Decision[] = [
     name: 'hot_standby',
     value: ({ pauses }) => (pauses ? 'on' : 'off'),
     reason: 'with it a parameter that was raised since the base stops recovery',
+  },
+  {
+    name: 'recovery_target_action',
+    value: ({ recoveryAction }) => recoveryAction ?? null,
+    reason: 'a copy that shuts down at its target is looked at there before, and goes on when it is told to',
   },
   { name: 'recovery_min_apply_delay', value: '0', reason: 'recovery would wait' },
   { name: 'promote_trigger_file', value: '', reason: 'a file that is there ends recovery early', until: 15 },

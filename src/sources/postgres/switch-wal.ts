@@ -1,5 +1,6 @@
 import { NexusError } from '../../errors.js'
 import { type PostgresSession, queryJson } from './psql.js'
+import { roleInSql } from './requirements.js'
 
 /**
  * Ends the current WAL segment of a primary, so that it is archived now. A message of this program's is written first: a
@@ -11,9 +12,8 @@ import { type PostgresSession, queryJson } from './psql.js'
 export async function switchWal(session: PostgresSession): Promise<string> {
   const { role, allowed } = (await queryJson(session, ALLOWED)) as { role: string; allowed: boolean }
   if (!allowed) {
-    const name = /^[a-z_][a-z0-9_]*$/.test(role) ? role : `"${role.replaceAll('"', '""')}"`
     throw new NexusError('failed', 'role_lacks_switch', `the role ${role} may not switch WAL segments`, {
-      hint: `as a superuser, in the database of the connection: GRANT EXECUTE ON FUNCTION pg_switch_wal() TO ${name}`,
+      hint: `as a superuser, in the database of the connection: GRANT EXECUTE ON FUNCTION pg_switch_wal() TO ${roleInSql(role)}`,
     })
   }
   return String(await queryJson(session, SWITCH))

@@ -43,6 +43,52 @@ describe('the base for an instant', () => {
     expect(reach).toEqual({ from: 11, to: 40, missing: null })
   })
 
+  describe('where the cluster was damaged when some were made', () => {
+    const marked = (id: string, segment: number) =>
+      base(id, segment, { problem: 'it was made of a damaged cluster', isMarked: true })
+    const allowing = (one: ClusterSystem): ClusterSystem => ({ ...one, allowsMarked: true })
+    const asked = [
+      (of: ClusterSystem) => candidateForTime([of], at(25), 'latest'),
+      (of: ClusterSystem) => candidateForPosition([of], within(25), 'latest'),
+      (of: ClusterSystem) => candidateForEnd([of], 'latest'),
+      (of: ClusterSystem) => candidatesForSearch([of], 'latest').find(({ base }) => base.stopSegment <= 25),
+    ]
+
+    it.each(asked)('is a sound one whose log goes on past them, allowed or not (%#)', ask => {
+      const mixed = system([base('one', 10), marked('two', 20)], { 1: [[5, 40]] })
+      expect(ask(mixed)?.base.id).toBe('one')
+      expect(ask(allowing(mixed))?.base.id).toBe('one')
+    })
+
+    it.each(asked)('is one of those where no sound one leads, when that is allowed (%#)', ask => {
+      const gap = { 1: [[5, 15] as const, [16, 40] as const] }
+      for (const one of [
+        system([marked('two', 20)], { 1: [[5, 40]] }),
+        system([base('one', 10), marked('two', 20)], gap),
+        system([base('one', 10, { problem: 'its parent is missing' }), marked('two', 20)], { 1: [[5, 40]] }),
+        system([marked('one', 10), marked('two', 20)], { 1: [[5, 40]] }),
+      ]) {
+        expect(ask(allowing(one))?.base.id).toBe('two')
+      }
+    })
+
+    it.each(asked.slice(0, 3))('is refused where only they lead, naming the flag (%#)', ask => {
+      const refusal = expect.objectContaining({
+        kind: 'refused',
+        code: 'damaged_source',
+        message: expect.stringContaining('two does, and it was made of a damaged cluster'),
+        hint: expect.stringContaining('--allow-damaged'),
+      })
+      expect(() => ask(system([marked('one', 10), marked('two', 20)], { 1: [[5, 40]] }))).toThrow(refusal)
+    })
+
+    it('is never one whose own chain is broken', () => {
+      const broken = base('one', 10, { problem: 'its parent is missing' })
+      const none = allowing(system([broken], { 1: [[5, 40]] }))
+      expect(() => candidateForEnd([none], 'latest')).toThrow(expect.objectContaining({ code: 'backup_damaged' }))
+    })
+  })
+
   it('before the first one names the first that can be restored, and is damage where there is none', () => {
     const broken = (id: string, segment: number) => base(id, segment, { problem: 'its parent is missing' })
     const second = system([broken('one', 10), base('two', 20)], { 1: [[5, 40]] })

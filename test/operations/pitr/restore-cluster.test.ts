@@ -138,6 +138,40 @@ describe('a cluster brought back', () => {
     expect(position(reached?.lsn)).toBeLessThan(position(beta.lsn))
   })
 
+  it('to a position is shut down there when it is told to, checked before, and goes on when that is wanted', async () => {
+    const { reached, next, prepared, server, checks, target } = await at.restore({
+      target: { kind: 'lsn', lsn: alpha.lsn },
+      targetAction: 'shutdown',
+      start: { stop: false },
+    })
+    expect(reached).toMatchObject({ paused: false, timeline: 1 })
+    expect(server).toBeNull()
+    expect(checks).not.toEqual([])
+    const { stdout } = await cluster.run('pg_controldata', [target])
+    expect(stdout).toContain('shut down in recovery')
+    await execa(next ?? 'false', { shell: true })
+    try {
+      const asked = [
+        '-h',
+        prepared?.socket_directory ?? '',
+        '-U',
+        'postgres',
+        '-Atc',
+        'SELECT pg_is_in_recovery()',
+        'postgres',
+      ]
+      // The server answers before its recovery is over.
+      const deadline = Date.now() + 90_000
+      while ((await cluster.run('psql', asked)).stdout !== 'f') {
+        if (Date.now() > deadline) throw new Error('it does not go on')
+        await new Promise(resolve => setTimeout(resolve, 50))
+      }
+    } finally {
+      await execa(prepared?.stop ?? 'false', { shell: true })
+    }
+    expect(await contentIn(target)).toEqual(alpha.content)
+  })
+
   it('to the end can be left running, with commands that connect to it and stop it', async () => {
     const { server, target, reached } = await at.restore({ start: { stop: false } })
     expect([server?.port, reached?.timeline]).toEqual([5432, 2])

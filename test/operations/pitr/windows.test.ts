@@ -41,6 +41,28 @@ describe('the stretches of a system', () => {
     expect(shape(stretchesOf(damaged))).toEqual([['two', 40, 1, true]])
   })
 
+  it('are apart where only bases of a damaged cluster lead', () => {
+    const marked = (id: string, segment: number) => base(id, segment, { problem: 'damaged cluster', isMarked: true })
+    const of = (bases: Parameters<typeof system>[0], spans: [number, number][]) =>
+      stretchesOf(system(bases, { 1: spans })).map(({ bases, isMarked }) => [
+        bases.map(({ id }) => id).join(),
+        isMarked,
+      ])
+    expect(of([base('one', 10), marked('two', 20)], [[5, 40]])).toEqual([['one', false]])
+    expect(of([marked('one', 10), base('two', 20), marked('three', 30)], [[5, 40]])).toEqual([
+      ['two', false],
+      ['one', true],
+    ])
+    const spans: [number, number][] = [
+      [5, 15],
+      [16, 40],
+    ]
+    expect(of([base('one', 10), marked('two', 20), marked('three', 30)], spans)).toEqual([
+      ['one', false],
+      ['two,three', true],
+    ])
+  })
+
   it('follow a promoted standby, and show apart what only the old timeline has', () => {
     const history = { 2: [{ timeline: 1, until: within(25) }] }
     const bases = [base('one', 10), base('late', 30), base('new', 28, { timeline: 2 })]

@@ -9,7 +9,7 @@ it('keeps every byte for a reader that comes late', async () => {
   const cluster = await startCluster()
   const settings = { name: 'crm', connection: cluster.connection, dataDirectory: null, binDirectory: null }
   const around = { env: { PATH: process.env.PATH ?? '' }, signal: new AbortController().signal }
-  const backup = startBaseBackup(await openSession(settings, ['psql', 'pg_basebackup'], around), null)
+  const backup = startBaseBackup(await openSession(settings, ['psql', 'pg_basebackup'], around))
   const { stdout } = backup
   if (stdout === null) throw new Error('it does not stream')
   // Bytes are there and nobody has asked for them: what execa drains on its own has gone by when the stream ends.

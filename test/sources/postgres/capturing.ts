@@ -1,13 +1,17 @@
-import { chmodSync, createWriteStream, mkdirSync } from 'node:fs'
+import { chmodSync, createWriteStream, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { execa } from 'execa'
 import { onTestFinished } from 'vitest'
-import { type ClusterCapture, captureCluster, lookAtCluster } from '../../../src/sources/postgres/capture.js'
+import {
+  type CaptureWishes,
+  type ClusterCapture,
+  captureCluster,
+  lookAtCluster,
+} from '../../../src/sources/postgres/capture.js'
 import type { TreeOutcome } from '../../../src/sources/tree-capture.js'
 import { roomFor, type TestCluster } from '../../helpers/postgres.js'
-import { temporaryDirectory } from '../../helpers/temporary.js'
 
 export interface CaptureOptions {
   connection?: string
@@ -15,7 +19,7 @@ export interface CaptureOptions {
   binDirectory?: string
   env?: Record<string, string>
   signal?: AbortSignal
-  staging?: string
+  wishes?: CaptureWishes
 }
 
 /** Prepares the capture of a cluster as a run of create does. Closed when the test ends, at the latest. */
@@ -24,11 +28,10 @@ export async function capture(cluster: TestCluster, options: CaptureOptions = {}
   const around = {
     env: { PATH: process.env.PATH ?? '', HOME: '/nonexistent', ...options.env },
     signal: options.signal ?? new AbortController().signal,
-    staging: options.staging ?? temporaryDirectory(),
     now: () => new Date(),
   }
   const settings = { name: 'crm', connection, dataDirectory, binDirectory: options.binDirectory ?? null }
-  const captured = await captureCluster(await lookAtCluster(settings, around), around)
+  const captured = await captureCluster(await lookAtCluster(settings, around), around, options.wishes)
   onTestFinished(() => captured.close())
   return captured
 }
@@ -75,4 +78,10 @@ export async function eventually(cluster: TestCluster, sql: string, wanted: stri
     if (Date.now() > deadline) throw new Error(`${sql} is ${answer}, not ${wanted}`)
     await new Promise(resolve => setTimeout(resolve, 50))
   }
+}
+
+/** Where archives of this process pass through on their way. */
+export function pipeRooms(): string[] {
+  const own = new RegExp(`^nexus-backup-(?:pipes|base)-${process.pid}-`)
+  return readdirSync('/tmp').flatMap(name => (own.test(name) ? [join('/tmp', name)] : []))
 }

@@ -44,6 +44,11 @@ describe('a failure of PostgreSQL’s programs', () => {
     ],
     ['promoted_meanwhile', 'ERROR:  the standby was promoted during online backup'],
     ['tablespace_added', 'pg_basebackup: error: can only write single tablespace to stdout, database has 2'],
+    [
+      'lost_and_found',
+      'pg_basebackup: error: could not initiate base backup: ERROR:  could not open directory "./lost+found": Permission denied',
+    ],
+    ['file_unreadable', 'ERROR:  could not open file "./base/5/note": Permission denied'],
     ['disk_full', 'pg_basebackup: error: could not write to file "base.tar": No space left on device'],
     ['postgres_failed', 'psql: エラー: 接続できません'],
   ])('is known as %s', (code, stderr) => {
@@ -51,6 +56,14 @@ describe('a failure of PostgreSQL’s programs', () => {
     expect(error.code).toBe(code)
     expect(error.hint).toBeTruthy()
     expect(error.message).not.toMatch(/[\n\t]/)
+  })
+
+  it('names the directory in commands where it is known', () => {
+    const stderr = 'ERROR:  could not open directory "./lost+found": Permission denied'
+    expect(explainFailure(stderr, { ...attempt, directory: "/srv/it's" }).hint).toContain(
+      `chown -R --reference='/srv/it'\\''s/PG_VERSION' '/srv/it'\\''s/lost+found'`,
+    )
+    expect(explainFailure(stderr, attempt).hint).toContain('DATA_DIRECTORY/lost+found')
   })
 
   it('names the user it ran as where that matters', () => {

@@ -1,13 +1,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { execa } from 'execa'
 import { describe, expect, it } from 'vitest'
 import { compiled } from '../../helpers/compiled.js'
 import { roomFor, startCluster, type TestCluster } from '../../helpers/postgres.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
-import { capture, eventually, unpack } from './capturing.js'
+import { capture, eventually, pipeRooms, unpack } from './capturing.js'
 
 const noSlots = 'SELECT count(*) FROM pg_replication_slots'
 const noSenders = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'"
@@ -60,25 +59,20 @@ describe('a capture that is aborted', () => {
     await untilGone(cluster)
   })
 
-  it('while tablespaces are staged removes what was staged', async () => {
+  it('while tablespaces are sent ends its programs and leaves no pipe', async () => {
     const cluster = await startCluster()
     await cluster.psql(`CREATE TABLESPACE fast LOCATION '${roomFor(cluster, 'fast')}'`)
-    const staging = temporaryDirectory()
     const stopping = new AbortController()
-    const captured = await capture(cluster, { signal: stopping.signal, staging })
+    const captured = await capture(cluster, { signal: stopping.signal })
     const reason = new Error('stopped by a signal')
-    const opening = captured.open(null)
-    opening.catch(() => {})
-    await eventually(cluster, noSlots, '1')
-    const deadline = Date.now() + 90_000
-    while (readdirSync(staging).length === 0) {
-      if (Date.now() > deadline) throw new Error('nothing is staged')
-      await new Promise(resolve => setTimeout(resolve, 1))
-    }
-    stopping.abort(reason)
-    await expect(opening).rejects.toBe(reason)
+    const { tar } = await captured.open(null)
+    expect(pipeRooms()).not.toEqual([])
+    const reading = (async () => {
+      for await (const _ of tar) stopping.abort(reason)
+    })()
+    await expect(reading).rejects.toBe(reason)
     await captured.close()
-    expect(readdirSync(staging)).toEqual([])
+    expect(pipeRooms()).toEqual([])
     expect(programsOf(cluster)).toEqual([])
     await untilGone(cluster)
   })
@@ -95,13 +89,13 @@ describe('a capture that is aborted', () => {
 
 /** A process that captures a cluster into a file, pausing after the first bytes when told to. */
 const program = `
-  const [module, connection, staging, tar, pause] = process.argv.slice(1)
+  const [module, connection, tar, pause] = process.argv.slice(1)
   const { captureCluster, lookAtCluster } = await import(module)
   const { createWriteStream } = await import('node:fs')
   const { Readable } = await import('node:stream')
   const { pipeline } = await import('node:stream/promises')
   const { signal } = new AbortController()
-  const around = { env: process.env, signal, staging, now: () => new Date() }
+  const around = { env: process.env, signal, now: () => new Date() }
   const known = await lookAtCluster({ name: 'crm', connection, dataDirectory: null, binDirectory: null }, around)
   const capture = await captureCluster(known, around)
   const input = await capture.open(null)
@@ -124,10 +118,15 @@ function compiledCapture(): string {
 }
 
 describe('a process that captures', () => {
-  it('leaves no program and no slot behind when it is killed', async () => {
+  it.each([
+    'a plain cluster',
+    'one with tablespaces',
+  ])('of %s leaves no program and no slot behind when it is killed', async kind => {
     const cluster = await startCluster()
-    const room = temporaryDirectory()
-    const args = [compiledCapture(), cluster.connection, room, join(room, 'killed.tar'), 'pause']
+    if (kind !== 'a plain cluster') {
+      await cluster.psql(`CREATE TABLESPACE fast LOCATION '${roomFor(cluster, 'fast')}'`)
+    }
+    const args = [compiledCapture(), cluster.connection, join(temporaryDirectory(), 'killed.tar'), 'pause']
     const child = spawn(process.execPath, ['--input-type=module', '-e', program, ...args], {
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -144,15 +143,11 @@ describe('a process that captures', () => {
     await cluster.psql(`CREATE TABLESPACE fast LOCATION '${roomFor(cluster, 'fast')}'`)
     await cluster.psql('CREATE TABLE t TABLESPACE fast AS SELECT g FROM generate_series(1, 1000) g')
     const room = roomFor(cluster, 'own')
-    const staging = join(room, 'staging')
-    mkdirSync(staging)
-    await execa('chown', [`${cluster.uid}:${cluster.gid}`, staging])
     const tar = join(room, 'own.tar')
-    const args = ['--input-type=module', '-e', program, compiledCapture(), cluster.connection, staging, tar, 'on']
+    const args = ['--input-type=module', '-e', program, compiledCapture(), cluster.connection, tar, 'on']
     const { stdout } = await cluster.run(process.execPath, args)
     expect(JSON.parse(stdout).facts).toMatchObject({ owner: cluster.user, uid: cluster.uid })
     expect(statSync(tar).uid).toBe(cluster.uid)
-    expect(readdirSync(staging)).toEqual([])
     await cluster.run('pg_verifybackup', [await unpack(tar, cluster)])
   })
 })
