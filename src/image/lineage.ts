@@ -13,8 +13,12 @@ export class Lineage {
 
   constructor(newest: FileLayout) {
     this.#newest = newest
-    this.#targets = Int32Array.from({ length: newest.count }, (_, file) => file)
-    this.#limits = Float64Array.from({ length: newest.count }, (_, file) => blocksOfFile(newest, file))
+    this.#targets = new Int32Array(newest.count)
+    this.#limits = new Float64Array(newest.count)
+    for (let file = 0; file < newest.count; file += 1) {
+      this.#targets[file] = file
+      this.#limits[file] = blocksOfFile(newest, file)
+    }
   }
 
   /** Goes from `image`, the one just looked at, to its parent. Returns what is wrong with the bases, or null. */

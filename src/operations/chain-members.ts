@@ -3,6 +3,7 @@ import type { ChainMember, StoredPart } from '../image/chain.js'
 import { listedFiles } from '../image/file-layout.js'
 import { checkTree, loadLayout, type TreeCounts } from '../image/tree/load-layout.js'
 import type { VerifiedMember } from '../image/verify-chain.js'
+import { indexById, parentOf } from '../policy/chains.js'
 import type { Manifest, ManifestPart } from '../repository/manifest.js'
 import { type OpeningReader, openingReader } from '../repository/sealed/opening-reader.js'
 import { plainSize } from '../repository/sealed/sealed-layout.js'
@@ -33,6 +34,16 @@ export function chainOf(manifest: Manifest, manifests: Manifests): Manifest[] {
     member = parent
   }
   return chain
+}
+
+/** Ids of a backup and of what it stands on, as far as that is among `manifests`, newest first. */
+export function ancestryOf(id: string, manifests: readonly Manifest[]): string[] {
+  const byId = indexById(manifests)
+  const ids = new Set<string>()
+  for (let member = byId.get(id); member !== undefined && !ids.has(member.id); member = parentOf(member, byId)) {
+    ids.add(member.id)
+  }
+  return [...ids]
 }
 
 /** A backup as the block engine reads it. @throws NexusError `damage` when its manifest does not name all its parts */

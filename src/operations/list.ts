@@ -56,7 +56,7 @@ interface ListedRoom {
 }
 
 async function listRoom(context: Context, room: SourceRoom): Promise<ListedRoom> {
-  const { manifests, apart, broken, proven, problems } = await survey(room, context)
+  const { manifests, apart, broken, proven, problems } = await survey(room, context, { cached: true })
   let age = -Infinity
   const dated = manifests
     .filter(({ id }) => !broken.has(id))

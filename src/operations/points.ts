@@ -22,7 +22,7 @@ export async function points(
   const found: { id: string; at: string }[] = []
   let isCluster = false
   for (const room of await roomsOf(repositories, source)) {
-    const { manifests, broken, apart } = await survey(room, context)
+    const { manifests, broken, apart } = await survey(room, context, { cached: true })
     if (apart.length > 0) warnOnce(context, `${source}: ${passedOver(apart)}`)
     const restorable = manifests.filter(({ id }) => !broken.has(id))
     found.push(...restorable.map(({ id, captured_at }) => ({ id, at: captured_at })))

@@ -5,12 +5,12 @@ import { brokenChains, bySequence, parentOf } from '../policy/chains.js'
 import { isBackupId } from '../repository/layout.js'
 import type { Manifest } from '../repository/manifest.js'
 import type { SourceRoom } from '../repository/types.js'
-import { chainOf } from './chain-members.js'
+import { ancestryOf, chainOf } from './chain-members.js'
 import { insteadHint } from './instead.js'
 import { roomsOf } from './rooms.js'
 import { notOurs, trustHint } from './sealing/signatures.js'
 import { shellQuoted } from './shell.js'
-import { type History, type Survey, survey } from './survey.js'
+import { type History, type Survey, survey, surveyUsing } from './survey.js'
 import type { ApartBackup } from './trust/judged.js'
 import { warnOnce } from './trust/warn-once.js'
 
@@ -56,6 +56,7 @@ export async function selectBackup(
   const damaged: { id: string; problem: string }[] = []
   for (const room of rooms) {
     const known = await survey(room, context, {
+      cached: true,
       proofsOf: history => chainsAmong(history, ({ id }) => id.startsWith(wanted.backup)),
     })
     const found = known.manifests.filter(({ id }) => id.startsWith(wanted.backup))
@@ -83,12 +84,12 @@ export async function selectBackup(
 
 /**
  * Looks at a selected backup again, now that a lock keeps it from being pruned, and has its chain thawed where a store keeps
- * it in an archive.
+ * it in an archive. It may have been selected by manifests that an earlier run has read: those of its chain are read now.
  *
  * @throws NexusError `not-found` when it was pruned meanwhile, `damage`, `refused` when it is not ours any more
  */
 export async function reselect(context: Context, { room, manifest: { id }, untrusted }: Selected): Promise<Selected> {
-  const known = await survey(room, context, {
+  const known = await surveyUsing(room, context, found => ancestryOf(id, withApart(found).manifests), {
     proofsOf: history => chainsAmong(history, member => member.id === id),
     present: [id],
   })
@@ -122,7 +123,11 @@ async function latestOf(context: Context, rooms: readonly SourceRoom[], wanted: 
   const apart: ApartBackup[] = []
   for (const room of rooms) {
     const known = await survey(room, context, {
-      proofsOf: history => chainsAmong(history, ({ id }) => id === latestAmong(history.ours, at)?.id),
+      cached: true,
+      proofsOf: history => {
+        const latest = latestAmong(history.ours, at)
+        return chainsAmong(history, member => member === latest)
+      },
     })
     unreadable.push(...unreadableOf(known), ...forgedOf(known), ...goneOf(known))
     apart.push(...known.apart)

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
+import { constants, type Stats } from 'node:fs'
 import { lstat, open, readdir, rename, rm } from 'node:fs/promises'
 import { errnoOf } from '../errors.js'
 import type { HeldDirectory } from '../system/held-directory.js'
@@ -87,13 +87,21 @@ const LARGEST = 64 * 1024 * 1024
  * anybody wait for ever.
  */
 export async function readStateFile(path: string): Promise<string | undefined> {
+  return (await readStateBytes(path, () => true))?.toString()
+}
+
+/**
+ * The same as bytes.
+ * @param isBelieved told of the file that is open: one that is not counts as if there were none
+ */
+export async function readStateBytes(path: string, isBelieved: (found: Stats) => boolean): Promise<Buffer | undefined> {
   try {
     const handle = await open(path, O_RDONLY | O_NONBLOCK)
     try {
       const found = await handle.stat()
       if (!found.isFile()) throw fault('EINVAL', `${path} is not a file`)
       if (found.size > LARGEST) throw fault('EFBIG', `${path} has ${found.size} bytes`)
-      return await handle.readFile('utf8')
+      return isBelieved(found) ? await handle.readFile() : undefined
     } finally {
       await handle.close()
     }

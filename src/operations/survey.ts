@@ -9,6 +9,7 @@ import { isToCome } from '../repository/proof-history.js'
 import type { Proof, SourceRoom } from '../repository/types.js'
 import { lostFrom } from '../sources/postgres/data-links.js'
 import { type KnownBackups, readKnown } from './known-backups.js'
+import { manifestCacheOf } from './manifest-cache.js'
 import type { ListedProblem } from './results.js'
 import { type ApartBackup, type JudgedEntries, judgeEntries } from './trust/judged.js'
 import { keyringOf } from './trust/keyring-of.js'
@@ -39,7 +40,17 @@ export interface Survey {
   problems: ListedProblem[]
 }
 
-type Surveyor = Pick<Context, 'now' | 'warn' | 'stateDirectory'>
+type Surveyor = Pick<Context, 'now' | 'warn' | 'stateDirectory' | 'toolVersion'>
+
+/** How much of a source's manifests is read. */
+export interface Looking {
+  /** Every manifest, or those of these backups, is read itself. */
+  thorough?: boolean | ReadonlySet<string>
+  /** As `SourceRoom.entries` wants it. */
+  present?: readonly string[]
+  /** Manifests that did not change since an earlier run read them are not read again, on a disk. For what destroys nothing. */
+  cached?: boolean
+}
 
 /** A source's backups and what this host remembers of them. */
 export interface History extends JudgedEntries {
@@ -54,18 +65,19 @@ export interface History extends JudgedEntries {
 export async function loadHistory(
   context: Surveyor,
   room: SourceRoom,
-  options: { thorough?: boolean; present?: readonly string[]; keyring?: Keyring } = {},
+  options: Looking & { keyring?: Keyring } = {},
 ): Promise<History> {
   const known = await readKnown(context, room.repository.id, room.name)
-  const { thorough = false, present = [], ...rest } = options
+  const { thorough = false, present = [], cached = false, ...rest } = options
   const onDamage = (error: NexusError) =>
     warnOnce(context, `${room.name}: ${error.message}; what it sums up is read file by file`)
+  const memory = cached ? manifestCacheOf(context, room) : undefined
   // Keys that come with a later backup are read again (`Keyring.judge`).
   const [entries] = await Promise.all([
-    room.entries({ thorough, present, onDamage }),
+    room.entries({ thorough, present, memory, onDamage }),
     rest.keyring ?? keyringOf(context, room.repository),
   ])
-  return { known, ...(await judgeEntries(context, room, entries, { known, ...rest })) }
+  return { known, ...(await judgeEntries(context, room, entries, { known, memory, ...rest })) }
 }
 
 /**
@@ -74,16 +86,35 @@ export async function loadHistory(
  *
  * @param options.proofsOf the backups whose proofs are wanted, where those of all are not: no other is judged damaged,
  *   proven or drilled by a proof then
- * @param options.present as `SourceRoom.entries` wants it
  */
 export async function survey(
   room: SourceRoom,
   context: Surveyor,
-  { proofsOf, present }: { proofsOf?: (history: History) => readonly Manifest[]; present?: readonly string[] } = {},
+  { proofsOf, ...looking }: Looking & { proofsOf?: (history: History) => readonly Manifest[] } = {},
 ): Promise<Survey> {
-  const history = await loadHistory(context, room, present === undefined ? {} : { present })
+  const history = await loadHistory(context, room, looking)
   const { proofs, doubtful } = await loadProofs(context, room, proofsOf?.(history) ?? history.ours)
   return { ...judge(room, history, proofs, context.now()), doubtful }
+}
+
+/**
+ * The same for who uses some of the backups: only their manifests are read themselves where those of all the others are as an
+ * earlier run read them, and what these turn out to be decides again.
+ * @param used ids of the backups that are used, by what was found
+ */
+export async function surveyUsing(
+  room: SourceRoom,
+  context: Surveyor,
+  used: (found: Survey) => readonly string[],
+  options: Parameters<typeof survey>[2] = {},
+): Promise<Survey> {
+  const read = new Set<string>()
+  for (;;) {
+    const found = await survey(room, context, { ...options, cached: true, thorough: read })
+    const ids = used(found)
+    if (ids.every(id => read.has(id)) || (await room.confirm(ids))) return found
+    for (const id of ids) read.add(id)
+  }
 }
 
 /** Judges what was read of a source. Proofs of a time to come count for nothing: no later one could ever take them back. */

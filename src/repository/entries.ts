@@ -1,4 +1,5 @@
 import { errnoOf, messageOf, NexusError } from '../errors.js'
+import { canonicalJson } from './json.js'
 import { isBackupId, partialPrefix } from './layout.js'
 import type { Manifest } from './manifest.js'
 import { LargeManifests, ManifestFiles } from './manifest-files.js'
@@ -6,6 +7,13 @@ import { mapParallel } from './parallel.js'
 import type { SmallFiles } from './small-files.js'
 import type { StorageEntry } from './storage/storage.js'
 import type { Entry } from './types.js'
+import {
+  type BackupStamp,
+  isSameStamp,
+  type ManifestMemory,
+  type RememberedManifest,
+  type Stamps,
+} from './unchanged.js'
 
 /** Backups read at the same time. */
 const readers = 16
@@ -19,8 +27,11 @@ const LOOKS = 5
  */
 export class ReadBackups {
   readonly #whole = new Map<string, ReadEntry>()
-  /** Those whose manifest was read itself, and not in a summary. */
+  /** Those whose manifest was read itself, and not in a summary or what an earlier run has kept. */
   readonly #themselves = new Set<string>()
+  /** Of the files that each was read from, before they were. */
+  readonly #stamps = new Map<string, BackupStamp>()
+  #recalled: Promise<void> | undefined
   readonly large = new LargeManifests()
 
   /** One that was found whole; undefined where its manifest is still to be read. */
@@ -28,16 +39,52 @@ export class ReadBackups {
     return itself && !this.#themselves.has(id) ? undefined : this.#whole.get(id)
   }
 
-  keep(one: ReadEntry, itself: boolean): void {
+  keep(one: ReadEntry, itself: boolean, stamp?: BackupStamp): void {
     const { status, id } = one.entry
     if (status !== 'ok') return
     this.#whole.set(id, one)
     if (itself) this.#themselves.add(id)
+    if (stamp !== undefined) this.#stamps.set(id, stamp)
+  }
+
+  /** Takes note that one was read itself. @returns whether it is what it was known as; what is not is forgotten */
+  confirm(id: string, manifest: Manifest | undefined): boolean {
+    const entry = this.#whole.get(id)?.entry
+    const isSame =
+      entry?.status === 'ok' && manifest !== undefined && canonicalJson(entry.manifest) === canonicalJson(manifest)
+    if (isSame) this.#themselves.add(id)
+    else this.forget(id)
+    return isSame
   }
 
   forget(id: string): void {
     this.#whole.delete(id)
     this.#themselves.delete(id)
+    this.#stamps.delete(id)
+  }
+
+  /** Takes over, once, what earlier runs have kept. It was not read in this one. */
+  recall(memory: ManifestMemory): Promise<void> {
+    this.#recalled ??= memory.load().then(remembered => {
+      for (const { manifest, stamp } of remembered) {
+        if (!this.#whole.has(manifest.id)) this.keep(whole(manifest.id, manifest), false, stamp)
+      }
+    })
+    return this.#recalled
+  }
+
+  /** Forgets those whose files are not the very ones that were read. */
+  async forgetChanged(stampsOf: Stamps): Promise<void> {
+    const now = await stampsOf(this.ids)
+    for (const id of this.ids) if (!isSameStamp(this.#stamps.get(id), now.get(id))) this.forget(id)
+  }
+
+  /** Those that a later run need not read unless they change. */
+  get remembered(): RememberedManifest[] {
+    return [...this.#whole.values()].flatMap(({ entry }) => {
+      const stamp = this.#stamps.get(entry.id)
+      return stamp === undefined || entry.status !== 'ok' ? [] : [{ manifest: entry.manifest, stamp }]
+    })
   }
 
   /** Forgets those that are gone. */
@@ -54,10 +101,15 @@ export class ReadBackups {
   }
 }
 
-/** What an earlier look at a source has shown, and for which backups a summary of their manifests does not do. */
+/** What an earlier look at a source has shown, and for which backups that is enough. */
 export interface Reading {
   known?: ReadBackups
+  /** Whether a manifest must have been read itself: a summary of it, or what an earlier run has kept, does not do. */
   isReadItself?(id: string): boolean
+  /** Whether one that was read now was read itself, and not in a summary; else those that must be are. */
+  wasReadItself?(id: string): boolean
+  /** Taken of backups before they are read. */
+  stampsOf?: Stamps | undefined
 }
 
 /**
@@ -69,15 +121,21 @@ export interface Reading {
 export async function readEntries(
   storage: SmallFiles,
   source: string,
-  { known = new ReadBackups(), isReadItself = () => true }: Reading = {},
+  { known = new ReadBackups(), isReadItself = () => true, wasReadItself = isReadItself, stampsOf }: Reading = {},
 ): Promise<Entry[]> {
   const manifests = new ManifestFiles(storage, source, known.large)
   for (let look = 1; ; look += 1) {
     const found = await storage.list(source)
     const backups = found.filter(({ name }) => isBackupId(name))
     known.retain(new Set(backups.flatMap(({ name, kind }) => (kind === 'directory' ? [name] : []))))
-    const read = await readAll(manifests, backups, id => known.get(id, isReadItself(id)))
-    for (const one of read) known.keep(one, isReadItself(one.entry.id))
+    const before = (id: string) => known.get(id, isReadItself(id))
+    const unread = new Set(backups.flatMap(({ name }) => (before(name) === undefined ? [name] : [])))
+    const stamps = await stampsOf?.([...unread])
+    const read = await readAll(manifests, backups, before)
+    for (const one of read) {
+      const { id } = one.entry
+      if (unread.has(id)) known.keep(one, wasReadItself(id), stamps?.get(id))
+    }
     const denied = read.find(one => one.denied !== undefined)?.denied
     if (denied !== undefined && known.isEmpty) throw denied
     const entries = read.map(({ entry }) => entry)

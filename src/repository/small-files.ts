@@ -67,6 +67,7 @@ export class SummarizedFiles implements SmallFiles {
   readonly #storage: Storage
   readonly #source: string
   #newest: Promise<Newest> | undefined
+  #texts: Texts | undefined
   readonly #read = new Map<string, string>()
 
   constructor(storage: Storage, source: string) {
@@ -84,11 +85,18 @@ export class SummarizedFiles implements SmallFiles {
 
   async readSmall(name: string, limit: number): Promise<Buffer> {
     this.#newest ??= this.#load()
-    const known = (await this.#newest).texts.get(this.#below(name))
+    const { texts } = await this.#newest
+    this.#texts = texts
+    const known = texts.get(this.#below(name))
     if (known !== undefined && Buffer.byteLength(known) <= limit) return Buffer.from(known)
     const bytes = await this.#storage.readSmall(name, limit)
     if (bytes.byteLength <= summarizedLimit) this.#read.set(this.#below(name), bytes.toString())
     return bytes
+  }
+
+  /** Whether a file below the source was taken from the newest summary, if it was read at all. */
+  holds(name: string): boolean {
+    return this.#texts?.has(name) === true
   }
 
   /** Why the newest summary cannot be used; undefined where it can, where there is none, and where none was asked for. */

@@ -4,19 +4,20 @@ import { formerClaimsOf } from './claim.js'
 import { enterSource, readClaim } from './entering.js'
 import { ReadBackups, readEntries } from './entries.js'
 import { isBackupId, manifestFile, quoted } from './layout.js'
-import { readChecksums } from './manifest-files.js'
+import { ManifestFiles, readChecksums } from './manifest-files.js'
 import { mapParallel } from './parallel.js'
 import { everyProof, keepProofs, tidyProofs } from './proof-keeping.js'
 import { readProofs, writeProof } from './proofs.js'
 import { RememberedFiles, type SmallFiles, SummarizedFiles } from './small-files.js'
 import type { Storage } from './storage/storage.js'
 import type { Entry, Repository, SourceRoom } from './types.js'
+import { stampsIn } from './unchanged.js'
 import { walArchive } from './wal/wal-archive.js'
 import { isSystemIdentifier, walDirectory } from './wal/wal-layout.js'
 
 /** One source's part of a repository; its directory need not exist yet. `name` was checked by the caller. */
 export function sourceRoom(repository: Repository, storage: Storage, name: string): SourceRoom {
-  // On a disk each file is as near as a summary of them.
+  // On a disk each file is as near as a summary of them, and what earlier runs have kept is nearer.
   const summarized = storage.localPath(name) === undefined ? new SummarizedFiles(storage, name) : undefined
   const filesFor = (thorough: boolean | ReadonlySet<string>): SmallFiles => {
     if (summarized === undefined || thorough === true) return storage
@@ -29,12 +30,16 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     }
   }
   const known = new ReadBackups()
+  const stampsOf = summarized === undefined ? stampsIn(storage, name) : undefined
   const readOnce = (thorough: boolean | ReadonlySet<string>): Promise<Entry[]> => {
-    const isReadItself = (id: string) =>
-      summarized === undefined || (typeof thorough === 'boolean' ? thorough : thorough.has(id))
+    const isReadItself = (id: string) => (typeof thorough === 'boolean' ? thorough : thorough.has(id))
+    if (summarized === undefined) {
+      return readEntries(storage, name, { known, isReadItself, wasReadItself: () => true, stampsOf })
+    }
     // Where all of them are to be read themselves, what was read before is no answer.
-    const before = thorough === true && summarized !== undefined ? new ReadBackups() : known
-    return readEntries(filesFor(thorough), name, { known: before, isReadItself })
+    const before = thorough === true ? new ReadBackups() : known
+    const wasReadItself = (id: string) => isReadItself(id) || !summarized.holds(`${id}/${manifestFile}`)
+    return readEntries(filesFor(thorough), name, { known: before, isReadItself, wasReadItself })
   }
   /** Whoever may add objects can add a summary: nothing is called damaged that has not been read itself. */
   const readThoroughly = async (thorough: boolean | ReadonlySet<string>): Promise<Entry[]> => {
@@ -48,15 +53,21 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
   return {
     name,
     repository,
-    async entries({ thorough = false, present = [], onDamage } = {}) {
-      // On a disk a look into each directory costs little, and a prune or a verify may have waited long since it read them.
-      const looked = summarized === undefined ? known.ids : present
-      await mapParallel(looked, 16, id => forgetUnlessThere(known, { storage, source: name, id }))
-      const entries = await readThoroughly(thorough)
+    async entries({ thorough = false, present = [], memory, onDamage } = {}) {
+      // A prune or a verify may have waited long since it read them.
+      if (stampsOf === undefined) {
+        await mapParallel(present, 16, id => forgetUnlessThere(known, { storage, source: name, id }))
+      } else {
+        if (memory !== undefined) await known.recall(memory)
+        await known.forgetChanged(stampsOf)
+      }
+      const entries = await readThoroughly(stampsOf !== undefined && memory === undefined ? true : thorough)
+      if (stampsOf !== undefined) await memory?.keep(known.remembered)
       const damage = await summarized?.damage()
       if (damage !== undefined) onDamage?.(damage)
       return entries
     },
+    confirm: ids => confirmed(known, new ManifestFiles(storage, name, known.large), ids),
     summarize: async ({ pruned = false } = {}) => summarized?.keep(pruned),
     claim: async () => (await readClaim(storage, name))?.claim,
     formerClaims: async () => formerClaimsOf((await readClaim(storage, name))?.former ?? []),
@@ -99,6 +110,20 @@ export function sourceRoom(repository: Repository, storage: Storage, name: strin
     keepProofs: (proofs, how) => keepProofs(shelf, proofs, how),
     tidyProofs: (ids, how) => tidyProofs(shelf, ids, how),
   }
+}
+
+/** Whether each of these backups is what it is known as, by its manifest itself. */
+async function confirmed(known: ReadBackups, files: ManifestFiles, ids: readonly string[]): Promise<boolean> {
+  const unread = ids.filter(id => known.get(id, true) === undefined)
+  const same = await mapParallel(unread, 16, async id => {
+    try {
+      return known.confirm(id, await files.read(id))
+    } catch (error) {
+      if (!(error instanceof NexusError) || error.kind === 'interrupted') throw error
+      return false
+    }
+  })
+  return same.every(isSame => isSame)
 }
 
 /** Whether a backup's manifest lies in its directory. */

@@ -4,6 +4,7 @@ import type { ProofKeeping } from './proof-keeping.js'
 import type { BackupProofs, ProofReading } from './proofs.js'
 import type { Lock, LockMode, LockName, LockOptions } from './storage/locks.js'
 import type { PartWriter, PendingDirectory, SequentialReader, Storage, WrittenPart } from './storage/storage.js'
+import type { ManifestMemory } from './unchanged.js'
 import type { WalArchive } from './wal/types.js'
 import type { WalSeal } from './wal/wal-seal.js'
 
@@ -68,15 +69,19 @@ export interface SourceRoom {
   /**
    * Every backup directory, oldest sequence first; damaged and partial ones last. Asked again, it lists them anew and reads
    * only the manifests that it has not read yet.
-   * @param how thorough: every manifest, or those of these backups, is read itself, where a summary would do otherwise;
-   *   present: backups whose manifest must still be there to count as read; on a disk, that of every one must;
+   * @param how thorough: every manifest, or those of these backups, is read itself, where a summary or the memory would do
+   *   otherwise; present: backups whose manifest must still be there to count as read; on a disk, the files of every one must
+   *   be as they were; memory: what earlier runs have kept may do for backups that did not change, on a disk;
    *   onDamage: told of a summary that cannot be used, in whose place the files themselves are read
    */
   entries(how?: {
     thorough?: boolean | ReadonlySet<string>
     present?: readonly string[]
+    memory?: ManifestMemory | undefined
     onDamage?: (error: NexusError) => void
   }): Promise<Entry[]>
+  /** Reads the manifests of these backups themselves that were not. False where one is not what it was listed as. */
+  confirm(ids: readonly string[]): Promise<boolean>
   /**
    * Sums up the manifests and proofs that were read one by one, where that makes reading them cheaper and there are enough
    * of them; after a prune also where the last summary holds little that is still there. The caller holds the writer lock.

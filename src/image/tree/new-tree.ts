@@ -98,7 +98,7 @@ export class NewTree {
       throw new NexusError('failed', 'tree_entry_impossible', `${JSON.stringify(entry.path)} ${problem}`)
     }
     if (entry.base !== null) this.#taken[entry.base] = 1
-    if (entry.type === 'file') this.#layout.add(entry.size, entry.base)
+    if (entry.type === 'file') this.#layout.add(entry.size, entry.base ?? -1)
     if (!Number.isSafeInteger(this.#layout.bytes)) {
       throw new NexusError('failed', 'tree_too_large', 'the files are larger together than can be')
     }

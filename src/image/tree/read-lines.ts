@@ -8,15 +8,25 @@ import { MAX_LINE_BYTES } from './tree-entry.js'
 
 const READ_BYTES = 256 * 1024
 const PLAIN_BYTES = 256 * 1024
-const NEWLINE = 0x0a
+export const NEWLINE = 0x0a
+
+/** The lines of a tree part as strings, without their ends. As `readTreeBytes`. */
+export async function* readTreeLines(part: StoredPart): AsyncGenerator<string[], void, void> {
+  for await (const bytes of readTreeBytes(part)) {
+    const lines = bytes.toString().split('\n')
+    lines.pop()
+    yield lines
+  }
+}
 
 /**
  * The lines of a tree part, some thousand at a time, with a bounded amount of it in memory whatever it decompresses
  * to. Its SHA-256 is known only after the last line: nothing may be done with them before the end.
  *
+ * @returns whole lines of UTF-8 with their ends, for as long as the next are not asked for
  * @throws DamagedPart when it is missing, cut off or garbled, or not the bytes that were stored
  */
-export async function* readTreeLines(part: StoredPart): AsyncGenerator<string[], void, void> {
+export async function* readTreeBytes(part: StoredPart): AsyncGenerator<Buffer, void, void> {
   const reader = await opened(part)
   try {
     if (reader.size !== part.bytes)
@@ -27,7 +37,7 @@ export async function* readTreeLines(part: StoredPart): AsyncGenerator<string[],
       const end = bytes.lastIndexOf(NEWLINE) + 1
       if (bytes.length - end > MAX_LINE_BYTES) throw new DamagedPart(part.name, 'has a line that is too long')
       rest = Buffer.from(bytes.subarray(end))
-      if (end > 0) yield linesOf(part, bytes.subarray(0, end))
+      if (end > 0) yield checkedUtf8(part, bytes.subarray(0, end))
     }
     if (rest.length > 0) throw new DamagedPart(part.name, 'ends within a line')
   } finally {
@@ -35,11 +45,9 @@ export async function* readTreeLines(part: StoredPart): AsyncGenerator<string[],
   }
 }
 
-function linesOf(part: StoredPart, bytes: Buffer): string[] {
-  if (!isUtf8(bytes)) throw new DamagedPart(part.name, 'is no UTF-8')
-  const lines = bytes.toString().split('\n')
-  lines.pop()
-  return lines
+function checkedUtf8(part: StoredPart, bytes: Buffer): Buffer {
+  if (isUtf8(bytes)) return bytes
+  throw new DamagedPart(part.name, 'is no UTF-8')
 }
 
 async function* decompressed(part: StoredPart, reader: ByteReader): AsyncGenerator<Buffer, void, void> {

@@ -27,10 +27,11 @@ export class TreeLayoutBuilder {
     return this.#bytes
   }
 
-  add(size: number, base: number | null): void {
+  /** @param base -1 for none */
+  add(size: number, base: number): void {
     this.#sizes.push(size)
     this.#firstRows.push(this.#rows)
-    this.#bases.push(base ?? -1)
+    this.#bases.push(base)
     this.#rows += Math.ceil(size / this.#blockSize)
     this.#bytes += size
   }
@@ -50,6 +51,21 @@ export class TreeLayoutBuilder {
 
 /** Whether no two files continue the same one. */
 export function basesAreUnique(layout: FileLayout): boolean {
-  const bases = Int32Array.from({ length: layout.count }, (_, file) => layout.baseOf(file)).sort()
+  // Lists are in the order of names, and most files keep theirs.
+  if (areRising(layout)) return true
+  const bases = new Int32Array(layout.count)
+  for (let file = 0; file < layout.count; file += 1) bases[file] = layout.baseOf(file)
+  bases.sort()
   return bases.every((base, at) => base < 0 || base !== bases[at + 1])
+}
+
+function areRising(layout: FileLayout): boolean {
+  let last = -1
+  for (let file = 0; file < layout.count; file += 1) {
+    const base = layout.baseOf(file)
+    if (base < 0) continue
+    if (base <= last) return false
+    last = base
+  }
+  return true
 }

@@ -19,9 +19,9 @@ import { assertKeysThere } from '../sealing/keys-there.js'
 import { assertNeverSealed, sealingFor } from '../sealing/sealing-for.js'
 import { passedOver } from '../select.js'
 import { withStateScratch } from '../state-directory.js'
-import { type Survey, survey } from '../survey.js'
+import { type Survey, surveyUsing } from '../survey.js'
 import { keyringOf } from '../trust/keyring-of.js'
-import { type CreatePlan, planCreate } from './create-plan.js'
+import { type CreatePlan, parentsIn, planCreate } from './create-plan.js'
 import { enterOwn } from './enter-own.js'
 import { assertRoom } from './free-space.js'
 import { planWithOpenParent } from './open-parent.js'
@@ -112,7 +112,7 @@ type Capturing = Omit<BackUpTask, 'history' | 'plan' | 'probe'> & { work: Source
 async function captureOne({ work, ...known }: Capturing, probe: ProbedSource) {
   const { context, source, request, room, sealing } = known
   const { repository } = room
-  const history = await survey(room, context)
+  const history = await surveyUsing(room, context, parentsIn)
   const adopted = await enterOwn(context, room, probe, { adopt: request.adopt, history, sealing })
   for (const { id, status, problem } of history.problems) {
     if (status === 'damaged') context.warn(`${source.name}: ${id}: ${problem}`)

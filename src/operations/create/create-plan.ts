@@ -1,6 +1,8 @@
 import type { ChainPolicy } from '../../config/settings.js'
 import { brokenChains, bySequence } from '../../policy/chains.js'
 import type { BackupType, DigestAlgorithm, Manifest } from '../../repository/manifest.js'
+import { ancestryOf } from '../chain-members.js'
+import type { Survey } from '../survey.js'
 
 /** What decides whether blocks of an earlier backup can be compared with the source's. */
 export type SourceIdentity =
@@ -68,6 +70,13 @@ export function planForCaptured(plan: CreatePlan, identity: SourceIdentity): Cre
   const reason = plan.parent === null ? null : replacement(plan.parent, identity)
   if (reason === null) return plan
   return { type: 'full', parent: null, reason, warnings: [...plan.warnings, `made a full: ${reason}`] }
+}
+
+/** Ids of what the next backup may stand on: the newest that is sound, or the newest such full, and their chains. */
+export function parentsIn({ manifests, broken }: Pick<Survey, 'manifests' | 'broken'>): string[] {
+  const sound = manifests.filter(({ id }) => !broken.has(id))
+  const newest = [sound.at(-1), sound.findLast(({ type }) => type === 'full')]
+  return newest.flatMap(member => (member === undefined ? [] : ancestryOf(member.id, manifests)))
 }
 
 function clockWarning(latest: Manifest | undefined, now: Date): string[] {

@@ -4,8 +4,8 @@ import { NexusError } from '../../errors.js'
 import type { CreateRequest } from '../requests.js'
 import type { BackupReport } from '../results.js'
 import { assertSealable } from '../sealing/sealing-for.js'
-import { survey } from '../survey.js'
-import { planCreate } from './create-plan.js'
+import { surveyUsing } from '../survey.js'
+import { parentsIn, planCreate } from './create-plan.js'
 import { openToWrite } from './open-to-write.js'
 import { workFor } from './source-work.js'
 
@@ -55,7 +55,7 @@ async function existing(context: Context, source: SourceSettings, request: Creat
     const repository = await openToWrite(source.repository)
     await assertSealable(context, repository, source.repository.encryption, request)
     const room = repository.source(source.name)
-    return { room, history: await survey(room, context) }
+    return { room, history: await surveyUsing(room, context, parentsIn) }
   } catch (error) {
     if (request.init && error instanceof NexusError && error.code === 'repository_missing') {
       return null

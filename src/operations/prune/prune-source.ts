@@ -41,7 +41,7 @@ export async function planSource(context: Context, source: PruneSource): Promise
   const room = await roomOf(context, await openRepository(source.repository), source.name)
   if (room === undefined) return nothing
   await assertOwn(context, room, source)
-  const { plan, wal, bytes, problems, apart } = await planPrune(context, room, source)
+  const { plan, wal, bytes, problems, apart } = await planPrune(context, room, source, { cached: true })
   const described = await describeWal(room, wal)
   const all = described.reduce((sum, system) => sum + system.delete.bytes, bytes)
   return { ...nothing, keep: plan.keep, deleted: plan.delete, bytes: all, wal: described, problems, apart }
@@ -63,7 +63,7 @@ export async function pruneSource(context: Context, journal: Journal, source: Pr
   const work = () =>
     withLocks(room, [['writer', 'exclusive']], options, async take => {
       const [interrupted] = await Promise.all([readPlan(room), room.removeLeftovers()])
-      const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source)
+      const { plan, wal, problems, apart, manifests } = await planPrune(context, room, source, { cached: true })
       if (interrupted !== undefined) context.warn(resumption(source.name, interrupted, plan))
       if (plan.delete.length === 0 && wal.every(system => system.delete.length === 0)) {
         await noteWal(context, room, wal)

@@ -8,7 +8,7 @@ import type { PruneSource } from '../requests.js'
 import type { ListedProblem } from '../results.js'
 import { walReader } from '../sealing/wal-seal-for.js'
 import { passedOver } from '../select.js'
-import { type Survey, survey } from '../survey.js'
+import { type Looking, type Survey, survey } from '../survey.js'
 import type { ApartBackup } from '../trust/judged.js'
 import { warnOnce } from '../trust/warn-once.js'
 import { surveyWal } from '../wal/wal-survey.js'
@@ -34,10 +34,17 @@ export interface SourcePlan {
  *
  * A proof that cannot be read may have said that its backup is damaged, or that it is proven. Such a backup stays, is not
  * proven and takes no other's place, and no WAL goes: so nothing is deleted that would stay if the proof could be read.
+ *
+ * @param looking what is read to plan; before anything is deleted, everything
  */
-export async function planPrune(context: Context, room: SourceRoom, source: PruneSource): Promise<SourcePlan> {
+export async function planPrune(
+  context: Context,
+  room: SourceRoom,
+  source: PruneSource,
+  looking: Looking = {},
+): Promise<SourcePlan> {
   const now = context.now()
-  const found = await survey(room, context)
+  const found = await survey(room, context, looking)
   const { manifests, unsound, problems, doubtful } = found
   assertMadeHere(context, room, source, manifests)
   const damaged = new Set([...found.damaged, ...doubtful])
@@ -51,7 +58,8 @@ export async function planPrune(context: Context, room: SourceRoom, source: Prun
   const wanted = planRetention({ backups: manifests, damaged, unsound, proven, pinned, policy, timezone, now })
   const plan = withoutLocked(wanted, await room.lockedUntil(wanted.delete.map(({ id }) => id)))
   const kept = new Set(plan.keep.map(({ id }) => id))
-  const going = manifests.filter(({ id }) => plan.delete.some(decision => decision.id === id))
+  const deleted = new Set(plan.delete.map(({ id }) => id))
+  const going = manifests.filter(({ id }) => deleted.has(id))
   const claimed = archived.systems.length > 0 ? await claimedSystem(room) : undefined
   return {
     plan,

@@ -5,6 +5,7 @@ import type { Epoch } from '../../repository/keys/epoch.js'
 import { quoted } from '../../repository/layout.js'
 import type { Manifest } from '../../repository/manifest.js'
 import type { Entry, SourceRoom } from '../../repository/types.js'
+import type { ManifestMemory } from '../../repository/unchanged.js'
 import { type KnownBackups, memoryOf } from '../known-backups.js'
 import { keyringOf } from './keyring-of.js'
 
@@ -17,22 +18,23 @@ export interface JudgedEntries extends Judgement<Manifest> {
 }
 
 /**
- * Judges whose each backup of a source is. Of what a summary of manifests shows as not ours, the manifest itself is read before
- * it is called that: anybody who may write can add a summary.
+ * Judges whose each backup of a source is. Of what a summary of manifests shows as not ours, or the memory of an earlier run,
+ * the manifest itself is read before it is called that: anybody who may write can add a summary.
  * @param known what this host remembered before the entries were listed
+ * @param memory what the entries were listed with
  */
 export async function judgeEntries(
   context: Pick<Context, 'stateDirectory' | 'warn'>,
   room: SourceRoom,
   entries: Entry[],
-  { known, keyring }: { known: KnownBackups; keyring?: Keyring },
+  { known, keyring, memory }: { known: KnownBackups; keyring?: Keyring; memory?: ManifestMemory | undefined },
 ): Promise<JudgedEntries> {
   const keys = keyring ?? (await keyringOf(context, room.repository))
   const judged = await trustOf(room, entries, known, keys)
   const isSummarized = room.repository.storage.localPath(room.name) === undefined
-  if (judged.apart.length === 0 || !isSummarized) return { entries, ...judged }
+  if (judged.apart.length === 0 || !(isSummarized || memory !== undefined)) return { entries, ...judged }
   const thorough = new Set(judged.apart.map(({ member }) => member.id))
-  const again = await room.entries({ thorough })
+  const again = await room.entries({ thorough, memory })
   return { entries: again, ...(await trustOf(room, again, known, keys)) }
 }
 

@@ -7,10 +7,11 @@ import { lockLocal } from './local-lock.js'
 import { beginLocal } from './local-pending.js'
 import { openLocalReader, readLocalSmall } from './local-read.js'
 import { removeLocal, removeLocalFile, removeLocalFiles, removeLocalLeftovers } from './local-remove.js'
+import { localStamps } from './local-stamps.js'
 import { persistLocal, replaceLocal, writeLocalOnce } from './local-write.js'
 import type { Lock, LockMode, LockName, LockOptions } from './locks.js'
 import { at } from './reach.js'
-import type { PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
+import type { FileStamp, PendingDirectory, SequentialReader, Storage, StorageEntry } from './storage.js'
 
 /**
  * A repository in a directory. Everything new is 0600 or 0700, belongs to whom the root directory belongs
@@ -65,6 +66,10 @@ export class LocalStorage implements Storage {
     const reader = await this.openRead(name)
     await reader.close()
     return reader.size
+  }
+
+  async stampsOf(directory: string, names: readonly string[]): Promise<(FileStamp | undefined)[]> {
+    return names.length === 0 ? [] : localStamps(this.#ground, directory, names)
   }
 
   writeOnce(name: string, bytes: Uint8Array): Promise<void> {

@@ -24,6 +24,11 @@ export interface Storage {
   openRead(name: string, atOnce?: number): Promise<SequentialReader>
   /** Bytes of a file. Throws `not-found` when absent. */
   sizeOf(name: string): Promise<number>
+  /**
+   * Stamps of regular files below a directory, by names relative to it; undefined for each that is none. A file whose stamp
+   * is as it was holds what it held. Absent where a look costs as much as reading.
+   */
+  stampsOf?(directory: string, names: readonly string[]): Promise<(FileStamp | undefined)[]>
   /** Writes a small file durably, once: an existing name is an error. */
   writeOnce(name: string, bytes: Uint8Array): Promise<void>
   /** Makes a file that is there, and the names on the way to it, durable: whoever wrote it may have been killed before. */
@@ -118,6 +123,9 @@ export interface NewRoot {
    */
   take(mayLieThere: (name: string) => boolean): Promise<Storage>
 }
+
+/** Which file it is, its bytes, and when its content and its inode changed last, in milliseconds since 1970. */
+export type FileStamp = readonly [device: number, inode: number, bytes: number, mtime: number, ctime: number]
 
 export interface StorageEntry {
   name: string

@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { layoutOfLine } from '../../../src/image/tree/layout-lines.js'
+import { LayoutScanner } from '../../../src/image/tree/layout-bytes.js'
+import { type LineLayout, layoutOfLine } from '../../../src/image/tree/layout-lines.js'
 import { checkedEntry, entryLine } from '../../../src/image/tree/tree-entry.js'
 import type { TreeEntry } from '../../../src/image/tree/types.js'
 
@@ -45,6 +46,17 @@ const entries: fc.Arbitrary<TreeEntry> = fc
     }
   })
 
+/** What is taken out of the bytes of a line, which stands among others. */
+function layoutOfBytes(line: string, plain: boolean): LineLayout | undefined {
+  const before = '{"path":"x"}\n'
+  const bytes = Buffer.from(`${before}${line}\n{"path"`)
+  const scanner = new LayoutScanner()
+  const end = scanner.scan(bytes, before.length, plain)
+  if (end < 0) return undefined
+  expect(end).toBe(before.length + Buffer.byteLength(line) + 1)
+  return scanner.isFile ? { size: scanner.size, base: scanner.base < 0 ? null : scanner.base } : null
+}
+
 const layoutOf = ({ type, size, base }: TreeEntry) => (type === 'file' ? { size, base } : null)
 
 describe('what is taken out of a line without parsing it', () => {
@@ -53,6 +65,7 @@ describe('what is taken out of a line without parsing it', () => {
       fc.property(entries, fc.boolean(), (entry, plain) => {
         const found = layoutOfLine(entryLine(entry), plain)
         if (found !== undefined) expect(found).toEqual(layoutOf(entry))
+        expect([found, undefined]).toContainEqual(layoutOfBytes(entryLine(entry), plain))
       }),
       { numRuns: 500 },
     )
@@ -70,6 +83,7 @@ describe('what is taken out of a line without parsing it', () => {
         const place = at % line.length
         const changed = line.slice(0, place) + put + line.slice(place + gone)
         const found = layoutOfLine(changed, false)
+        if (!changed.includes('\n')) expect([found, undefined]).toContainEqual(layoutOfBytes(changed, false))
         if (found === undefined) return
         const checked = checkedEntry(JSON.parse(changed))
         if (typeof checked !== 'string') expect(found).toEqual(layoutOf(checked))
@@ -85,6 +99,10 @@ describe('what is taken out of a line without parsing it', () => {
     }
     const file = { ...usual, type: 'file' as const, size: 5_000_000_000, base: 12 }
     expect(layoutOfLine(entryLine(file), true)).toEqual({ size: 5_000_000_000, base: 12 })
+    const plainName = { ...file, path: 'srv/uploads/ü.txt', attributes: { 'user.a': '' } }
+    expect(layoutOfBytes(entryLine(plainName), false)).toEqual({ size: 5_000_000_000, base: 12 })
+    expect(layoutOfBytes(entryLine({ ...plainName, base: null }), false)).toEqual({ size: 5_000_000_000, base: null })
+    expect(layoutOfBytes(entryLine({ ...usual, path: 'srv', type: 'directory', size: 0, base: null }), true)).toBeNull()
     expect(layoutOfLine(entryLine({ ...file, base: null, attributes: { 'user.a': '' } }), false)).toEqual({
       size: 5_000_000_000,
       base: null,
