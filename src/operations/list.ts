@@ -36,6 +36,8 @@ function byAge<T>(dated: Dated<T>[]): T[] {
 
 /** A link in a source's place is never followed, and must not pass for a source that is not there. */
 async function linkedSources(place: RepositorySettings, wanted: string | undefined): Promise<ListedProblem[]> {
+  // A bucket has none.
+  if (place.s3 !== undefined) return []
   const { storage, location: repository } = await openRepository(place)
   const links = (await storage.list('')).filter(({ name, kind }) => kind === 'other' && (wanted ?? name) === name)
   return links.map(({ name }) => {

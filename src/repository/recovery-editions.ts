@@ -13,6 +13,7 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     '29d2c36b5cd0665818bb88b59d8315ccf900401f644e5b2382854813fedb6628',
     '5720fcbd79f91e67fdde8594af2dc697401ce5ce1084b0f5c72e9f6354e0be0c',
     '341f58c7a96a6e534cd323299ac9f89e55411666bae8e3a74c2c10691cda313f',
+    'a2cc2fe1e4995727475430f3396383cf558a9fc2f58fba1353a5cbd713a413e1',
   ],
   'recover.mjs': [
     '3d9098c5f0aacc0ca98b04657e1f7de4cfb26313a3f51ce802b793ab901bd8ab',
@@ -28,5 +29,6 @@ export const knownDigests: Readonly<Record<string, readonly string[]>> = {
     'bad42e46225041135f94313631960754e44c5c8e6f80be387ee4f848418fd54d',
     'b850f82f16916cfa92d19a2468f24057ca648a1874bda23a9259ef2eb88174a8',
     'e04c89919423057dd61dc9a504606357631d63658d1810e2bfd2ecb086bd82bf',
+    'a015258b112da61a9b79d27f3aabae5281ec3bfbe74096fda2d0d0d74942ee5a',
   ],
 }

@@ -26,6 +26,8 @@ export type Behaviour = (asked: Asked, server: S3Server) => Promise<Answer | und
 export interface StoreProxy {
   endpoint: string
   seen: Asked[]
+  /** Requests that followed one another, each after the answer to the one before: what a store far away makes of the time. */
+  rounds: number
   /** Connections that were made to it. */
   connections: number
   /** Milliseconds by which all but leases looks older in listings. */
@@ -34,10 +36,14 @@ export interface StoreProxy {
 
 /** Puts a proxy before the real server that answers as another kind of store would. */
 export async function storeProxy(server: S3Server, ...behaviours: Behaviour[]): Promise<StoreProxy> {
-  const proxy: StoreProxy = { endpoint: '', seen: [], connections: 0, aged: 0 }
+  const proxy: StoreProxy = { endpoint: '', seen: [], rounds: 0, connections: 0, aged: 0 }
   const sockets = new Set<Socket>()
   const listener = createServer(async (incoming, outgoing) => {
     const url = new URL(incoming.url ?? '/', 'http://store')
+    const round = proxy.rounds + 1
+    outgoing.on('finish', () => {
+      proxy.rounds = Math.max(proxy.rounds, round)
+    })
     const pieces: Buffer[] = []
     for await (const piece of incoming) pieces.push(piece as Buffer)
     const body = Buffer.concat(pieces)

@@ -7,7 +7,7 @@ import { editionOf, isLater } from '../../src/repository/root-trust.js'
 describe('the files that recover a repository', () => {
   it('are known by their digests: add those of a changed one to recovery-editions.ts, and never take one away', async () => {
     for (const [name, bytes] of await recoveryFiles()) expect(knownDigests[name]).toContain(sha256Of(bytes))
-    expect(knownDigests['recover.mjs']).toHaveLength(12)
+    expect(knownDigests['recover.mjs']).toHaveLength(14)
     expect(new Set(Object.values(knownDigests).flat()).size).toBe(Object.values(knownDigests).flat().length)
   })
 

@@ -2,7 +2,14 @@ import { messageOf, NexusError } from '../../errors.js'
 import { type Distrust, readDistrust } from '../keys/distrust-file.js'
 import { type Epoch, fingerprintOf, follows } from '../keys/epoch.js'
 import { type HostDocument, isVouchedFor, readHost } from '../keys/host-file.js'
-import { epochFile, type KeyReader, keyFileLimit, keysDirectory, vouchDirectory } from '../keys/key-layout.js'
+import {
+  epochFile,
+  isSignerId,
+  type KeyReader,
+  keyFileLimit,
+  keysDirectory,
+  vouchDirectory,
+} from '../keys/key-layout.js'
 import { type EpochPin, ownAmong, readEpochs } from '../keys/key-room.js'
 import type { Manifest } from '../manifest.js'
 import { isSignedBy } from '../sealed/sealed-manifest.js'
@@ -116,7 +123,7 @@ export class Keyring {
     holds: (host: HostDocument) => boolean,
   ): Promise<Signature> {
     const { signer, source, epoch } = signed
-    const host = await this.#host(signer)
+    const [host] = await Promise.all([this.#host(signer), isSignerId(signer) ? this.#wordsFor(signer) : undefined])
     if (typeof host === 'string') return { trust: 'badly-signed', problem: host }
     if (!holds(host)) return { trust: 'badly-signed', problem: 'its signature does not hold' }
     const vouching: (readonly Epoch[])[] = []

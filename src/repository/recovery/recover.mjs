@@ -378,8 +378,8 @@ function isSpared({ spared }, manifest) {
 }
 
 /**
- * The lines of epochs whose word counts for a source. Where a key file or a passphrase has opened one, that line alone:
- * nobody else can wrap anything for these. Else the repository's own, and those that the copies in here are attested to come
+ * The lines of epochs whose word counts for a source. Where a key file or a passphrase has opened one, and none of the
+ * repository's own, that line alone: nobody else can wrap anything for these. Else the repository's own, and those that the copies in here are attested to come
  * from; who can replace every file in keys can replace these too.
  */
 async function trustIn(repository, source, keys) {
@@ -399,8 +399,12 @@ async function trustIn(repository, source, keys) {
     return line.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
   const proven = await keys.proven(own[own.length - 1])
-  if (proven.length > 0) return { repository, source, own, lines: [lineOf(proven, follows)] }
-  const lines = own.length > 0 ? [own] : []
+  // One key may open the keys of several repositories: what is proven and not its own counts here only as a copy does.
+  const ownProven = proven.filter(one => own.includes(one))
+  if (proven.length > 0 && ownProven.length === 0) {
+    return { repository, source, own, lines: [lineOf(proven, follows)] }
+  }
+  const lines = own.length > 0 ? [proven.length > 0 ? lineOf(ownProven, follows) : own] : []
   const attested = await readAttestations(join(directory, 'copies', source), repository, source)
   let word
   for (const one of attested) {
@@ -554,10 +558,11 @@ async function openKeys(repository, means) {
     /**
      * The epochs that are those of who made the key file or knows the passphrase, and all before them: an epoch's document
      * does not bind the one before, but the secret in it does.
-     * @param head tried where nothing needed to be opened yet
+     * @param head the repository's own, tried where what was opened may be of another one
      */
     async proven(head) {
-      if (proven.size === 0 && head !== undefined && means['key-file'] !== undefined) await find(head, [])
+      const isTried = means['key-file'] !== undefined || (proven.size > 0 && means['passphrase-file'] !== undefined)
+      if (head !== undefined && !proven.has(head) && isTried) await find(head, [])
       for (const epoch of proven) {
         const before = epochs.find(({ id }) => id === epoch.previous)
         if (before === undefined || proven.has(before)) continue

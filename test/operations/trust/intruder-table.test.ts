@@ -192,14 +192,48 @@ const deeds: Readonly<Record<string, (at: Scene) => Promise<Deed>>> = {
   },
   'sign as the host': async at => ({ forged: await withSigningKey(at) }),
   'sign as the host, which is distrusted': async at => {
-    const { app, key } = at
-    const owner = { ...app.context, keys: accessWith(key) }
-    const { repository } = app.source
-    await rotateKeys(owner, app.journal, { repository, without: [], dryRun: false })
-    const { id } = await hostSigner(app.context)
-    await distrustHost(owner, app.journal, { repository, id, all: false, dryRun: false })
+    await distrusted(at)
     return { forged: await withSigningKey(at) }
   },
+  // With full credentials to the store, from a machine that was vouched for once.
+  'the same, and take the word away': async at => takeWord(at, await distrusted(at)),
+  'the same after another rotation': async at => {
+    const id = await distrusted(at)
+    await rotated(at)
+    return takeWord(at, id)
+  },
+  'bring one here that the host made elsewhere': async at => {
+    const there = await encryptedApplication([at.key], { database: { rows: 3, pageSize: 512 } })
+    mark(there.source.path, 'forged')
+    const request = requestFor(there.source, { type: 'full', init: true })
+    const id = (await create(at.app.context, there.journal, request)).backups[0]?.id ?? ''
+    for (const name of [`app/${id}`, 'keys']) {
+      cpSync(join(there.source.repository.path, name), join(at.path, name), { recursive: true, force: false })
+    }
+    return { forged: id }
+  },
+}
+
+async function rotated({ app, key }: Scene): Promise<void> {
+  const owner = { ...app.context, keys: accessWith(key) }
+  await rotateKeys(owner, app.journal, { repository: app.source.repository, without: [], dryRun: false })
+}
+
+/** The owner rotates the keys and distrusts the host's. Returns the name of that one. */
+async function distrusted(at: Scene): Promise<string> {
+  const { app, key } = at
+  await rotated(at)
+  const { id } = await hostSigner(app.context)
+  const owner = { ...app.context, keys: accessWith(key) }
+  await distrustHost(owner, app.journal, { repository: app.source.repository, id, all: false, dryRun: false })
+  return id
+}
+
+async function takeWord(at: Scene, id: string): Promise<Deed> {
+  const forged = await withSigningKey(at)
+  const words = join(at.path, 'keys', 'hosts', id)
+  for (const name of readdirSync(words)) if (name.startsWith('distrusted-')) rmSync(join(words, name))
+  return { forged }
 }
 
 function remove(at: Scene, ...ids: string[]): Deed {
@@ -426,6 +460,70 @@ const TABLE: Record<string, Record<string, string>> = {
     prune: '0 deleted',
   },
   'sign as the host, which is distrusted: elsewhere': {
+    list: '1 stranger',
+    'pitr points': '3',
+    restore: 'latest',
+    'restore ID': 'earlier',
+  },
+  'the same, and take the word away: where it was made': {
+    'keys list': '2 epochs, 0 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    // It knows nothing but the repository.
+    'recover.mjs': '0',
+    list: '1 stranger',
+    'pitr points': '3',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 damaged, 1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full, unvouched',
+    prune: '0 deleted',
+  },
+  'the same, and take the word away: elsewhere': {
+    list: 'ok',
+    'pitr points': 'the forgery',
+    restore: 'the forgery',
+    'restore ID': 'earlier',
+  },
+  'the same after another rotation: where it was made': {
+    'keys list': '3 epochs, 0 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '1',
+    list: '1 stranger',
+    'pitr points': '3',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 damaged, 1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full, unvouched',
+    prune: '0 deleted',
+  },
+  'the same after another rotation: elsewhere': {
+    list: '4 stranger',
+    'pitr points': '0',
+    restore: 'backup_untrusted',
+    'restore ID': 'backup_untrusted',
+  },
+  'bring one here that the host made elsewhere: where it was made': {
+    'keys list': '1 epochs, 1 hosts',
+    'keys rotate': 'ok',
+    copy: 'ours, ours, ours',
+    'recover.mjs': '1',
+    list: '1 stranger',
+    'pitr points': '3',
+    restore: 'latest',
+    'restore ID': 'earlier',
+    verify: '1 untrusted',
+    'restore FORGED': 'backup_untrusted',
+    'restore FORGED --untrusted': 'the forgery',
+    create: 'full',
+    prune: '2 deleted',
+  },
+  'bring one here that the host made elsewhere: elsewhere': {
     list: '1 stranger',
     'pitr points': '3',
     restore: 'latest',
