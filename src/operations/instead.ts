@@ -19,7 +19,8 @@ export async function insteadHint(
   if (newest === undefined) return undefined
   const sound = whole.findLast(({ id }) => proven.has(id))
   if (sound === undefined || sound.id === newest.id) {
-    const doubt = sound === undefined ? `; nobody has looked into its content: nexus-backup verify ${newest.id} --drill` : ''
+    const doubt =
+      sound === undefined ? `; nobody has looked into its content: nexus-backup verify ${newest.id} --drill` : ''
     return `the newest backup that can be restored is ${newest.id}; name it to use it${doubt}`
   }
   const newer = `${newest.id} is newer, and nobody has looked into its content: nexus-backup verify ${newest.id} --drill`

@@ -49,9 +49,15 @@ async function concernsOf(
   const concerns: Concern[] = []
   for (const source of sources) {
     const isWhole = plans.some(({ room, hasWal }) => hasWal && room.name === source.name)
-    if (!isWhole || source.kind !== 'postgres' || source.keep.pitr === undefined) continue
-    const { askArchiving } = await import('./pitr/archiving-concerns.js')
-    concerns.push(...(await askArchiving(context, source)))
+    if (!isWhole || source.kind !== 'postgres') continue
+    if (source.keep.pitr !== undefined) {
+      const { askArchiving } = await import('./pitr/archiving-concerns.js')
+      concerns.push(...(await askArchiving(context, source)))
+    }
+    if (source.walCopies !== undefined) {
+      const { copyLags, lagConcerns } = await import('./wal/copy-lag.js')
+      concerns.push(...lagConcerns(source.name, await copyLags(context, source), context.now()))
+    }
   }
   return concerns
 }

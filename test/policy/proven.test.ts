@@ -101,7 +101,11 @@ describe('proven backups', () => {
 
     it('share with every backup of the same image what a drill found in it, and nothing of their bytes', () => {
       const image = { kind, digest_seed: 'a1', image_digest: 'd1' }
-      const backups = [backup(1, null, image), backup(2, 'b1', image), backup(3, 'b2', { ...image, image_digest: 'd2' })]
+      const backups = [
+        backup(1, null, image),
+        backup(2, 'b1', image),
+        backup(3, 'b2', { ...image, image_digest: 'd2' }),
+      ]
       const good = proof('b1', 5, 'ok', 'drill')
       expect(proven(backups, [good])).toEqual(['b1', 'b2'])
       expect(proven(backups, [good, proof('b2', 4, 'damaged')])).toEqual(['b1'])

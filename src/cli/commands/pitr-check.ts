@@ -1,6 +1,7 @@
 import type { PostgresSourceSettings } from '../../config/settings.js'
 import { type ErrorKind, NexusError } from '../../errors.js'
 import { checkPitr, type PitrCheckResult } from '../../operations/pitr/check-archiving.js'
+import type { CopyLag } from '../../operations/wal/copy-lag.js'
 import type { Handler } from '../invocation.js'
 import { counted, humanDuration, printable } from '../output/format.js'
 import { countOption, switchOption } from '../parsed.js'
@@ -35,16 +36,27 @@ function noCluster(chosen: readonly { name: string; kind: string }[]): NexusErro
 
 function render({ checked, failures }: PitrCheckResult): string {
   const failed = new Set(failures.map(({ source }) => source))
-  const lines = checked.flatMap(({ source, standby, segment, stored_ms, last_archived }) => {
+  const lines = checked.flatMap(({ source, standby, segment, stored_ms, last_archived, pg_wal, copies = [] }) => {
     if (failed.has(source)) return []
+    const more = [spaceText(pg_wal), ...copies.map(lagText)].filter(text => text !== '')
     const last =
       last_archived === null ? 'nothing archived yet' : `last archived ${last_archived.name}, ${last_archived.at}`
-    if (segment === null) return [`${printable(source)}: ${standby ? 'a standby; ' : ''}${printable(last)}`]
-    return [
-      `${printable(source)}: ${segment} archived in ${humanDuration(stored_ms ?? 0)} and fetched as the server's user`,
-    ]
+    if (segment === null) {
+      return [[`${printable(source)}: ${standby ? 'a standby; ' : ''}${printable(last)}`, ...more].join('; ')]
+    }
+    const proven = `${printable(source)}: ${segment} archived in ${humanDuration(stored_ms ?? 0)} and fetched as the server's user`
+    return [[proven, ...more].join('; ')]
   })
   return lines.map(line => `${line}\n`).join('')
+}
+
+function spaceText(space: PitrCheckResult['checked'][number]['pg_wal']): string {
+  return space?.hours_left == null ? '' : `pg_wal has room for ${humanDuration(space.hours_left * 3_600_000)} of WAL`
+}
+
+function lagText({ repository, behind, since }: CopyLag): string {
+  if (behind === 0) return `${printable(repository)} has all of it`
+  return `${printable(repository)} lacks ${behind ?? 'an unknown number of'} files${since === null ? '' : ` since ${since}`}`
 }
 
 /** One cluster: its own kind. Several: the status that all share, else 3 as soon as one is well. */

@@ -83,7 +83,7 @@ export async function copySource(
 }
 
 /** Whether nothing may be stored in plain where the copy goes. */
-async function sealsInto({ to }: CopyTask, target: SourceRoom | undefined): Promise<boolean> {
+export async function sealsInto({ to }: Pick<CopyTask, 'to'>, target: SourceRoom | undefined): Promise<boolean> {
   const isWanted = to.encryption !== undefined
   return target === undefined ? isWanted : isSealed(target.repository, isWanted)
 }
@@ -179,7 +179,7 @@ async function lockChains(target: SourceRoom, copied: readonly Manifest[], there
 }
 
 /** The copy belongs to whom the original belongs; where that changed hands (`create --adopt`), so does the copy. */
-async function claimTarget(context: Context, { origin, target }: Way, present?: Claim): Promise<void> {
+export async function claimTarget(context: Context, { origin, target }: Way, present?: Claim): Promise<void> {
   const claim = await origin.claim()
   if (claim === undefined) return
   const former = await origin.formerClaims()
@@ -215,7 +215,7 @@ async function existing(task: CopyTask, init: boolean): Promise<SourceRoom | und
 }
 
 /** The repository that is copied to. @throws NexusError not-found `repository_missing` with the command that makes it */
-async function openTarget({ source, to }: CopyTask): Promise<Repository> {
+export async function openTarget({ source, to }: Pick<CopyTask, 'source' | 'to'>): Promise<Repository> {
   try {
     return await openRepository(to)
   } catch (error) {
@@ -238,7 +238,7 @@ async function assertBackups(origin: SourceRoom): Promise<void> {
   })
 }
 
-function assertAnother(origin: Repository, target: Repository): void {
+export function assertAnother(origin: Repository, target: Repository): void {
   if (origin.id !== target.id) return
   throw new NexusError('refused', 'same_repository', `${target.location} is the repository that is copied from`, {
     hint: 'name another one with --to',

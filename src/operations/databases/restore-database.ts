@@ -80,10 +80,7 @@ export function databaseOf(source: SourceSettings): SqliteSourceSettings {
   })
 }
 
-function assertTarget(
-  { target: wanted }: RestoreRequest,
-  facts: { target: string; replaces: boolean },
-): void {
+function assertTarget({ target: wanted }: RestoreRequest, facts: { target: string; replaces: boolean }): void {
   const { target } = facts
   if (facts.replaces && !statSync(target).isFile()) {
     throw new NexusError('refused', 'target_not_a_file', `${target} exists and is not a file`, {

@@ -5,12 +5,15 @@ import { recorded } from '../../journal/recorded.js'
 import type { Journal } from '../../journal/types.js'
 import { isBucket } from '../../repository/storage/s3/settings.js'
 import { type ArchivingState, archivingProblem, readArchiving } from '../../sources/postgres/archiving.js'
-import { openSession } from '../../sources/postgres/session.js'
+
+import { type ClusterSession, openSession } from '../../sources/postgres/session.js'
 import { switchWal } from '../../sources/postgres/switch-wal.js'
+import { readWalSpace, spaceWarning, type WalSpace } from '../../sources/postgres/wal-space.js'
 import { failureOf } from '../failure.js'
 import type { RecoveryCalls } from '../requests.js'
 import type { Concern, Failure } from '../results.js'
 import { walReader } from '../sealing/wal-seal-for.js'
+import { type CopyLag, copyLags, lagConcerns } from '../wal/copy-lag.js'
 import { roomOf } from '../wal/find-source.js'
 import { restoreCommandOf } from '../wal/restore-command.js'
 import { tryRestoreCommand } from '../wal/try-restore-command.js'
@@ -34,6 +37,10 @@ export interface CheckedArchiving extends Pick<ArchivingState, 'standby' | 'wait
   segment: string | null
   /** Until it was stored; null where none was. */
   stored_ms: number | null
+  /** How long pg_wal lasts; null of a standby and of a server on another machine. */
+  pg_wal: WalSpace | null
+  /** How far each copy is behind, of a source with `wal_copies`. */
+  copies?: CopyLag[]
 }
 
 export interface PitrCheckResult {
@@ -59,15 +66,15 @@ export async function checkPitr(
   for (const source of request.sources) {
     const subject = { operation: 'pitr check', source: source.name, repository: source.repository.path }
     try {
-      const { seen, concern } = await recorded(
+      const { seen, concerns } = await recorded(
         context,
         journal,
         subject,
         () => checkOne(context, source, request),
-        ({ concern }) => ({ result: concern === null ? 'done' : 'failed', error: concern?.message ?? null }),
+        ({ concerns: [first] }) => ({ result: first === undefined ? 'done' : 'failed', error: first?.message ?? null }),
       )
       checked.push(seen)
-      if (concern !== null) failures.push({ kind: 'failed', ...concern })
+      failures.push(...concerns.map(concern => ({ kind: 'failed' as const, ...concern })))
     } catch (error) {
       if (context.signal.aborted) throw error
       failures.push(failureOf(source.name, error))
@@ -80,9 +87,27 @@ async function checkOne(
   context: Context,
   source: PostgresSourceSettings,
   request: PitrCheckRequest,
-): Promise<{ seen: CheckedArchiving; concern: Concern | null }> {
-  const { name } = source
+): Promise<{ seen: CheckedArchiving; concerns: Concern[] }> {
   const session = await openSession(source, ['psql'], context)
+  const { seen, concern } = await proveArchiving(context, session, { source, request })
+  const space = await readWalSpace(session)
+  const warning = space === null ? null : spaceWarning(source.name, space)
+  if (warning !== null) context.warn(warning)
+  const copies = await copyLags(context, source)
+  return {
+    seen: { ...seen, pg_wal: space, ...(copies.length === 0 ? {} : { copies }) },
+    concerns: [...(concern === null ? [] : [concern]), ...lagConcerns(source.name, copies, context.now())],
+  }
+}
+
+type Proven = { seen: Omit<CheckedArchiving, 'pg_wal' | 'copies'>; concern: Concern | null }
+
+async function proveArchiving(
+  context: Context,
+  session: ClusterSession,
+  { source, request }: { source: PostgresSourceSettings; request: PitrCheckRequest },
+): Promise<Proven> {
+  const { name } = source
   const state = await readArchiving(session)
   const seen = { source: name, ...seenOf(state), segment: null, stored_ms: null }
   const found = archivingProblem(name, state)

@@ -5,7 +5,7 @@ import { NexusError } from '../../errors.js'
 import type { SourceRoom } from '../../repository/types.js'
 import type { PackThreads } from '../../repository/wal/pack-thread.js'
 import type { WalName } from '../../sources/postgres/wal-names.js'
-import { enter, systemOf } from './destination.js'
+import { type Destination, enter, systemOf } from './destination.js'
 import { dataDirectoryOf } from './fetch-spool.js'
 import { roomForArchive } from './find-source.js'
 import { isOfOneFile, lookAhead, startPackingFor } from './look-ahead.js'
@@ -40,7 +40,8 @@ export interface ArchiveResult {
  * others is met again when their turn comes. Where something is wrong with this file alone the others are stored all the
  * same, for the server asks for this one again and again before it goes on to them. Takes no lock and keeps no journal: the
  * archive's own headers are the record, and a failure stands in the server's log and in pg_stat_archiver.
- * @throws NexusError refused for a foreign, malformed or different file; see `WalArchive.put`
+ * @throws NexusError refused for a foreign, malformed or different file; see `WalArchive.put`. With `wal_copies: sync` also
+ *   what keeps a copy from taking the file
  */
 export async function archiveWal(context: Context, request: ArchiveRequest): Promise<ArchiveResult> {
   const { cwd } = request
@@ -83,7 +84,11 @@ async function archiveWith(
   const encryption = encryptionOf(settings, room)
   const destination = await enter(context, room, control, { systemIdentifier, encryption, file })
   const result = await destination.archive.put(file.name, file.plain, { closedAt: file.closedAt, now: context.now() })
-  const ahead = call === null ? [] : await lookAhead(context, destination, path, { call, packing })
+  const copies = await copiesFor(context, settings, destination)
+  await copies?.now(file.name)
+  const ahead =
+    call === null ? [] : await lookAhead(context, destination, path, { call, packing, copyNow: copies?.now })
+  await copies?.later({ path, names: [file.name, ...ahead] })
   return {
     command: 'pitr archive',
     source: room.name,
@@ -107,7 +112,10 @@ async function archiveOthers(
   const file = { name: name.name, plain: Buffer.alloc(0) }
   const encryption = encryptionOf(settings, room)
   const destination = await enter(context, room, control, { systemIdentifier, encryption, file })
-  return lookAhead(context, destination, path, { call, packing })
+  const copies = await copiesFor(context, settings, destination)
+  const names = await lookAhead(context, destination, path, { call, packing, copyNow: copies?.now })
+  await copies?.later({ path, names })
+  return names
 }
 
 function besides(error: NexusError, ahead: readonly string[]): NexusError {
@@ -117,6 +125,23 @@ function besides(error: NexusError, ahead: readonly string[]): NexusError {
     cause: error,
     hint: error.hint === undefined ? stored : `${error.hint}; ${stored}`,
   })
+}
+
+/** How files go to the source's copies. Most sources have none: a server waits for each segment, and nothing is loaded. */
+async function copiesFor(context: Context, settings: Settings, destination: Destination) {
+  const { name } = destination.room
+  const wanted = settings.sources.some(
+    source => source.kind === 'postgres' && source.name === name && source.walCopies !== undefined,
+  )
+  if (!wanted) return undefined
+  const { catchUp, copiesOf, copyNow } = await import('./archive-copies.js')
+  const copies = copiesOf(context, settings, destination)
+  return (
+    copies && {
+      now: (file: string) => copyNow(copies, file),
+      later: (done: { path: string; names: readonly string[] }) => catchUp(context, copies, destination, done),
+    }
+  )
 }
 
 /** What the configuration wants of the repository that a room is in. */

@@ -26,13 +26,14 @@ const WORTH_A_THREAD = 4
  * wrong with one of them is nobody's yet: that file's own call reports it. Any other failure ends it.
  * @param path of the file that was asked for, and which is left out
  * @param packing started for it by `startPackingFor`
+ * @param copyNow brings a file to the copies that the server waits for, and tells where they lie on this machine
  * @returns names
  */
 export async function lookAhead(
   context: Context,
   destination: Destination,
   path: string,
-  { call, packing }: { call: WalCall; packing: PackThreads | undefined },
+  { call, packing, copyNow }: Pick<Ahead, 'call' | 'packing' | 'copyNow'>,
 ): Promise<string[]> {
   const done: string[] = []
   try {
@@ -48,7 +49,7 @@ export async function lookAhead(
       directory,
       ready.filter(name => name !== basename(path) && !noteHolds(join(spool, name + archivedSuffix), call.key)),
     )
-    const archiveOne = archiver(context, destination, { directory, spool, call, size, packing })
+    const archiveOne = archiver(context, destination, { directory, spool, call, size, packing, copyNow })
     for await (const name of inOrder(others, size > LARGE_BYTES ? 1 : WIDTH, archiveOne)) {
       if (name === undefined) break
       if (name !== STUCK) done.push(name)
@@ -77,6 +78,7 @@ interface Ahead {
   /** Of the largest. */
   size: number
   packing: PackThreads | undefined
+  copyNow?: ((name: string) => Promise<string[]>) | undefined
 }
 
 /** Instead of the name of a file that cannot be archived. */
@@ -98,7 +100,7 @@ const ofOneFile: ReadonlySet<string> = new Set([
 function archiver(
   context: Context,
   { archive, control }: Destination,
-  { directory, spool, call, size, packing }: Ahead,
+  { directory, spool, call, size, packing, copyNow }: Ahead,
 ): (name: string) => Promise<string | undefined> {
   const end = context.now().getTime() + MOST_MS
   const rooms: Buffer[] = []
@@ -111,13 +113,14 @@ function archiver(
       const pack = packing === undefined ? {} : { pack: packing.pack }
       await archive.put(name, file.plain, { closedAt: file.closedAt, now: context.now(), ...pack })
       rooms.push(room)
+      const copied = (await copyNow?.(name)) ?? []
       const stored = archive.localPath(name)
       // What changed while it was read was not finished.
       if (stampOf(join(directory, name)) !== file.stamp) return undefined
       const segment = `= ${file.stamp} ${join(directory, name)}`
       writeNote(join(spool, name + archivedSuffix), call.key, [
         segment,
-        ...linesOf(stored === undefined ? [] : [stored]),
+        ...linesOf([...(stored === undefined ? [] : [stored]), ...copied]),
         ...call.files,
       ])
       return name

@@ -6,7 +6,11 @@ import type { ClusterProbe } from './probe.js'
  * Whether the server that answered runs on this machine: it was reached through a socket, or its data directory lies here
  * with the pid file of the very same start (its third line, PostgreSQL pidfile.h). A standby may have the same paths.
  */
-export function runsHere({ throughSocket, dataDirectory, startedAt }: ClusterProbe): boolean {
+export function runsHere({
+  throughSocket,
+  dataDirectory,
+  startedAt,
+}: Pick<ClusterProbe, 'throughSocket' | 'dataDirectory' | 'startedAt'>): boolean {
   if (throughSocket) return true
   try {
     const started = Number(readFileSync(join(dataDirectory, 'postmaster.pid'), 'utf8').split('\n')[2])

@@ -20,7 +20,7 @@ export interface ClusterSettings {
 }
 
 /** A way to ask a cluster's server. */
-interface ClusterSession extends PostgresSession {
+export interface ClusterSession extends PostgresSession {
   /** As root, whose a local server is; null for a distant one, and when we are not root. */
   serverUser: Account | null
 }

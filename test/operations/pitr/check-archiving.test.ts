@@ -1,6 +1,7 @@
-import { existsSync, readdirSync, utimesSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { copy } from '../../../src/operations/copy.js'
 import { type CheckedArchiving, checkPitr } from '../../../src/operations/pitr/check-archiving.js'
 import { verify } from '../../../src/operations/verify.js'
 import { SOURCE } from '../../end-to-end/helpers/cluster.js'
@@ -43,7 +44,27 @@ describe('pitr check', () => {
     const [{ segment, stored_ms: storedMs }] = checked as [CheckedArchiving]
     expect(segment).toMatch(/^[0-9A-F]{24}$/)
     expect(storedMs).toBeGreaterThanOrEqual(0)
+    // The server runs here, and has only just begun: its pace is not known.
+    expect(checked[0]?.pg_wal).toMatchObject({ free_bytes: expect.any(Number), waiting_bytes: 0 })
+    expect(checked[0]).not.toHaveProperty('copies')
     expect(at.journal.heard.at(-1)).toBe('pitr check done')
+  })
+
+  it('says how far copies are behind, and when one cannot be asked', async () => {
+    const repository = { name: 'offsite', path: join(at.directory, 'offsite') }
+    const source = { ...at.source, copies: [{ repository, keep: {} }], walCopies: 'async' as const }
+    const ask = () => {
+      return checkPitr(at.context, at.journal, { sources: [source], timeoutMs: 0, recovery: at.recovery, dryRun: true })
+    }
+    expect((await ask()).failures).toMatchObject([{ code: 'copy_unreachable', hint: expect.stringContaining('copy') }])
+    const tasks = [{ source: SOURCE, from: at.source.repository, to: repository }]
+    await copy(at.context, at.journal, { tasks, init: true, dryRun: false })
+    const { checked, failures } = await ask()
+    expect([checked[0]?.copies, failures]).toEqual([
+      [{ repository: repository.path, behind: 0, since: null, problem: null }],
+      [],
+    ])
+    rmSync(repository.path, { recursive: true })
   })
 
   it('only asks on a dry run', async () => {

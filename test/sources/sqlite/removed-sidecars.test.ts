@@ -33,7 +33,13 @@ it('whose inode a stranger’s file has taken since do not make that stranger a 
   const removed = identity(`${target}-journal`)
   const swap = { target, staged, sidecars: [], previous: join(room, 'previous.db'), disposable: true }
   const silent = () => {}
-  const told = { willMove: async () => {}, willOverwrite: async () => {}, asItWas: silent, notKept: silent, warn: silent }
+  const told = {
+    willMove: async () => {},
+    willOverwrite: async () => {},
+    asItWas: silent,
+    notKept: silent,
+    warn: silent,
+  }
   expect(await swapIn({ ...swap, ...told })).toBe(true)
   expect(existsSync(`${target}-journal`)).toBe(false)
   const last = looks.wanted.at(-1)
