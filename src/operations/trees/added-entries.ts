@@ -168,6 +168,12 @@ function isTime(one: number, other: number): boolean {
   return Math.abs(one - other) <= TIME_ERROR_MS
 }
 
+/** A name that is too long for a file system names nothing in it. */
 function look(path: string): Stats | undefined {
-  return lstatSync(fsPath(path), { throwIfNoEntry: false })
+  try {
+    return lstatSync(fsPath(path), { throwIfNoEntry: false })
+  } catch (error) {
+    if (errnoOf(error) === 'ENAMETOOLONG') return undefined
+    throw error
+  }
 }

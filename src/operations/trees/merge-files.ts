@@ -1,6 +1,7 @@
 import { linkSync, lstatSync, renameSync, rmSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, isOfOneFile } from '../../errors.js'
 import type { RestoreProblems } from '../../image/tree/restore-problems.js'
+import { NAME_BYTES } from '../../system/derived-name.js'
 import { fsPath, hasRawBytes, shown } from '../../system/file-names.js'
 import { type HeldDirectory, sameFile } from '../../system/held-directory.js'
 import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
@@ -77,7 +78,7 @@ export class FilePlacer {
     }
     const why = this.#whyNotOver(there, spot)
     if (why !== null) return this.#leave(entry, why)
-    if (mayBeDatabase(to) && look(ready)?.isFile() === true && !hasRawBytes(entry)) {
+    if (isLockable(spot) && mayBeDatabase(to) && look(ready)?.isFile() === true) {
       try {
         const place = { ready, target, name, entry, disposable }
         const { kept, unseen } = this.#merging
@@ -199,11 +200,22 @@ function appears(from: string, to: string): boolean {
   return true
 }
 
+/** Whether SQLite can open what has a name, and keep a log beside it. */
+function isLockable({ name, entry }: Spot): boolean {
+  return !hasRawBytes(entry) && Buffer.byteLength(`${name}-journal`) <= NAME_BYTES
+}
+
 function isLike(one: Stats | undefined, other: Stats | undefined): boolean {
   if (one === undefined || other === undefined) return false
   return one.size === other.size && Math.abs(one.mtimeMs - other.mtimeMs) <= TIME_ERROR_MS
 }
 
+/** A name that is too long for a file system names nothing in it. */
 function look(path: string): Stats | undefined {
-  return lstatSync(fsPath(path), { throwIfNoEntry: false })
+  try {
+    return lstatSync(fsPath(path), { throwIfNoEntry: false })
+  } catch (error) {
+    if (errnoOf(error) === 'ENAMETOOLONG') return undefined
+    throw error
+  }
 }

@@ -212,7 +212,7 @@ export class MergeRules {
     try {
       return byShortPath(join(this.#directory, path), at => lstatSync(at))
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined
+      if (['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined
       throw error
     }
   }

@@ -26,6 +26,8 @@ import { canMount, smallDisk } from '../../end-to-end/helpers/small-disk.js'
 import { type Directories, directories } from '../directories.js'
 
 const THEN = 1.4e9
+/** Beside it nothing can have a longer name. */
+const LONG = 'n'.repeat(255)
 
 async function merged(at: Directories, path: string, overwrite: OverwriteRule, context: Context = at.context) {
   const request = at.restoring({ kind: 'path', path, force: false }, { merge: { overwrite } })
@@ -44,7 +46,7 @@ async function undone(at: Directories, path: string, context: Context = at.conte
 async function backedUp(wishes?: Parameters<typeof directories>[0]): Promise<Directories> {
   const at = directories(wishes)
   for (const name of ['there', 'gone/inner', 'empty']) mkdirSync(join(at.uploads, name), { recursive: true })
-  for (const name of ['same', 'changed', 'there/changed', 'there/new', 'gone/a', 'gone/inner/b']) {
+  for (const name of [LONG, 'same', 'changed', 'there/changed', 'there/new', 'gone/a', 'gone/inner/b']) {
     writeFileSync(join(at.uploads, name), `then ${name}`)
     utimesSync(join(at.uploads, name), THEN, THEN)
   }
@@ -64,7 +66,7 @@ function later(at: Directories): { into: string; uploads: string } {
   mkdirSync(join(uploads, 'there'), { recursive: true })
   writeFileSync(join(uploads, 'same'), 'then same')
   utimesSync(join(uploads, 'same'), THEN, THEN)
-  for (const name of ['changed', 'there/changed', 'own']) writeFileSync(join(uploads, name), `now ${name}`)
+  for (const name of [LONG, 'changed', 'there/changed', 'own']) writeFileSync(join(uploads, name), `now ${name}`)
   linkSync(join(uploads, 'own'), join(uploads, 'own too'))
   symlinkSync('now', join(uploads, 'link'))
   return { into, uploads }
