@@ -45,7 +45,8 @@ async function run(argv: readonly string[]): Promise<number> {
   // The AWS SDK's hint about Node's version is none that an operator's crontab should mail.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true'
   const [{ processIo }, { runCommandLine }] = await Promise.all([import('./process-io.js'), import('./run.js')])
-  return await runCommandLine(argv, processIo())
+  const { mayHaveRawBytes, rawWords } = await import('./raw-words.js')
+  return await runCommandLine(mayHaveRawBytes(argv) ? rawWords(argv) : argv, processIo())
 }
 
 /** Ends a run that a signal stopped; returns for any other. */

@@ -97,7 +97,15 @@ function describeSource(source: SourceSettings): Record<string, unknown> {
 
 function describeHooks(hooks: HookSettings | undefined): Record<string, unknown> {
   const described = (name: string, hook: HookCommand | null | undefined) =>
-    hook ? { [name]: { command: [...hook.command], timeout: formatDuration(hook.timeout) } } : {}
+    hook
+      ? {
+          [name]: {
+            command: [...hook.command],
+            timeout: formatDuration(hook.timeout),
+            ...(hook.user === undefined ? {} : { user: hook.user }),
+          },
+        }
+      : {}
   return { ...described('before', hooks?.before), ...described('after', hooks?.after) }
 }
 

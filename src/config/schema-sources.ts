@@ -25,15 +25,19 @@ const hookCommand = v.pipe(
 )
 const hookTimeout = v.pipe(duration, v.maxValue(24 * 3_600_000, 'at most 24h'))
 
-/** A program and its arguments, perhaps with a time limit. */
+const userMessage = 'must be the name of a user such as www-data'
+/** As useradd(8) and directory services have them; never an option of the program that changes users. */
+const hookUser = v.pipe(v.string(userMessage), v.regex(/^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,254}\$?$/, userMessage))
+
+/** A program and its arguments, perhaps with a time limit and a user. */
 const hook = v.optional(
   v.union(
     [
       v.pipe(
         hookCommand,
-        v.transform(command => ({ command, timeout: undefined })),
+        v.transform(command => ({ command, timeout: undefined, user: undefined })),
       ),
-      mapping({ command: hookCommand, timeout: v.optional(hookTimeout) }, hookMessage),
+      mapping({ command: hookCommand, timeout: v.optional(hookTimeout), user: v.optional(hookUser) }, hookMessage),
     ],
     hookMessage,
   ),

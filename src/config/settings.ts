@@ -58,6 +58,8 @@ export interface HookCommand {
   command: readonly string[]
   /** Milliseconds that it may take. Default 5 minutes. */
   timeout: number
+  /** Name of the user as whom it is run; left out for the user of the command. */
+  user?: string
 }
 
 export const defaultHookTimeout = 5 * 60_000

@@ -89,7 +89,9 @@ function hooksOf({ before, after }: SourceDocument, file: string | null): { hook
 }
 
 function hookOf(hook: SourceDocument['before']): HookCommand | null {
-  return hook === undefined ? null : { command: hook.command, timeout: hook.timeout ?? defaultHookTimeout }
+  if (hook === undefined) return null
+  const { command, timeout = defaultHookTimeout, user } = hook
+  return { command, timeout, ...(user === undefined ? {} : { user }) }
 }
 
 /** A policy without the keys that were not written. */

@@ -125,6 +125,10 @@ export interface RestorePlan {
   bytes: number
   /** It is merged into the directory that is there: only single files of it are replaced, and kept below `previous`. */
   merge?: OverwriteRule
+  /** What it would do there: entries, of a directory that is not there each; `bytes_kept` of what is replaced stay beside it. */
+  merging?: { created: number; replaced: number; left: number; bytes_kept: number }
+  /** It undoes the merge that keeps what it replaced in this directory. */
+  undoes?: string
   /** What is restored, where that is a part; `named` has its first entries that are no directories. */
   part?: PartCounts & { named: { path: string; type: string }[] }
 }

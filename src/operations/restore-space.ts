@@ -1,5 +1,6 @@
 import { stat, statfs } from 'node:fs/promises'
 import { diskFull } from '../sources/sqlite/disk-full.js'
+import { fsPath } from '../system/file-names.js'
 
 /**
  * Refuses to begin a restore that cannot end. @param bytes of the image
@@ -17,7 +18,7 @@ export async function assertSpace(directory: string, bytes: number): Promise<voi
 export async function assertSpaceAt(needs: readonly { directory: string; bytes: number }[]): Promise<void> {
   const disks = new Map<number, { directories: Set<string>; bytes: number }>()
   for (const { directory, bytes } of needs) {
-    const { dev } = await stat(directory)
+    const { dev } = await stat(fsPath(directory))
     const known = disks.get(dev) ?? { directories: new Set(), bytes: 0 }
     disks.set(dev, known)
     known.directories.add(directory)
@@ -25,7 +26,7 @@ export async function assertSpaceAt(needs: readonly { directory: string; bytes: 
   }
   for (const { directories, bytes } of disks.values()) {
     const [first = ''] = directories
-    const { bavail, bsize } = await statfs(first)
+    const { bavail, bsize } = await statfs(fsPath(first))
     const free = bavail * bsize
     if (free >= bytes) continue
     const where = [...directories].join(', ')

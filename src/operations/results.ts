@@ -154,6 +154,8 @@ export interface MergeCounts {
   replaced: string[]
   /** Entries that stayed as they were there. */
   left: number
+  /** Of the undo of a merge: entries that the merge had added and that were removed, a whole directory as one. */
+  removed?: number
 }
 
 /** A check of what was restored. */

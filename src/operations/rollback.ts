@@ -16,13 +16,15 @@ import type { RestorePlan, RollbackRequest } from './requests.js'
 import type { RestoreResult } from './results.js'
 import { lastPrevious, previousName } from './set-aside.js'
 import { shellQuoted } from './shell.js'
+import { isMergedLast, type MergeRollback, planMergeRollback, rollBackMerge } from './trees/merge-rollback.js'
 import { directoryOf } from './trees/restore-cluster-in-place.js'
 import { planTreeRollback, rollBackTrees, type TreeRollback } from './trees/tree-rollback.js'
 
-/** What a rollback is about: one database, or directories that were replaced together. */
+/** What a rollback is about: one database, directories that were replaced together, or what was merged into a directory. */
 type Subject =
   | { kind: 'database'; name: string; path: string; service: string | null; allowOtherNames: boolean; undo: string }
   | { kind: 'trees'; tree: TreeRollback; paths: readonly string[] }
+  | { kind: 'merge'; merge: MergeRollback }
 
 /**
  * What `restore SOURCE --rollback [--to PATH]` would do: bring back what the last restore replaced there.
@@ -31,6 +33,7 @@ type Subject =
  */
 export async function planRollback(context: Context, request: RollbackRequest): Promise<RestorePlan> {
   const subject = subjectOf(request)
+  if (subject.kind === 'merge') return planMergeRollback(context, subject.merge)
   if (subject.kind === 'trees') return planTreeRollback(context, subject.tree, subject.paths)
   const target = trustedPath(subject.path)
   const aside = lastSetAside(subject.name, target)
@@ -62,6 +65,7 @@ export async function rollback(context: Context, journal: Journal, request: Roll
 
 async function carryOut(context: Context, request: RollbackRequest): Promise<RestoreResult> {
   const subject = subjectOf(request)
+  if (subject.kind === 'merge') return rollBackMerge(context, subject.merge)
   if (subject.kind === 'trees') return rollBackTrees(context, subject.tree, subject.paths)
   const began = context.now()
   if ((await finishInterruptedDatabaseRestore(context, subject)) === 'undone') throw nothingReplaced(subject.name)
@@ -105,6 +109,7 @@ function subjectOf({ source, previous, allowOtherNames }: RollbackRequest): Subj
   if (source.kind === 'path') {
     const { path } = source
     const undo = `nexus-backup restore ${name} --rollback --to ${shellQuoted(path)}`
+    if (isMergedLast(path)) return { kind: 'merge', merge: { source: name, path, previous } }
     if (holdsDirectories(path)) {
       return { kind: 'trees', tree: { source: { name, service: null, undo }, previous }, paths: [path] }
     }

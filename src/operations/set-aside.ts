@@ -46,7 +46,18 @@ function instantAfterAll(targets: readonly string[], now: Date): Date {
 }
 
 function nameAt(target: string, instant: Date): string {
-  return stampedName(target, instant.toISOString().replaceAll('-', '').replaceAll(':', ''))
+  return stampedName(target, stampOf(instant))
+}
+
+/** An instant as it stands in a name. */
+export function stampOf(instant: Date): string {
+  return instant.toISOString().replaceAll('-', '').replaceAll(':', '')
+}
+
+/** The instant that a stamp stands for, in milliseconds; NaN for any other text. */
+export function instantOfStamp(text: string): number {
+  const [, year, month, day, hour, minute, second] = STAMP.exec(text) ?? []
+  return second === undefined ? Number.NaN : Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}`)
 }
 
 function stampedName(target: string, stamp: string): string {
@@ -67,10 +78,7 @@ export function lastPrevious(target: string): string | undefined {
 /** The instant in the name of something set aside; NaN for any other name. */
 function instantOf(target: string, name: string): number {
   const from = name.lastIndexOf(MARK) + MARK.length
-  const stamp = from < MARK.length ? null : STAMP.exec(name.slice(from))
   // Earlier releases never cut a name.
   const own = [basename(stampedName(target, name.slice(from))), basename(target) + name.slice(from - MARK.length)]
-  if (stamp === null || !own.includes(name)) return Number.NaN
-  const [, year, month, day, hour, minute, second] = stamp
-  return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}`)
+  return from < MARK.length || !own.includes(name) ? Number.NaN : instantOfStamp(name.slice(from))
 }

@@ -16,3 +16,6 @@ export function fsTime(seconds: number): number | string {
   const value = (micros + (micros < 0 ? -0.5 : 0.5)) / 1e6
   return value < 0 ? String(value) : value
 }
+
+/** Milliseconds by which the times of a file and of its copy may differ: they are set to the microsecond, from a double. */
+export const TIME_ERROR_MS = 2e-3

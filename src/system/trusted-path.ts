@@ -90,15 +90,16 @@ function looped(path: string): NexusError {
  * is theirs, and closed to others or sticky.
  *
  * @param directory canonical; one that is held must be closed to others itself
+ * @param also a further user who may
  */
-export function isOursAlone(directory: string): boolean {
+export function isOursAlone(directory: string, also: number | null = null): boolean {
   if (withoutDescriptor(directory) !== directory) {
     const { uid, mode } = statSync(directory)
     return uid === effectiveUser() && (mode & OTHERS) === 0
   }
   for (let at = directory; ; at = dirname(at)) {
     const found = lstatSync(at)
-    if (!found.isDirectory() || !isOurs(found)) return false
+    if (!found.isDirectory() || !(isOurs(found) || found.uid === also)) return false
     // In a sticky directory others may make names, and not touch ours.
     if ((found.mode & OTHERS_MAY_WRITE) !== 0 && (found.mode & STICKY) === 0) return false
     if (at === dirname(at)) return true

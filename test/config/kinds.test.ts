@@ -180,7 +180,7 @@ describe('a source of kind files', () => {
     sqlite: true
     stop_service: true
     before: [/usr/local/sbin/freeze, itsm]
-    after: { command: [/usr/local/sbin/thaw], timeout: 90s }
+    after: { command: [/usr/local/sbin/thaw], timeout: 90s, user: www-data }
     service: itsm.service
     keep: { last: 3 }
 `,
@@ -201,7 +201,7 @@ describe('a source of kind files', () => {
         stopService: true,
         hooks: {
           before: { command: ['/usr/local/sbin/freeze', 'itsm'], timeout: 300_000 },
-          after: { command: ['/usr/local/sbin/thaw'], timeout: 90_000 },
+          after: { command: ['/usr/local/sbin/thaw'], timeout: 90_000, user: 'www-data' },
           file: expect.any(String),
         },
         checks: [],
@@ -239,6 +239,9 @@ describe('a source of kind files', () => {
     ['kind: files, paths: [/a], before: [true]', 'before: must be a list of an absolute path and arguments'],
     ['kind: files, paths: [/a], before: [freeze]', 'before: must be a list of an absolute path and arguments'],
     ['kind: files, paths: [/a], after: { command: [freeze] }', 'the program must be an absolute path'],
+    ['kind: files, paths: [/a], after: { command: [/b], user: -g }', 'must be the name of a user'],
+    ["kind: files, paths: [/a], after: { command: [/b], user: 'a b' }", 'must be the name of a user'],
+    ['kind: files, paths: [/a], after: { command: [/b], user: 33 }', 'after: must be a list of an absolute path'],
     ['kind: files, paths: [/a], after: { command: [/x], timeout: 25h }', 'at most 24h'],
     ['kind: files, paths: [/a], after: { command: [/x], shell: true }', 'after: must be a list of an absolute path'],
     ['kind: files, paths: [/a], stop_service: true', 'stop_service: needs a service to stop'],

@@ -13,9 +13,13 @@ export function renderPlan(plan: RestorePlan, zone: string): string {
     `  to ${printable(plan.target)}${plan.in_place ? ' (the live data)' : ''}`,
   ]
   if (plan.part !== undefined) lines.push(`  a part of it: ${countsOf(plan.part)}`)
-  if (plan.merge !== undefined) {
+  if (plan.undoes !== undefined) {
+    lines.push(`  undoes the merge that keeps what it replaced in ${printable(plan.undoes)}`)
+    lines.push(`  what makes way is kept in ${printable(plan.previous ?? '')}`)
+  } else if (plan.merge !== undefined) {
     const kept = plan.previous === null ? '' : `; what it replaces is kept in ${printable(plan.previous)}`
     lines.push(`  merges into what is there (overwrite ${plan.merge})${kept}`)
+    if (plan.merging !== undefined) lines.push(`  ${mergingIn(plan.merging)}`)
   } else if (plan.replaces) {
     const kept = plan.previous === null ? '' : `, kept as ${printable(plan.previous)}`
     lines.push(`  replaces what is there${kept}`)
@@ -24,18 +28,23 @@ export function renderPlan(plan: RestorePlan, zone: string): string {
   return lines.map(line => `${line}\n`).join('')
 }
 
+function mergingIn({ created, replaced, left, bytes_kept: bytes }: NonNullable<RestorePlan['merging']>): string {
+  const kept = replaced === 0 ? '' : `, of which ${humanBytes(bytes)} are kept`
+  return `${created} new, ${replaced} replaced${kept}, ${left} left as they are there`
+}
+
 /** So many replaced files are named; all of them lie where they are kept. */
 const NAMED = 20
 
 function mergedLines(merged: MergeCounts | undefined): string[] {
   if (merged === undefined) return []
-  const { created, replaced, left } = merged
+  const { created, replaced, left, removed } = merged
   const more = replaced.length > NAMED ? [`  and ${replaced.length - NAMED} more`] : []
-  return [
-    `  merged: ${created} new, ${replaced.length} replaced, ${left} left as they were there`,
-    ...replaced.slice(0, NAMED).map(path => `  replaced: ${shown(path)}`),
-    ...more,
-  ]
+  const counts =
+    removed === undefined
+      ? `merged: ${created} new, ${replaced.length} replaced, ${left} left as they were there`
+      : `undone: ${created + replaced.length} brought back, ${removed} removed that were added`
+  return [`  ${counts}`, ...replaced.slice(0, NAMED).map(path => `  replaced: ${shown(path)}`), ...more]
 }
 
 function countsOf({ entries, files, bytes }: PartCounts): string {

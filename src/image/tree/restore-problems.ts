@@ -26,6 +26,11 @@ export class RestoreProblems {
     this.#tell(`${shown(path)} is restored, but ${what}`)
   }
 
+  /** An entry that was to be taken away is still there. @param why is the end of a sentence */
+  stays(path: string, why: string): void {
+    this.#tell(`${shown(path)} stays: ${why}`)
+  }
+
   /** Whether an entry's directory could not be made. */
   hasNoPlace(path: string): boolean {
     if (this.#missing.size === 0) return false

@@ -6,8 +6,12 @@ import type { HookCommand } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, messageOf, NexusError } from '../../errors.js'
 import { withoutBucketSecrets } from '../../secret-variables.js'
+import { type Account, commandAs } from '../../sources/postgres/run-as.js'
+import { withoutInherited } from '../../system/inherited-descriptors.js'
+import { effectiveUser } from '../../system/ownership.js'
+import { handedOn, hookAccount } from './hook-account.js'
 import { OutputLines } from './output-lines.js'
-import { hookInWords } from './trusted-hook.js'
+import { hookByHand, hookInWords } from './trusted-hook.js'
 
 /** What a hook may take to end once it is told to. */
 const GRACE_MS = 5000
@@ -26,10 +30,10 @@ export interface HookRun {
 }
 
 /**
- * Runs a hook as the current user, without a shell, in a process group of its own, and passes on what it says as warnings.
+ * Runs a hook as its user, without a shell, in a process group of its own, and passes on what it says as warnings.
  * It and all that it has started end when its time is over or the signal comes, by force if need be.
  *
- * @throws NexusError `failed` (`hook_failed`); the reason of the signal
+ * @throws NexusError `failed` (`hook_failed`), `refused` (`hook_user`); the reason of the signal
  */
 export async function runHook(context: Context, run: HookRun): Promise<void> {
   const { source, when, hook, variables, signal } = run
@@ -38,10 +42,22 @@ export async function runHook(context: Context, run: HookRun): Promise<void> {
   const [program = '', ...args] = hook.command
   const output = new OutputLines(line => context.warn(`${source}: ${when}: ${line}`))
   const timeUp = AbortSignal.timeout(hook.timeout)
-  const env = { ...withoutBucketSecrets(context.env), PGPASSWORD: undefined, ...variables }
-  const child = spawn(program, args, { cwd: '/', env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const account = await hookAccount(source, hook)
+  const handed = account === null ? withoutBucketSecrets(context.env) : handedOn(context.env)
+  // Who is that user already cannot change groups, and has them.
+  const other = account?.uid === effectiveUser() && account.uid !== 0 ? null : account
+  const {
+    file,
+    args: words,
+    options,
+  } = commandAs(other, program, args, { ...handed, ...accountIn(account), ...variables })
+  const { uid, gid, env } = options
+  const as = uid === undefined || gid === undefined ? {} : { uid, gid }
+  const child = withoutInherited<ChildProcess>(['ignore', 'pipe', 'pipe'], stdio =>
+    spawn(file, words, { cwd: '/', env, stdio, detached: true, ...as }),
+  )
   for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text: string) => output.take(text))
+    stream?.setEncoding('utf8').on('data', (text: string) => output.take(text))
   }
   const status = await statusOf(child, AbortSignal.any([signal, timeUp])).catch((error: unknown) => {
     if (error instanceof StillRuns) throw failed(run, `goes on: ${error.message}`)
@@ -51,6 +67,11 @@ export async function runHook(context: Context, run: HookRun): Promise<void> {
   signal.throwIfAborted()
   if (timeUp.aborted) throw failed(run, `took longer than ${formatDuration(hook.timeout)} and was ended`)
   if (status !== 0) throw failed(run, `ended with ${status}${output.last === '' ? '' : `: ${output.last}`}`)
+}
+
+function accountIn(account: Account | null): Record<string, string | undefined> {
+  if (account === null) return { PGPASSWORD: undefined }
+  return { HOME: account.home, USER: account.name, LOGNAME: account.name }
 }
 
 /** A program of another user, such as sudo starts, takes no signal from who is not root. */
@@ -112,6 +133,6 @@ function failed({ source, when, hook }: HookRun, what: string): NexusError {
   const words = hookInWords(hook)
   const outcome = when === 'before' ? '; no backup was made' : ''
   return new NexusError('failed', 'hook_failed', `${source}: its hook ${when}, ${words}, ${what}`, {
-    hint: `try it by hand as the same user: NEXUS_BACKUP_SOURCE=${source} ${words}${outcome}`,
+    hint: `try it by hand as the same user: ${hookByHand(hook, { NEXUS_BACKUP_SOURCE: source })}${outcome}`,
   })
 }

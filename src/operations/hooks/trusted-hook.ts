@@ -4,6 +4,7 @@ import type { HookCommand, HookSettings } from '../../config/settings.js'
 import { NexusError } from '../../errors.js'
 import { distrustOf } from '../../system/trusted-file.js'
 import { shellQuoted } from '../shell.js'
+import { hookAccount } from './hook-account.js'
 
 /** Programs that run what their first argument names. */
 const INTERPRETERS = /^(?:sh|bash|dash|ash|ksh|zsh|busybox|env|node|perl|ruby|php|lua|tclsh|python)[\d.]*$/
@@ -13,22 +14,27 @@ const SHEBANG_BYTES = 256
 
 /**
  * Refuses hooks that another user could have written: by the configuration that names them, the program, the interpreter
- * of a script, or a script that is named to an interpreter.
+ * of a script, or a script that is named to an interpreter. What is run as a user may be that user's.
  *
- * @throws NexusError `refused` (`hook_untrusted`)
+ * @throws NexusError `refused` (`hook_untrusted`, `hook_user`)
  */
-export function assertTrustedHooks(source: string, { before, after, file }: HookSettings): void {
+export async function assertTrustedHooks(source: string, { before, after, file }: HookSettings): Promise<void> {
   const commands = [before, after].filter(hook => hook !== null)
   if (file !== null) refuse(source, file, 'file')
-  for (const { command } of commands) {
-    const [program = ''] = command
-    assertTrusted(source, program, 'program')
-    for (const path of scriptsOf(command)) assertTrusted(source, path, 'file')
+  for (const hook of commands) {
+    const [program = ''] = hook.command
+    const also = (await hookAccount(source, hook))?.uid ?? null
+    assertTrusted(source, program, { wanted: 'program', also })
+    for (const path of scriptsOf(hook.command)) assertTrusted(source, path, { wanted: 'file', also })
   }
 }
 
 /** A program or script, and what the first line of it hands it to. */
-function assertTrusted(source: string, path: string, wanted: 'program' | 'file'): void {
+function assertTrusted(
+  source: string,
+  path: string,
+  { wanted, also }: { wanted: 'program' | 'file'; also: number | null },
+): void {
   const interpreter = shebangOf(path)
   for (const one of interpreter === null ? [path] : [path, interpreter]) {
     // The kernel goes up from where a link leads to, and not from where it lies.
@@ -39,7 +45,7 @@ function assertTrusted(source: string, path: string, wanted: 'program' | 'file')
         `name it by the path that this tells: realpath ${shellQuoted(one)}`,
       )
     }
-    refuse(source, one, one === path ? wanted : 'program')
+    refuse(source, one, one === path ? wanted : 'program', also)
   }
 }
 
@@ -48,8 +54,15 @@ export function hookInWords({ command }: Pick<HookCommand, 'command'>): string {
   return command.map(shellQuoted).join(' ')
 }
 
-function refuse(source: string, path: string, wanted: 'program' | 'file'): void {
-  const why = distrustOf(path, wanted)
+/** The command that runs a hook by hand, as its user and with these variables. */
+export function hookByHand({ command, user }: HookCommand, variables: Readonly<Record<string, string>>): string {
+  const words = Object.entries(variables).map(([name, value]) => `${name}=${shellQuoted(value)}`)
+  const as = user === undefined ? [] : ['runuser', '-u', shellQuoted(user), '--', 'env']
+  return [...as, ...words, ...command.map(shellQuoted)].join(' ')
+}
+
+function refuse(source: string, path: string, wanted: 'program' | 'file', also: number | null = null): void {
+  const why = distrustOf(path, wanted, also)
   if (why === null) return
   const what = 'let root or the user of this command alone own and write it and the directories around it'
   throw untrusted(source, why, `${what}: see namei -l ${shellQuoted(path)}`)

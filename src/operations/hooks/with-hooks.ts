@@ -25,7 +25,7 @@ export function hasHooks({ hooks, stopService: stops }: SourceSettings): boolean
  */
 export async function finishAbandonedHooks(context: Context, source: SourceSettings): Promise<Concern[]> {
   const { name, service, hooks = NO_HOOKS } = source
-  if (hasHooks(source)) assertTrustedHooks(name, hooks)
+  if (hasHooks(source)) await assertTrustedHooks(name, hooks)
   const told = await withAbandonedHooks(context, name, async record => {
     const done: string[] = []
     if (record.service !== null && record.service === service) {

@@ -34,19 +34,14 @@ export class HiddenNames {
   }
 
   /** @param directory path of the one in which the name is made, relative to the one that is merged into */
-  async during(directory: string, work: (name: string) => Promise<void>): Promise<void> {
+  async during<T>(directory: string, work: (name: string) => Promise<T>): Promise<T> {
     const name = this.#next(directory)
     this.#depth += 1
     try {
-      await work(name)
+      return await work(name)
     } finally {
       this.#depth -= 1
     }
-  }
-
-  /** As `during`, for a single file. */
-  duringCopy(directory: string, work: (name: string) => void): void {
-    work(this.#next(directory))
   }
 
   #next(directory: string): string {

@@ -6,6 +6,7 @@ import { isAlive } from '../restoring-process.js'
 import { restartStopped } from '../service.js'
 import { waitForRestore } from '../waiting.js'
 import { removeHidden } from './hidden-names.js'
+import { finishMerge } from './merge-finish.js'
 import { readTreeRecord, removeTreeRecord, type TreeRecord } from './tree-record.js'
 import { dropScratch, moveBack, moveForward } from './tree-swap.js'
 
@@ -39,7 +40,8 @@ async function settle(
   record: TreeRecord,
 ): Promise<'finished' | 'undone'> {
   const { phase, moves } = record
-  if (phase === 'forward') await moveForward(record)
+  const isMoving = record.merge === true && record.into !== undefined && phase === 'forward'
+  if (phase === 'forward' && record.merge !== true) await moveForward(record)
   if (phase === 'back') await moveBack(record)
   const unreached = removeHidden(record)
   if (unreached !== null) {
@@ -47,9 +49,15 @@ async function settle(
       `${name}: an earlier merge was killed while it copied to ${unreached}, which is not there now: remove it`,
     )
   }
+  const merged = isMoving ? await finishMerge(context, name, record) : null
   dropScratch(record)
   const started = await restartStopped(service, record.service)
   removeTreeRecord(record)
+  if (merged !== null) {
+    const what = record.undoes === true ? 'the undo of a merge into' : 'an earlier merge into'
+    context.warn(`${name}: ${what} ${record.into} was killed: it ${merged}`)
+    return 'finished'
+  }
   if (record.merge === true) {
     const [kept] = moves.filter(({ previous }) => existsSync(previous))
     const where =

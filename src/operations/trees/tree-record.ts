@@ -2,6 +2,7 @@ import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { createRecordOf, readRecordOf, removeRecord, replaceRecordOf } from '../../sources/crash-record.js'
 import { directoryBeside } from '../../system/staging.js'
+import { isHomeOf } from './merge-home.js'
 
 const path = v.pipe(v.string(), v.maxLength(4096))
 /** Never leads out of what it is relative to. */
@@ -30,8 +31,14 @@ const recordSchema = v.object({
   scratch: v.array(path),
   /** A systemd unit that was stopped for it. */
   service: v.nullable(v.string()),
-  /** A merge: what is staged moves into the target entry by entry, and the phase stays `staging`. */
+  /** A merge: what is staged moves into a directory entry by entry. Earlier releases stay in phase `staging` meanwhile. */
   merge: v.optional(v.boolean()),
+  /** Of a merge: the directory. */
+  into: v.optional(path),
+  /** Of a merge: what it overwrites. */
+  rule: v.optional(v.picklist(['always', 'if-changed', 'if-newer', 'never'])),
+  /** Of a merge: what is staged is what an earlier one replaced, and what that added is removed. */
+  undoes: v.optional(v.boolean()),
   /**
    * Of a merge: the directory, relative to the one around `home`, in which names with this mark may lie, see `HiddenNames`.
    */
@@ -65,7 +72,7 @@ export function readTreeRecord(target: string): TreeRecord | null {
 }
 
 /** Nothing outside the targets' own directories is renamed or removed on the word of a file. */
-function staysBeside({ home, moves, kept = [], scratch }: TreeRecord): boolean {
+function staysBeside({ home, moves, kept = [], scratch, into }: TreeRecord): boolean {
   const directories = [home, ...moves.map(({ target }) => target)].map(name => dirname(name))
   const beside = moves.every(({ staged, previous, target }) =>
     [staged, previous].every(name => directoryBeside(name) === dirname(target)),
@@ -73,5 +80,6 @@ function staysBeside({ home, moves, kept = [], scratch }: TreeRecord): boolean {
   const ofMoves = kept.every(entry =>
     moves.some(({ target, previous }) => target === entry.target && previous === entry.previous),
   )
-  return beside && ofMoves && scratch.every(name => directories.includes(directoryBeside(name)))
+  const isHome = into === undefined || isHomeOf(home, into)
+  return isHome && beside && ofMoves && scratch.every(name => directories.includes(directoryBeside(name)))
 }

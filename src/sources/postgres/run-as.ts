@@ -49,6 +49,13 @@ export async function namedAccount(uid: number, gid: number): Promise<Account> {
   }
 }
 
+/** The account of a name; null where the system knows none. */
+export async function accountNamed(name: string): Promise<Account | null> {
+  const found = await lookUp('passwd', name)
+  const [, , uid, gid] = found ?? []
+  return found?.[0] !== name || uid === undefined || gid === undefined ? null : namedAccount(Number(uid), Number(gid))
+}
+
 /**
  * A program as somebody else, null for as we are. Node's own `uid` and `gid` drop every supplementary group (libuv calls
  * `setgroups(0, NULL)`), with which a server loses for instance `ssl-cert` and so its key: `setpriv` sets them.
@@ -116,7 +123,7 @@ function ownerOf(path: string): { uid: number; gid: number } | null {
   }
 }
 
-async function lookUp(database: 'passwd' | 'group', id: number): Promise<string[] | undefined> {
+async function lookUp(database: 'passwd' | 'group', id: number | string): Promise<string[] | undefined> {
   const { execa } = await import('execa')
   const { stdout, exitCode } = await execa('getent', [database, String(id)], {
     env: noSecrets,

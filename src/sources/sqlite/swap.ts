@@ -161,7 +161,20 @@ async function overwriteContent(swap: Swap): Promise<boolean> {
   throw writtenAgain(target)
 }
 
-async function renameUnderLock(swap: Swap): Promise<boolean> {
+/**
+ * Renames a file over a database under its lock, as `swapIn` does. What is replaced must be complete by itself and have
+ * `previous` as a second name.
+ *
+ * @returns false when somebody wrote to it meanwhile: its log is to be folded again
+ * @throws NexusError `refused` (`database_in_use`); it is as it was, and `previous` may be gone
+ */
+export function replaceUnderLock(swap: Pick<Swap, 'target' | 'staged' | 'previous' | 'disposable'>): Promise<boolean> {
+  return renameUnderLock({ ...swap, sidecars: [], willMove: async () => {} })
+}
+
+type Rename = Pick<Swap, 'target' | 'staged' | 'previous' | 'disposable' | 'sidecars' | 'willMove'>
+
+async function renameUnderLock(swap: Rename): Promise<boolean> {
   const { target, staged, sidecars, previous, willMove } = swap
   // Of sidecars that are removed below, the inodes may soon be those of a stranger's files.
   const old = identityAt(target)
@@ -193,7 +206,7 @@ async function renameUnderLock(swap: Swap): Promise<boolean> {
 }
 
 /** Undoes the rename; returns what to throw. After a crash between its steps the next run goes on with it. */
-async function takeBack({ target, staged, previous, disposable }: Swap, why: NexusError): Promise<NexusError> {
+async function takeBack({ target, staged, previous, disposable }: Rename, why: NexusError): Promise<NexusError> {
   linkName(target, staged)
   await takeBackRename({ target, staged, previous })
   const { processes } = usersOfFiles(identitiesOf(staged))

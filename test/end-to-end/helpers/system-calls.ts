@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { temporaryDirectory } from '../../helpers/temporary.js'
@@ -151,6 +162,69 @@ export async function killTreeRestores(links: boolean, count = Number.POSITIVE_I
       }
       expect(picture(), where).toBe(old)
     }
+  }
+  return kills
+}
+
+/**
+ * A merge over a database with a log, of a database with a log of its own, and its undo: killed at calls that change
+ * something, an application that starts at once finds a database that is wholly old or wholly new. What the next run does
+ * leaves all of it merged, or all as it was.
+ *
+ * @param which run is killed
+ */
+export async function killMerges(which: 'merge' | 'undo', count = Number.POSITIVE_INFINITY): Promise<number> {
+  const at = filesPlace()
+  const { room, uploads } = at
+  await makeDatabase(join(uploads, 'app.db'), { rows: 200 })
+  await crashAfterCommit(join(uploads, 'app.db'), 1)
+  mkdirSync(join(uploads, 'new/inner'), { recursive: true })
+  for (const name of ['file', 'new/inner/file']) writeFileSync(join(uploads, name), 'then')
+  await at.run('create', ['--init'])
+  const [template, into] = [join(room, 'template'), join(room, 'into')]
+  const target = join(into, uploads)
+  mkdirSync(join(template, uploads), { recursive: true })
+  await makeDatabase(join(template, uploads, 'app.db'), { rows: 200 })
+  await crashAfterCommit(join(template, uploads, 'app.db'), 5)
+  writeFileSync(join(template, uploads, 'file'), 'now')
+  const beside = () => readdirSync(room).filter(name => /^\.into|before-merge/.test(name))
+  const merge = ['up', '--merge', '--overwrite', 'always', '--to', into]
+  const undo = ['up', '--rollback', '--to', into]
+  const begin = async () => {
+    for (const name of [...beside(), 'into']) rmSync(join(room, name), { recursive: true, force: true })
+    cpSync(template, into, { recursive: true, preserveTimestamps: true })
+    if (which === 'undo') await at.json('restore', merge)
+  }
+  const [old, fresh] = [5, 1].map(generation => JSON.stringify(expectedState(generation, 200)))
+  const files = () =>
+    ['file', 'new/inner/file'].map(name => {
+      return existsSync(join(target, name)) ? readFileSync(join(target, name), 'utf8') : null
+    })
+  const run = {
+    args: ['restore', ...(which === 'merge' ? merge : undo), '--config', join(room, 'config.yaml')],
+    links: true,
+  }
+  await begin()
+  const calls = spread(await callsOf(run), count)
+  let kills = 0
+  for (const call of calls) {
+    await begin()
+    if (await killedAt(run, call)) kills += 1
+    const where = `killed at ${call.name} ${call.number}`
+    expect([old, fresh], where).toContain(JSON.stringify(stateOf(join(target, 'app.db'))))
+    const [file, added] = files()
+    expect([['now', 'then'].includes(file ?? ''), [null, 'then'].includes(added ?? null)], where).toEqual([true, true])
+    // Not begun: 5. Else it is finished first, and undone or, where it is the undo, done.
+    const { code, stderr } = await at.run('restore', undo)
+    expect([0, 5], `${where}: ${stderr}`).toContain(code)
+    const isOver = which === 'undo' && JSON.stringify(stateOf(join(target, 'app.db'))) === fresh
+    if (isOver) await at.json('restore', undo)
+    expect(JSON.stringify(stateOf(join(target, 'app.db'))), where).toBe(old)
+    expect(files(), where).toEqual(['now', null])
+    expect(
+      beside().filter(name => name.startsWith('.')),
+      where,
+    ).toEqual([])
   }
   return kills
 }
