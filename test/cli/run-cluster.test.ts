@@ -108,6 +108,7 @@ describe('pitr restore of a cluster', () => {
       backup: 'pg',
       target: { kind: 'time', at: { first: 1_762_147_800_000_000n, last: 1_762_147_800_999_999n }, before: false },
       timeline: 3,
+      allowDamaged: false,
       to: '/desk/copy',
       tablespaceMap: [
         { from: '/ts/a', to: '/ts/b' },
@@ -143,12 +144,19 @@ describe('pitr restore of a cluster', () => {
     })
   })
 
+  it('asks for what a damaged cluster left, and for a stop at the target, by name', async () => {
+    const more = ['--allow-damaged', '--target-action', 'shutdown']
+    await pitrRestore('pg', '--lsn', '0/2000028', '--to', '/srv/copy', ...more)
+    expect(operations.restoreCluster.mock.calls[0]?.[2]).toMatchObject({ allowDamaged: true, targetAction: 'shutdown' })
+  })
+
   it.each([
     [['pg', '--to', '/x'], 'give exactly one of --at, --lsn, --xid, --restore-point and --end'],
     [['pg', '--to', '/x', '--end', '--lsn', '0/1'], '--lsn and --end exclude each other'],
     [['pg', '--end'], 'pitr restore needs --to PATH'],
     [['pg', '--end', '--to', '/x', '--stop'], '--stop goes with --start'],
     [['pg', '--end', '--to', '/x', '--target-action', 'pause'], 'has no target to pause at'],
+    [['pg', '--end', '--to', '/x', '--target-action', 'shutdown'], 'has no target to shut down at'],
     [['pg', '--lsn', '2000028', '--to', '/x'], 'such as 0/2000028'],
     [['pg', '--end', '--before', '--to', '/x'], '--before goes with --at or --xid, not with --end'],
     [['pg', '--xid', '0x12', '--to', '/x'], 'without the epoch'],
@@ -213,6 +221,14 @@ describe('pitr restore of a cluster', () => {
     expect((await pitrRestore('pg', '--end', '--to', '/srv/copy')).stdout).toBe('')
     const run = await pitrRestore('pg', '--end', '--to', '/srv/copy', '--verbose')
     expect(run.stdout).toContain('next: pg_ctl start -w -D /srv/copy\n')
+  })
+
+  it('ends with 4 when the copy comes from a backup of a damaged cluster, and says what was damaged', async () => {
+    const damage = 'page_checksums: block 3: table public.incidents'
+    operations.restoreCluster.mockResolvedValue({ ...done, damage })
+    const run = await pitrRestore('pg', '--end', '--to', '/srv/copy', '--allow-damaged')
+    expect(run.status).toBe(4)
+    expect(run.stderr).toContain('table public.incidents')
   })
 
   it('ends with 4 when a content check fails on what was restored', async () => {

@@ -101,6 +101,7 @@ class Capture implements ClusterCapture {
   readonly #wishes: CaptureWishes
   /** Directory of the server's logs, in the data directory, whose files are left out. */
   readonly #logs: string | null
+  #filter: LogFilter | null = null
   readonly #notes = new BackupNotes()
   /** Names in the data directory of which the server may say what it likes. */
   #expected: ReadonlySet<string> = new Set()
@@ -158,7 +159,12 @@ class Capture implements ClusterCapture {
     const owner = { ...(this.#names({ uid, gid }) ?? { owner: 'postgres', group: 'postgres' }), uid, gid }
     return {
       capturedAt: at,
-      facts: { ...clusterFacts(cluster, span, owner, { ...outside, serverLogsLeftOut: this.#logs }) },
+      facts: {
+        ...clusterFacts(cluster, span, owner, {
+          ...outside,
+          serverLogsLeftOut: this.#filter?.leftOut ? this.#logs : null,
+        }),
+      },
       checks: cluster.dataChecksums ? [await this.#checksumCheck(end)] : [],
       warnings: [
         ...(vulnerable === null ? [] : [vulnerable]),
@@ -215,6 +221,7 @@ class Capture implements ClusterCapture {
   ): AsyncGenerator<Uint8Array> {
     const scanner = new TarScanner()
     const filter = this.#logs === null ? null : new LogFilter(this.#logs)
+    this.#filter = filter
     let length = 0
     try {
       for await (const chunk of chunks) {

@@ -234,6 +234,8 @@ describe('page checksums', () => {
     const { checks, facts } = await backUpTo(join(archiveRoom(cluster), 'none.tar'), cluster)
     expect(checks).toEqual([])
     expect(facts.data_checksums).toBe(false)
+    // Its server writes no logs.
+    expect(facts).not.toHaveProperty('server_logs_left_out')
   })
 })
 
