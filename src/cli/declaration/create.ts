@@ -30,7 +30,7 @@ export const createCommand: CommandDeclaration = {
     {
       name: 'check',
       value: 'LEVEL',
-      description: 'How the source itself is checked; the default is integrity for a full and none for the others',
+      description: 'How a database itself is checked; by default as configured, else integrity for a full, quick for one of which all is read',
       choices: ['integrity', 'quick', 'none'],
     },
     { name: 'verify', description: 'Read back what was written and compare; not from an archive class' },
