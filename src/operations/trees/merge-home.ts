@@ -46,13 +46,19 @@ export function keptName(home: string, now: Date): string {
  * @param target canonical
  */
 export function lastMerge(target: string): (KeptMerge & { home: string }) | null {
-  const homes = existsSync(target) ? [...new Set([target, homeOf(target), join(target, INNER_NAME)])] : []
+  // A database at the path has nothing merged into it.
+  if (!isDirectory(target)) return null
+  const homes = [...new Set([target, homeOf(target), join(target, INNER_NAME)])]
   const found = homes.flatMap(home => {
     const kept = lastKept(home)
     return kept === undefined ? [] : [{ ...kept, home }]
   })
   const [last] = found.sort((a, b) => b.instant - a.instant)
   return last === undefined || last.instant < previousInstant(target) ? null : last
+}
+
+function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 /** What tells of the last merge of a home, if it was stopped and the next one goes on with it; its directory's name. */

@@ -4,7 +4,7 @@ import { mountsOf } from '../../system/mount-namespaces.js'
 import { readRecord } from './restore-record.js'
 import { describe, describeUsers, lockHolders } from './users.js'
 
-/** Looks at the locks of a process before it is believed to keep its log elsewhere: it may be about to open it. */
+/** Looks at a process before it is believed to keep its log elsewhere: it may be about to open or to remove it. */
 const LOOKS = 3
 const BETWEEN_LOOKS_MS = 20
 
@@ -57,17 +57,35 @@ function mountsByItself(path: string): string[] {
 
 /** Processes that have the file open and a log that is not the one beside its path. */
 function logsElsewhere(path: string): string[] {
-  const [file, log] = [identity(path), identity(`${path}-wal`)]
+  const file = identity(path)
   if (file === null) return []
-  const named = processIds().flatMap(pid => {
+  let suspects = otherLogs(path, file)
+  // A log comes and goes with the journal mode and the last connection, also while processes are looked at.
+  for (let look = 1; look < LOOKS && suspects.size > 0; look += 1) {
+    pauseBetweenLooks()
+    const found = otherLogs(path, file)
+    suspects = new Map([...suspects].filter(([log]) => found.has(log)))
+  }
+  return suspects.size > 0 ? [...suspects.values()] : lockedElsewhere(path, file)
+}
+
+/** Logs of processes that have the file open, of each one that is not beside its path, with words for it. */
+function otherLogs(path: string, file: string): Map<string, string> {
+  const logs = new Map<string, string>()
+  for (const pid of processIds()) {
     const open = openFiles(pid)
-    return open
+    const log = open
       .filter(({ id }) => id === file)
-      .flatMap(({ name }) => open.find(other => other.name === `${name}-wal` && other.id !== log) ?? [])
-      .slice(0, 1)
-      .map(({ name }) => `${describeUsers([describe(Number(pid))])} keeps its log at ${name}`)
-  })
-  return named.length > 0 ? named : lockedElsewhere(path, file)
+      .flatMap(({ name }) => open.find(other => other.name === `${name}-wal` && other.id !== identity(`${path}-wal`)) ?? [])
+      .at(0)
+    if (log === undefined) continue
+    logs.set(`${pid} ${log.id}`, `${describeUsers([describe(Number(pid))])} keeps its log at ${log.name}`)
+  }
+  return logs
+}
+
+function pauseBetweenLooks(): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_LOOKS_MS)
 }
 
 /**
@@ -83,7 +101,7 @@ function lockedElsewhere(path: string, file: string): string[] {
     const found = [...lockHolders(new Set([file]))].filter(pid => pid !== process.pid && !here.has(pid))
     suspects = look === 0 ? found : suspects.filter(pid => found.includes(pid))
     if (suspects.length === 0) return []
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, BETWEEN_LOOKS_MS)
+    pauseBetweenLooks()
   }
   return suspects.map(pid => `${describeUsers([describe(pid)])} does not use the log beside it`)
 }

@@ -50,7 +50,7 @@ describe('somebody who can add files, with this very program and no key', () => 
     const forged = [await forge(app, intruder), await forge(app, intruder), await forge(app, intruder)]
     const apart = forged.map(id => [id, 'stranger'])
 
-    expect(await listed(app)).toEqual({ ours: [full, incr], proven: [full], untrusted: apart, problems: [] })
+    expect(await listed(app)).toEqual({ ours: [full, incr], proven: [full, incr], untrusted: apart, problems: [] })
     expect(await verified(app)).toEqual({
       [full]: 'ok',
       [incr]: 'ok',
