@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RepositorySettings } from '../../src/config/settings.js'
@@ -76,7 +77,8 @@ function manifestOf(
     files: [{ path: 'itsm.db', size: 8192, block_size: 4096 }],
     digest_algorithm: 'xxh3-128',
     digest_seed: '00'.repeat(8),
-    image_digest: '00'.repeat(32),
+    // Each has a content of its own.
+    image_digest: createHash('sha256').update(wishes.id).digest('hex'),
     parts: [],
     checks: [],
     damaged_source: false,
