@@ -30,7 +30,8 @@ export const createCommand: CommandDeclaration = {
     {
       name: 'check',
       value: 'LEVEL',
-      description: 'How a database itself is checked; by default as configured, else integrity for a full, quick for one of which all is read',
+      description:
+        'How a database itself is checked; by default as configured, else integrity for a full, quick for one of which all is read',
       choices: ['integrity', 'quick', 'none'],
     },
     { name: 'verify', description: 'Read back what was written and compare; not from an archive class' },

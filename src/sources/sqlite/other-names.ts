@@ -76,7 +76,9 @@ function otherLogs(path: string, file: string): Map<string, string> {
     const open = openFiles(pid)
     const log = open
       .filter(({ id }) => id === file)
-      .flatMap(({ name }) => open.find(other => other.name === `${name}-wal` && other.id !== identity(`${path}-wal`)) ?? [])
+      .flatMap(
+        ({ name }) => open.find(other => other.name === `${name}-wal` && other.id !== identity(`${path}-wal`)) ?? [],
+      )
       .at(0)
     if (log === undefined) continue
     logs.set(`${pid} ${log.id}`, `${describeUsers([describe(Number(pid))])} keeps its log at ${log.name}`)
