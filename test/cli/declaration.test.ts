@@ -57,7 +57,7 @@ describe('the declaration', () => {
     expect(names('prune')).toEqual([...rules, 'take-over'])
     expect(names('pitr points')).toEqual([])
     expect(names('pitr restore')).toEqual(
-      'at lsn xid before restore-point end to timeline tablespace-map waldir target-action keep-archiving start stop'.split(
+      'at lsn xid before restore-point end to timeline allow-damaged tablespace-map waldir target-action keep-archiving start stop'.split(
         ' ',
       ),
     )
