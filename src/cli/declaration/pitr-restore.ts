@@ -20,7 +20,8 @@ export const pitrRestore: CommandDeclaration = {
     '    (--at TIME | --lsn LSN | --xid XID | --restore-point NAME | --end)',
     '    [--before] [--timeline TIMELINE] [--allow-damaged]',
     '    [--tablespace-map OLD=NEW]...',
-    '    [--target-action promote|pause|shutdown] [--keep-archiving] [--start [--stop]]',
+    '    [--target-action promote|pause|shutdown] [--keep-archiving]',
+    '    [--start [--stop]]',
   ],
   group: 'main',
   arguments: [{ name: 'SOURCE', required: true, variadic: false, description: 'The source', complete: 'source' }],
@@ -95,7 +96,7 @@ export const pitrRestore: CommandDeclaration = {
       command: 'nexus-backup pitr restore consulting --restore-point before_4.2 --to /srv/before --target-action pause',
     },
     {
-      does: 'The cluster after a page of it was damaged, from the backups that were made of it since',
+      does: 'The cluster after a page was damaged, from backups made of it since',
       command: 'nexus-backup pitr restore consulting --end --allow-damaged --to /srv/as-it-was',
     },
     {
