@@ -138,6 +138,21 @@ export function nameExists(path: string | Buffer): boolean {
   return byShortPath(path, at => lstatSync(at, { throwIfNoEntry: false })) !== undefined
 }
 
+/** What a name stands for, a link itself. One that is too long for a file system names nothing in it. */
+export function statName(path: string): Stats | undefined {
+  try {
+    return lstatSync(fsPath(path), { throwIfNoEntry: false })
+  } catch (error) {
+    if (errnoOf(error) === 'ENAMETOOLONG') return undefined
+    throw error
+  }
+}
+
+/** Whether a path is a directory itself, no link to one. */
+export function isDirectory(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+}
+
 /** Renaming a directory into another one writes to it: an ordinary user may have closed it to himself. */
 function renameDirectory(from: string, to: string, found: Stats): void {
   try {

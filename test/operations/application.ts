@@ -20,6 +20,24 @@ export function listeningJournal(): Journal & { heard: string[] } {
   }
 }
 
+/** What `create` does with nothing else asked for, into a repository that may be new. */
+export function createRequest(sources: CreateRequest['sources'], wishes: Partial<CreateRequest> = {}): CreateRequest {
+  return {
+    sources,
+    type: 'auto',
+    check: undefined,
+    verify: false,
+    allowDamaged: false,
+    init: true,
+    owner: undefined,
+    adopt: false,
+    label: null,
+    keepUntil: null,
+    dryRun: false,
+    ...wishes,
+  }
+}
+
 /** An application's database, and the operations on it within this process. */
 export interface Application {
   source: SqliteSourceSettings
@@ -58,18 +76,6 @@ export async function application(
     now: () => new Date(Date.UTC(2025, 11, 1) + 1000 * looks++),
   })
   const journal = listeningJournal()
-  const request: CreateRequest = {
-    sources: [source],
-    type: 'auto',
-    check: undefined,
-    verify: false,
-    allowDamaged: false,
-    init: true,
-    owner: undefined,
-    adopt: false,
-    label: null,
-    keepUntil: null,
-    dryRun: false,
-  }
+  const request = createRequest([source])
   return { source, context, journal, warnings, create: more => create(context, journal, { ...request, ...more }) }
 }

@@ -8,7 +8,7 @@ import type { BackupReport } from '../../src/operations/results.js'
 import { testContext } from '../helpers/context.js'
 import { temporaryDirectory } from '../helpers/temporary.js'
 import { type Portrait, portrait } from '../sources/files/trees.js'
-import { listeningJournal } from './application.js'
+import { createRequest, listeningJournal } from './application.js'
 
 /** Directories under backup, and the operations on them within this process. */
 export interface Directories {
@@ -55,19 +55,7 @@ export function directories(wishes: Partial<FilesSourceSettings> = {}): Director
     now: () => new Date(Date.UTC(2025, 11, 1) + 1000 * looks++),
   })
   const journal = listeningJournal()
-  const request: CreateRequest = {
-    sources: [source],
-    type: 'auto',
-    check: undefined,
-    verify: false,
-    allowDamaged: false,
-    init: true,
-    owner: undefined,
-    adopt: false,
-    label: null,
-    keepUntil: null,
-    dryRun: false,
-  }
+  const request = createRequest([source])
   return {
     room,
     uploads,

@@ -4,6 +4,7 @@ import type { RestoreProblems } from '../../image/tree/restore-problems.js'
 import { fsPath, nameOf } from '../../system/file-names.js'
 import type { HeldDirectory } from '../../system/held-directory.js'
 import { byShortPath } from '../../system/long-paths.js'
+import { statName } from '../../system/names.js'
 import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import { TIME_ERROR_MS } from '../../system/times.js'
 import { assertNobodyUses, mayBeDatabase, ofOneDatabase } from './merge-databases.js'
@@ -45,7 +46,7 @@ export class AddedEntries {
   }
 
   #removeIn(directory: HeldDirectory, name: string, added: ListedEntry): void {
-    const found = look(directory.at(name))
+    const found = statName(directory.at(name))
     if (found === undefined) return
     const now = listedAs(added.path, found)
     if (now.kind === 'directory' && added.kind === 'directory') {
@@ -136,7 +137,7 @@ class Kept extends Error {}
 
 /** What an application has written to a database may stand in its log alone. */
 function hasLog(path: string): boolean {
-  return mayBeDatabase(path) && SIDECAR_SUFFIXES.some(suffix => (look(path + suffix)?.size ?? 0) > 0)
+  return mayBeDatabase(path) && SIDECAR_SUFFIXES.some(suffix => (statName(path + suffix)?.size ?? 0) > 0)
 }
 
 function whileBeneath(
@@ -148,7 +149,7 @@ function whileBeneath(
     work(directory, name)
     return
   }
-  if (look(directory.at(name))?.isDirectory() !== true) return
+  if (statName(directory.at(name))?.isDirectory() !== true) return
   const inner = directory.enter(name)
   try {
     whileBeneath(inner, rest, work)
@@ -166,14 +167,4 @@ function namesIn(directory: HeldDirectory): string[] {
 
 function isTime(one: number, other: number): boolean {
   return Math.abs(one - other) <= TIME_ERROR_MS
-}
-
-/** A name that is too long for a file system names nothing in it. */
-function look(path: string): Stats | undefined {
-  try {
-    return lstatSync(fsPath(path), { throwIfNoEntry: false })
-  } catch (error) {
-    if (errnoOf(error) === 'ENAMETOOLONG') return undefined
-    throw error
-  }
 }

@@ -1,9 +1,10 @@
-import { linkSync, lstatSync, renameSync, rmSync, type Stats, unlinkSync } from 'node:fs'
+import { linkSync, renameSync, rmSync, type Stats, unlinkSync } from 'node:fs'
 import { errnoOf, isOfOneFile } from '../../errors.js'
 import type { RestoreProblems } from '../../image/tree/restore-problems.js'
 import { NAME_BYTES } from '../../system/derived-name.js'
 import { fsPath, hasRawBytes, shown } from '../../system/file-names.js'
 import { type HeldDirectory, sameFile } from '../../system/held-directory.js'
+import { statName } from '../../system/names.js'
 import { SIDECAR_SUFFIXES } from '../../system/sidecars.js'
 import { TIME_ERROR_MS } from '../../system/times.js'
 import type { OverwriteRule } from '../requests.js'
@@ -50,7 +51,7 @@ export class FilePlacer {
     const { hidden, kept, problems, disposable } = this.#merging
     if (spot.isSameDisk) return await this.#put(from, spot, disposable)
     // A run that was killed may have copied it to its place.
-    if (kept.isAgain && isLike(look(from), look(spot.target.at(spot.name)))) return 'created'
+    if (kept.isAgain && isLike(statName(from), statName(spot.target.at(spot.name)))) return 'created'
     return await hidden.during(spot.directory, async name => {
       const beside = spot.target.at(name)
       try {
@@ -69,16 +70,16 @@ export class FilePlacer {
   async #put(ready: string, spot: Spot, disposable: boolean): Promise<Placed> {
     const { target, name, entry } = spot
     const to = target.at(name)
-    const there = look(to)
+    const there = statName(to)
     if (there === undefined) return this.#putNew(ready, spot)
-    if (sameFile(there, look(ready))) {
+    if (sameFile(there, statName(ready))) {
       // A run that was killed has given it its place.
       unlinkSync(fsPath(ready))
       return 'created'
     }
     const why = this.#whyNotOver(there, spot)
     if (why !== null) return this.#leave(entry, why)
-    if (isLockable(spot) && mayBeDatabase(to) && look(ready)?.isFile() === true) {
+    if (isLockable(spot) && mayBeDatabase(to) && statName(ready)?.isFile() === true) {
       try {
         const place = { ready, target, name, entry, disposable }
         const { kept, unseen } = this.#merging
@@ -147,7 +148,7 @@ export class FilePlacer {
    */
   #sidecarsOf(ready: string, { target, name, names }: Spot): string[] {
     const there = SIDECAR_SUFFIXES.filter(suffix => {
-      const found = names.has(name + suffix) ? undefined : look(target.at(name + suffix))
+      const found = names.has(name + suffix) ? undefined : statName(target.at(name + suffix))
       return found?.isFile() === true && found.size > 0
     })
     return there.length > 0 && (mayBeDatabase(ready) || mayBeDatabase(target.at(name))) ? there : []
@@ -195,7 +196,7 @@ function appears(from: string, to: string): boolean {
     if (!isOfOneFile(error)) throw error
   }
   // A file system without hard links.
-  if (look(to) !== undefined) return false
+  if (statName(to) !== undefined) return false
   renameSync(fsPath(from), fsPath(to))
   return true
 }
@@ -208,14 +209,4 @@ function isLockable({ name, entry }: Spot): boolean {
 function isLike(one: Stats | undefined, other: Stats | undefined): boolean {
   if (one === undefined || other === undefined) return false
   return one.size === other.size && Math.abs(one.mtimeMs - other.mtimeMs) <= TIME_ERROR_MS
-}
-
-/** A name that is too long for a file system names nothing in it. */
-function look(path: string): Stats | undefined {
-  try {
-    return lstatSync(fsPath(path), { throwIfNoEntry: false })
-  } catch (error) {
-    if (errnoOf(error) === 'ENAMETOOLONG') return undefined
-    throw error
-  }
 }

@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, lstatSync, readdirSync } from 'node:
 import { basename, dirname, join } from 'node:path'
 import { derivedName } from '../../system/derived-name.js'
 import { HeldDirectory, whileHeld } from '../../system/held-directory.js'
+import { isDirectory } from '../../system/names.js'
 import { effectiveUser } from '../../system/ownership.js'
 import { instantOfStamp, lastPrevious, stampOf } from '../set-aside.js'
 import { hasList, type ListSummary, readMergeList } from './merge-list.js'
@@ -57,10 +58,6 @@ export function lastMerge(target: string): (KeptMerge & { home: string }) | null
   return last === undefined || last.instant < previousInstant(target) ? null : last
 }
 
-function isDirectory(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
-}
-
 /** What tells of the last merge of a home, if it was stopped and the next one goes on with it; its directory's name. */
 export function stoppedMerge(home: string): string | null {
   const kept = lastKept(home)
@@ -82,7 +79,7 @@ export function withContinued(path: string): { path: string; summary: ListSummar
 
 /** Whether only this user can have made what a directory says. */
 function isKept(path: string): boolean {
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return false
+  if (!isDirectory(path)) return false
   const held = HeldDirectory.open(path)
   try {
     const { uid, mode } = held.stat()

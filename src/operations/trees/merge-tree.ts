@@ -1,4 +1,3 @@
-import { lstatSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../../context.js'
@@ -6,6 +5,7 @@ import { messageOf, NexusError } from '../../errors.js'
 import { partOfTree } from '../../image/tree/part-of-tree.js'
 import type { Tree } from '../../image/tree/tree.js'
 import { namingFullDisk } from '../../sources/sqlite/disk-full.js'
+import { isDirectory } from '../../system/names.js'
 import { dropStaging, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
 import { plannedBackup } from '../planned-backup.js'
@@ -195,7 +195,7 @@ function commandAgain(request: RestoreRequest, id: string, target: string): stri
 /** @throws NexusError `not-found` (`merge_target_missing`) */
 function targetOf({ target, backup }: RestoreRequest): string {
   const path = target.kind === 'path' ? trustedPath(target.path) : ''
-  if (lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return path
+  if (isDirectory(path)) return path
   throw new NexusError('not-found', 'merge_target_missing', `there is no directory ${path} to merge into`, {
     hint: `restore to a new one without --merge: nexus-backup restore ${shellQuoted(backup)} --to ${shellQuoted(path)}`,
   })

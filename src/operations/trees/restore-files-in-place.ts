@@ -1,10 +1,10 @@
-import { lstatSync, renameSync, statSync } from 'node:fs'
+import { renameSync, statSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { FilesSourceSettings } from '../../config/settings.js'
 import type { Context } from '../../context.js'
 import { errnoOf, NexusError } from '../../errors.js'
-import { copyName, nameExists as exists } from '../../system/names.js'
+import { copyName, nameExists as exists, isDirectory } from '../../system/names.js'
 import { type Staging, type StagingPlace, stagingPlace, whileStaging } from '../../system/staging.js'
 import { trustedPath } from '../../system/trusted-path.js'
 import { plannedBackup } from '../planned-backup.js'
@@ -150,10 +150,6 @@ async function rootsOf(
     return { path, kind, target, staged: place.staged, place, previous: names[at] ?? '' }
   })
   return { roots, partial }
-}
-
-function isDirectory(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }
 
 /** Makes the places of all roots and runs `work` with them. */

@@ -12,6 +12,7 @@ import { walk } from '../../../src/sources/files/walk.js'
 import { canMount } from '../../end-to-end/helpers/small-disk.js'
 import { temporaryDirectory } from '../../helpers/temporary.js'
 import { makeTooDeep } from '../../helpers/too-deep.js'
+import { createRequest } from '../application.js'
 import { type Directories, directories } from '../directories.js'
 
 /** A file system in memory; taken away when the test ends, if it was not before. */
@@ -39,20 +40,7 @@ function fill(...files: string[]): void {
 }
 
 async function refusalOf(place: Directories, wishes: Partial<CreateRequest> = {}) {
-  const request: CreateRequest = {
-    sources: [place.source],
-    type: 'auto',
-    check: undefined,
-    verify: false,
-    allowDamaged: false,
-    init: true,
-    owner: undefined,
-    adopt: false,
-    label: null,
-    keepUntil: null,
-    dryRun: false,
-    ...wishes,
-  }
+  const request = createRequest([place.source], wishes)
   const { failures } = await create(place.context, place.journal, request)
   return failures[0]
 }

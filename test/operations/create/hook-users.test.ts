@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HookCommand } from '../../../src/config/settings.js'
 import { create } from '../../../src/operations/create.js'
-import type { CreateRequest } from '../../../src/operations/requests.js'
 import { isRoot } from '../../sources/files/trees.js'
+import { createRequest } from '../application.js'
 import { type Directories, directories } from '../directories.js'
 
 /** Whose supplementary groups a Debian package has given a key to. */
@@ -22,19 +22,7 @@ function hooked(script: string, hook: Partial<HookCommand> = {}): Directories {
 }
 
 function backUp({ context, journal, source }: Directories) {
-  const request: CreateRequest = {
-    sources: [source],
-    type: 'auto',
-    check: undefined,
-    verify: false,
-    allowDamaged: false,
-    init: true,
-    owner: undefined,
-    adopt: false,
-    label: null,
-    keepUntil: null,
-    dryRun: false,
-  }
+  const request = createRequest([source])
   return create(context, journal, request)
 }
 

@@ -4,9 +4,9 @@ import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import type { HookSettings } from '../../../src/config/settings.js'
 import { create } from '../../../src/operations/create.js'
 import { lockOptions } from '../../../src/operations/locked.js'
-import type { CreateRequest } from '../../../src/operations/requests.js'
 import { openRepository } from '../../../src/repository/open.js'
 import { isRoot } from '../../sources/files/trees.js'
+import { createRequest } from '../application.js'
 import { type Directories, directories } from '../directories.js'
 
 const shell = (script: string, timeout = 60_000) => ({ command: ['/bin/sh', '-c', script], timeout })
@@ -30,19 +30,7 @@ function hooked(hooks: { before?: string; after?: string } = {}, wishes: Paramet
 }
 
 function backUpAll(place: Directories, ...sources: Directories['source'][]) {
-  const request: CreateRequest = {
-    sources: sources.length === 0 ? [place.source] : sources,
-    type: 'auto',
-    check: undefined,
-    verify: false,
-    allowDamaged: false,
-    init: true,
-    owner: undefined,
-    adopt: false,
-    label: null,
-    keepUntil: null,
-    dryRun: false,
-  }
+  const request = createRequest(sources.length === 0 ? [place.source] : sources)
   return create(place.context, place.journal, request)
 }
 
